@@ -1,0 +1,65 @@
+/**
+ * A connection to an authenticated peer: what QUIC gives at once, and what TCP gives after the
+ * upgrade (secure channel, then muxer). Protocols and the node see only this.
+ */
+
+import type { Multiaddr } from '@multiformats/multiaddr';
+import type { PeerId } from './identity/peer-id.ts';
+import type { Stream } from './stream.ts';
+
+export interface Connection {
+  readonly direction: 'dialed' | 'accepted';
+  readonly localPeer: PeerId;
+  /** Proven by the handshake. */
+  readonly remotePeer: PeerId;
+  /** Without `/p2p`. */
+  readonly localAddress: Multiaddr;
+  /** Without `/p2p`. */
+  readonly remoteAddress: Multiaddr;
+  /** How it was made, for logs: `quic-v1 (quiche)`, `tcp/noise/yamux`. */
+  readonly description: string;
+
+  /**
+   * Opens a bidirectional stream; waits while the peer's stream limit is reached. The peer learns of
+   * it with the first byte written.
+   *
+   * @throws ERR_CONNECTION_CLOSED, ERR_ABORTED.
+   */
+  openStream(signal?: AbortSignal): Promise<Stream>;
+
+  /** The next stream that the peer opened, or `null` once the connection is closed. */
+  acceptStream(): Promise<Stream | null>;
+
+  /**
+   * Closes the connection and all its streams at once and tells the peer. Resolves when that has
+   * left this machine's socket. Idempotent; never rejects.
+   */
+  close(code?: number, reason?: string): Promise<void>;
+
+  /** Resolves, never rejects, when the connection has ended, whoever ended it. */
+  readonly closed: Promise<CloseReason>;
+}
+
+/** Why a connection ended. */
+export interface CloseReason {
+  readonly by: 'local' | 'remote' | 'timeout' | 'error';
+  /** The close code of the side that closed it; 0 is a normal end. */
+  readonly code: number;
+  /** Whether `code` is the application's, not the transport's. */
+  readonly application: boolean;
+  /** One line for people; may be empty. */
+  readonly reason: string;
+}
+
+/** `closed by the peer: going away (code 0)`, for logs and error messages. */
+export const describeClose = (close: CloseReason): string => {
+  const who = {
+    local: 'closed by us',
+    remote: 'closed by the peer',
+    timeout: 'timed out: the peer went silent',
+    error: 'failed',
+  }[close.by];
+  const why = close.reason === '' ? '' : `: ${close.reason}`;
+  const code = close.by === 'timeout' || close.code === 0 ? '' : ` (code 0x${close.code.toString(16)})`;
+  return `connection ${who}${why}${code}`;
+};

@@ -1,0 +1,123 @@
+/**
+ * The seam between libp2p and QUIC. An engine speaks QUIC v1 (RFC 9000) with mutual TLS 1.3 and the
+ * ALPN `libp2p`; it knows nothing of peer ids, multiaddrs or protocols. Two engines implement it:
+ * `node-quic.ts` and `quiche.ts`; nothing above this folder knows which one runs.
+ */
+
+import type { CloseReason } from '../connection.ts';
+import type { Stream } from '../stream.ts';
+
+/** `node` is `node:quic`; `quiche` is Cloudflare's quiche through its N-API binding. */
+export type EngineName = 'node' | 'quiche';
+
+export interface QuicEngine {
+  readonly name: EngineName;
+
+  /**
+   * Binds one UDP socket and accepts connections on it.
+   *
+   * @throws ERR_LISTEN when the socket cannot be bound.
+   */
+  listen(options: ListenOptions): Promise<QuicListener>;
+
+  /**
+   * Opens a connection. Resolves when the handshake is complete and `authenticate` accepted the
+   * listener's certificate. The listener may still refuse ours afterwards: the connection then ends
+   * with its reason.
+   *
+   * @throws ERR_DIAL, ERR_HANDSHAKE, ERR_TIMEOUT, ERR_ABORTED; whatever `authenticate` threw.
+   */
+  dial(remote: SocketAddress, options: DialOptions): Promise<QuicConnection>;
+}
+
+export interface SocketAddress {
+  /** IPv4 or IPv6 literal, never a name; no brackets, no zone. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** What this side shows in the handshake. */
+export interface TlsCredentials {
+  /** One X.509 certificate, PEM. */
+  readonly certificatePem: string;
+  /** Its private key, PKCS#8 PEM. */
+  readonly privateKeyPem: string;
+}
+
+/**
+ * Judges the peer's certificate chain (DER, leaf first; empty when it sent none) by throwing.
+ * Engines call it once per connection, when the handshake is complete and before any stream byte is
+ * handed up. When it throws, the engine closes the connection with TLS alert bad_certificate
+ * (CRYPTO_ERROR 0x12a) and the error's message as the reason.
+ */
+export type Authenticate = (chain: readonly Uint8Array[]) => void;
+
+export interface EngineOptions {
+  readonly credentials: TlsCredentials;
+  readonly authenticate: Authenticate;
+  readonly limits?: Partial<QuicLimits>;
+}
+
+export interface ListenOptions extends EngineOptions {
+  readonly address: SocketAddress;
+  /** Called with every connection whose peer was authenticated. Must not throw. */
+  readonly onConnection: (connection: QuicConnection) => void;
+  /** Called when a handshake failed, for logs. `remote` is where its packets came from. */
+  readonly onRefused?: (error: Error, remote: SocketAddress) => void;
+}
+
+export interface DialOptions extends EngineOptions {
+  readonly signal?: AbortSignal;
+}
+
+export interface QuicListener {
+  /** With the port that was really bound. */
+  readonly address: SocketAddress;
+  /** Closes every connection (CONNECTION_CLOSE is sent), then the socket. Idempotent; never rejects. */
+  close(): Promise<void>;
+}
+
+/** A QUIC connection whose peer passed `authenticate`. Members as in `Connection`. */
+export interface QuicConnection {
+  readonly localAddress: SocketAddress;
+  readonly remoteAddress: SocketAddress;
+  /** The peer's certificate, DER. */
+  readonly peerCertificate: Uint8Array;
+  openStream(signal?: AbortSignal): Promise<Stream>;
+  acceptStream(): Promise<Stream | null>;
+  close(code?: number, reason?: string): Promise<void>;
+  readonly closed: Promise<CloseReason>;
+}
+
+/** Bounds of one connection; bytes and milliseconds. Keep-alive is off in every engine. */
+export interface QuicLimits {
+  /** How long a handshake may take. */
+  readonly handshakeTimeout: number;
+  /** How long a connection may be silent before it is dropped without a word. */
+  readonly idleTimeout: number;
+  /** Receive window of one stream. */
+  readonly streamWindow: number;
+  /** Receive window of the connection. */
+  readonly connectionWindow: number;
+  /** Bidirectional streams that the peer may have open at once; unidirectional ones: none. */
+  readonly maxStreams: number;
+  /** Connections that a listener holds, and handshakes in progress among them. */
+  readonly maxConnections: number;
+  readonly maxHandshakes: number;
+}
+
+/** go-libp2p's and rust-libp2p's values where they agree. */
+export const DEFAULT_LIMITS: QuicLimits = {
+  handshakeTimeout: 5_000,
+  idleTimeout: 30_000,
+  streamWindow: 10 << 20,
+  connectionWindow: 15 << 20,
+  maxStreams: 256,
+  maxConnections: 10_000,
+  maxHandshakes: 1_000,
+};
+
+export const ALPN = 'libp2p';
+
+/** TLS alert bad_certificate as a QUIC transport error (RFC 9001 section 4.8). */
+export const BAD_CERTIFICATE = 0x12a;
