@@ -1,0 +1,895 @@
+/**
+ * The one suite that every QUIC engine, and every pair of engines, passes; over real UDP sockets.
+ * A test fails by an assertion; the timeouts here only keep a hang from lasting.
+ */
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { createSocket } from 'node:dgram';
+import { before, describe, type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { isLeanError } from '../../src/errors.ts';
+import {
+  BAD_CERTIFICATE,
+  type DialOptions,
+  type ListenOptions,
+  type QuicConnection,
+  type QuicEngine,
+  type QuicLimits,
+  type QuicListener,
+} from '../../src/quic/engine.ts';
+import { type Stream, StreamResetError, writeAll } from '../../src/stream.ts';
+import { issueTestCredentials, type TestCredentials } from '../support/quic-credentials.ts';
+import {
+  deadAddress,
+  echo,
+  hashAll,
+  hasIPv6,
+  type Inbox,
+  inbox,
+  readAll,
+  rejection,
+  silentSocket,
+  staysPending,
+} from '../support/quic-helpers.ts';
+
+export interface SuiteOptions {
+  readonly dialer: () => Promise<QuicEngine>;
+  readonly listener: () => Promise<QuicEngine>;
+}
+
+const HANG = { timeout: 30_000 };
+const accept = (): void => {};
+const text = (value: string): Uint8Array => new TextEncoder().encode(value);
+const sha256 = (data: Uint8Array): string => createHash('sha256').update(data).digest('hex');
+const peerScript = fileURLToPath(new URL('../support/quic-peer.ts', import.meta.url));
+
+/** Runs the suite with `dialer` dialling `listener`; both in this process. */
+export const engineSuite = (name: string, options: SuiteOptions): void => {
+  describe(name, { timeout: 300_000 }, () => {
+    let dialer: QuicEngine;
+    let listener: QuicEngine;
+    let ours: TestCredentials;
+    let theirs: TestCredentials;
+
+    before(async () => {
+      [dialer, listener] = await Promise.all([options.dialer(), options.listener()]);
+      [ours, theirs] = await Promise.all([
+        issueTestCredentials('dialer'),
+        issueTestCredentials('listener'),
+      ]);
+    });
+
+    interface Bound {
+      readonly listener: QuicListener;
+      readonly accepted: Inbox<QuicConnection>;
+      readonly refused: Inbox<Error>;
+    }
+
+    const bind = async (t: TestContext, extra: Partial<ListenOptions> = {}): Promise<Bound> => {
+      const accepted = inbox<QuicConnection>();
+      const refused = inbox<Error>();
+      const bound = await listener.listen({
+        address: { host: '127.0.0.1', port: 0 },
+        credentials: theirs,
+        authenticate: accept,
+        onConnection: (connection) => accepted.push(connection),
+        onRefused: (error) => refused.push(error),
+        ...extra,
+      });
+      t.after(() => bound.close());
+      return { listener: bound, accepted, refused };
+    };
+
+    const dial = async (
+      t: TestContext,
+      { listener: bound }: Bound,
+      extra: Partial<DialOptions> = {},
+    ): Promise<QuicConnection> => {
+      const connection = await dialer.dial(bound.address, {
+        credentials: ours,
+        authenticate: accept,
+        ...extra,
+      });
+      t.after(() => connection.close());
+      return connection;
+    };
+
+    interface Pair extends Bound {
+      readonly dialed: QuicConnection;
+      readonly peer: QuicConnection;
+    }
+
+    const connect = async (
+      t: TestContext,
+      limits: { dial?: Partial<QuicLimits>; listen?: Partial<QuicLimits> } = {},
+    ): Promise<Pair> => {
+      const bound = await bind(t, limits.listen === undefined ? {} : { limits: limits.listen });
+      const dialed = await dial(t, bound, limits.dial === undefined ? {} : { limits: limits.dial });
+      return { ...bound, dialed, peer: await bound.accepted.next() };
+    };
+
+    /** A stream that `from` opened and `to` accepted; its first byte was written and read. */
+    const openPair = async (
+      from: QuicConnection,
+      to: QuicConnection,
+    ): Promise<[opened: Stream, accepted: Stream]> => {
+      const opened = await from.openStream();
+      opened.write(text('!'));
+      const accepted = await nextStream(to);
+      assert.deepEqual(Buffer.from((await accepted.read()) ?? []), Buffer.from('!'));
+      return [opened, accepted];
+    };
+
+    const serveEcho = (connection: QuicConnection): void => {
+      const serve = async (): Promise<void> => {
+        for (;;) {
+          const stream = await connection.acceptStream();
+          if (stream === null) return;
+          echo(stream).catch(() => {});
+        }
+      };
+      serve().catch(() => {});
+    };
+
+    const echoes = async (connection: QuicConnection, message: string): Promise<void> => {
+      const stream = await connection.openStream();
+      stream.write(text(message));
+      stream.closeWrite();
+      assert.equal((await readAll(stream)).toString(), message);
+    };
+
+    /** That the listener still takes a connection and echoes. */
+    const assertServes = async (t: TestContext, bound: Bound): Promise<void> => {
+      const dialed = await dial(t, bound);
+      serveEcho(await bound.accepted.next());
+      await echoes(dialed, 'still here');
+      await dialed.close();
+    };
+
+    const bothWays = (
+      title: string,
+      body: (t: TestContext, pair: Pair, from: QuicConnection, to: QuicConnection) => Promise<void>,
+      limits?: Partial<QuicLimits>,
+    ): void => {
+      for (const side of ['dialer', 'listener'] as const) {
+        test(`${title} (from the ${side})`, HANG, async (t) => {
+          const both = limits === undefined ? {} : { dial: limits, listen: limits };
+          const pair = await connect(t, both);
+          const [from, to] =
+            side === 'dialer' ? [pair.dialed, pair.peer] : [pair.peer, pair.dialed];
+          await body(t, pair, from, to);
+        });
+      }
+    };
+
+    // ---------------------------------------------------------------- handshake
+
+    test('handshake: each side sees the certificate of the other', HANG, async (t) => {
+      const seenByListener: (readonly Uint8Array[])[] = [];
+      const seenByDialer: (readonly Uint8Array[])[] = [];
+      const bound = await bind(t, { authenticate: (chain) => void seenByListener.push(chain) });
+      assert.equal(bound.listener.address.host, '127.0.0.1');
+      assert.notEqual(bound.listener.address.port, 0);
+      const dialed = await dial(t, bound, {
+        authenticate: (chain) => void seenByDialer.push(chain),
+      });
+      const peer = await bound.accepted.next();
+      assert.deepEqual(
+        seenByDialer.map((chain) => chain.map(hex)),
+        [[hex(theirs.certificateDer)]],
+      );
+      assert.deepEqual(
+        seenByListener.map((chain) => chain.map(hex)),
+        [[hex(ours.certificateDer)]],
+      );
+      assert.equal(hex(dialed.peerCertificate), hex(theirs.certificateDer));
+      assert.equal(hex(peer.peerCertificate), hex(ours.certificateDer));
+      assert.deepEqual(dialed.remoteAddress, bound.listener.address);
+      assert.deepEqual(peer.localAddress, bound.listener.address);
+      assert.deepEqual(peer.remoteAddress, dialed.localAddress);
+      assert.equal(peer.remoteAddress.host, '127.0.0.1');
+      assert.notEqual(peer.remoteAddress.port, 0);
+    });
+
+    test('IPv6', HANG, async (t) => {
+      if (!(await hasIPv6())) return t.skip('this machine has no ::1');
+      const bound = await bind(t, { address: { host: '::1', port: 0 } });
+      assert.equal(bound.listener.address.host, '::1');
+      const dialed = await dial(t, bound);
+      const peer = await bound.accepted.next();
+      assert.equal(dialed.remoteAddress.host, '::1');
+      assert.equal(peer.remoteAddress.host, '::1');
+      serveEcho(peer);
+      await echoes(dialed, 'six');
+    });
+
+    test('a listener on 0.0.0.0 serves loopback', HANG, async (t) => {
+      const bound = await bind(t, { address: { host: '0.0.0.0', port: 0 } });
+      assert.equal(bound.listener.address.host, '0.0.0.0');
+      const { port } = bound.listener.address;
+      const dialed = await dialer.dial(
+        { host: '127.0.0.1', port },
+        { credentials: ours, authenticate: accept },
+      );
+      t.after(() => dialed.close());
+      serveEcho(await bound.accepted.next());
+      await echoes(dialed, 'any');
+    });
+
+    test('a port in use cannot be bound again: ERR_LISTEN', HANG, async (t) => {
+      const bound = await bind(t);
+      const error = await rejection(bind(t, { address: bound.listener.address }));
+      assert.ok(isLeanError(error, 'ERR_LISTEN'), String(error));
+    });
+
+    test('100 dials at once', HANG, async (t) => {
+      const bound = await bind(t);
+      const serving = (async () => {
+        for (let i = 0; i < 100; i++) serveEcho(await bound.accepted.next());
+      })();
+      await Promise.all(
+        Array.from({ length: 100 }, async (_, i) => {
+          const dialed = await dial(t, bound, { limits: { handshakeTimeout: 20_000 } });
+          await echoes(dialed, `dial ${i}`);
+        }),
+      );
+      await serving;
+    });
+
+    // ---------------------------------------------------------------- streams
+
+    bothWays('echo', async (_t, _pair, from, to) => {
+      serveEcho(to);
+      await echoes(from, 'hello');
+      await echoes(from, 'again');
+    });
+
+    bothWays('many small writes in one turn arrive in order', async (_t, _pair, from, to) => {
+      const stream = await from.openStream();
+      const expected: string[] = [];
+      for (let i = 0; i < 2_000; i++) {
+        expected.push(`${i},`);
+        stream.write(text(`${i},`));
+      }
+      stream.closeWrite();
+      const got = await readAll(await nextStream(to));
+      assert.equal(got.toString(), expected.join(''));
+    });
+
+    bothWays('16 MiB each way on one stream', async (_t, _pair, from, to) => {
+      const there = randomBytes(16 << 20);
+      const back = randomBytes(16 << 20);
+      const opened = await from.openStream();
+      const send = async (stream: Stream, data: Uint8Array): Promise<void> => {
+        for (let at = 0; at < data.length; at += 65_536) {
+          await writeAll(stream, data.subarray(at, at + 65_536));
+        }
+        stream.closeWrite();
+      };
+      const sent = send(opened, there);
+      const accepted = await nextStream(to);
+      const [gotThere, gotBack] = await Promise.all([
+        hashAll(accepted),
+        hashAll(opened),
+        sent,
+        send(accepted, back),
+      ]);
+      assert.equal(gotThere, sha256(there));
+      assert.equal(gotBack, sha256(back));
+    });
+
+    bothWays('one write of 4 MiB', async (_t, _pair, from, to) => {
+      const data = randomBytes(4 << 20);
+      const stream = await from.openStream();
+      assert.equal(stream.write(data), false, 'takes it, and asks to wait');
+      stream.closeWrite();
+      assert.equal(await hashAll(await nextStream(to)), sha256(data));
+    });
+
+    bothWays('half-close: the opener first', async (_t, _pair, from, to) => {
+      const [opened, accepted] = await openPair(from, to);
+      opened.write(text('question'));
+      opened.closeWrite();
+      opened.closeWrite();
+      assert.equal((await readAll(accepted)).toString(), 'question');
+      assert.equal(await accepted.read(), null, 'EOF stays EOF');
+      accepted.write(text('answer'));
+      assert.equal(Buffer.from((await opened.read()) ?? []).toString(), 'answer');
+      accepted.closeWrite();
+      assert.equal(await opened.read(), null);
+      assert.equal(await opened.read(), null);
+    });
+
+    bothWays('half-close: the accepter first', async (_t, _pair, from, to) => {
+      const [opened, accepted] = await openPair(from, to);
+      accepted.closeWrite();
+      assert.equal(await opened.read(), null);
+      opened.write(text('more'));
+      opened.closeWrite();
+      assert.equal((await readAll(accepted)).toString(), 'more');
+    });
+
+    bothWays('a stream that is closed without a byte', async (_t, _pair, from, to) => {
+      const opened = await from.openStream();
+      opened.closeWrite();
+      const accepted = await nextStream(to);
+      assert.equal(await accepted.read(), null);
+      accepted.closeWrite();
+      assert.equal(await opened.read(), null);
+    });
+
+    bothWays('reset(5) reaches the reader and the writer', async (_t, _pair, from, to) => {
+      const [opened, accepted] = await openPair(from, to);
+      const reading = rejection(accepted.read());
+      opened.reset(5);
+      opened.reset(6);
+      assertReset(await reading, 'ERR_STREAM_RESET', 5);
+      assertReset(await rejection(accepted.read()), 'ERR_STREAM_RESET', 5);
+      assertReset(await writeUntilRefused(accepted), 'ERR_STREAM_STOPPED', 5);
+      assertCode(await rejection(opened.read()), 'ERR_STREAM_RESET');
+      assertCode(
+        thrown(() => opened.write(text('x'))),
+        'ERR_STREAM_CLOSED',
+      );
+      accepted.closeWrite();
+      accepted.stopSending();
+    });
+
+    bothWays('the accepter resets', async (_t, _pair, from, to) => {
+      const [opened, accepted] = await openPair(from, to);
+      const reading = rejection(opened.read());
+      accepted.reset(0x1234);
+      assertReset(await reading, 'ERR_STREAM_RESET', 0x1234);
+      assertReset(await writeUntilRefused(opened), 'ERR_STREAM_STOPPED', 0x1234);
+    });
+
+    bothWays('reset ends this side’s pending read and drain', async (_t, _pair, from, to) => {
+      const [opened] = await openPair(from, to);
+      await fill(opened);
+      const reading = rejection(opened.read());
+      const draining = rejection(opened.drain());
+      opened.reset();
+      assertCode(await reading, 'ERR_STREAM_RESET');
+      assertCode(await draining, 'ERR_STREAM_CLOSED');
+    });
+
+    bothWays('reset after EOF was read is a reset of the writer only', async (_t, _p, from, to) => {
+      const [opened, accepted] = await openPair(from, to);
+      opened.closeWrite();
+      assert.equal(await accepted.read(), null);
+      accepted.reset(9);
+      assertReset(await rejection(opened.read()), 'ERR_STREAM_RESET', 9);
+    });
+
+    bothWays('stopSending(6) stops the writer, not the reader', async (_t, _pair, from, to) => {
+      const [opened, accepted] = await openPair(from, to);
+      accepted.stopSending(6);
+      accepted.stopSending(7);
+      assertReset(await writeUntilRefused(opened), 'ERR_STREAM_STOPPED', 6);
+      assertReset(await rejection(opened.drain()), 'ERR_STREAM_STOPPED', 6);
+      opened.closeWrite();
+      accepted.write(text('still'));
+      accepted.closeWrite();
+      assert.equal((await readAll(opened)).toString(), 'still');
+    });
+
+    bothWays('stopSending ends a drain that waits', async (_t, _pair, from, to) => {
+      const [opened, accepted] = await openPair(from, to);
+      await fill(opened);
+      const draining = rejection(opened.drain());
+      accepted.stopSending(11);
+      assertReset(await draining, 'ERR_STREAM_STOPPED', 11);
+    });
+
+    bothWays('write after closeWrite: ERR_STREAM_CLOSED', async (_t, _pair, from, to) => {
+      const [opened] = await openPair(from, to);
+      opened.closeWrite();
+      assertCode(
+        thrown(() => opened.write(text('x'))),
+        'ERR_STREAM_CLOSED',
+      );
+      assertCode(await rejection(opened.drain()), 'ERR_STREAM_CLOSED');
+    });
+
+    bothWays('unread puts back what was read', async (_t, _pair, from, to) => {
+      const [opened, accepted] = await openPair(from, to);
+      opened.write(text('three'));
+      opened.closeWrite();
+      const chunk = await accepted.read();
+      assert.ok(chunk !== null);
+      accepted.unread(chunk.subarray(2));
+      accepted.unread(chunk.subarray(0, 2));
+      assert.equal(Buffer.from((await accepted.read()) ?? []).toString(), 'th');
+      assert.equal((await readAll(accepted)).toString(), 'ree');
+      accepted.unread(text('late'));
+      assert.equal((await readAll(accepted)).toString(), 'late');
+      assert.equal(await accepted.read(), null);
+    });
+
+    bothWays(
+      'a reader that does not read bounds the writer',
+      async (_t, _pair, from, to) => {
+        const [opened, accepted] = await openPair(from, to);
+        const taken = await fill(opened);
+        // The window that the reader grants, and what the writer's engine may queue.
+        assert.ok(taken <= (256 << 10) + (2 << 20), `${taken} bytes were taken`);
+        // Another stream of the connection is not held up.
+        const [other, otherEnd] = await openPair(from, to);
+        other.write(text('passes'));
+        other.closeWrite();
+        assert.equal((await readAll(otherEnd)).toString(), 'passes');
+        const draining = opened.drain();
+        const counting = (async () => {
+          let total = 0;
+          for (;;) {
+            const chunk = await accepted.read();
+            if (chunk === null) return total;
+            total += chunk.length;
+          }
+        })();
+        await draining;
+        opened.closeWrite();
+        assert.equal(await counting, taken);
+      },
+      { streamWindow: 256 << 10, connectionWindow: 1 << 20 },
+    );
+
+    bothWays('256 streams at once', async (_t, _pair, from, to) => {
+      serveEcho(to);
+      const streams = await Promise.all(Array.from({ length: 256 }, () => from.openStream()));
+      assert.equal(new Set(streams.map((stream) => stream.id)).size, 256, 'ids are unique');
+      await Promise.all(
+        streams.map(async (stream, i) => {
+          const message = `${i}:`.repeat(500);
+          stream.write(text(message));
+          stream.closeWrite();
+          assert.equal((await readAll(stream)).toString(), message);
+        }),
+      );
+    });
+
+    bothWays('streams are accepted in the order they were opened', async (_t, _pair, from, to) => {
+      for (let i = 0; i < 50; i++) {
+        const stream = await from.openStream();
+        stream.write(text(`${i}`));
+        stream.closeWrite();
+      }
+      for (let i = 0; i < 50; i++) {
+        assert.equal((await readAll(await nextStream(to))).toString(), `${i}`);
+      }
+    });
+
+    bothWays(
+      'openStream waits at the peer’s stream limit, then goes on',
+      async (_t, _pair, from, to) => {
+        const opened: Stream[] = [];
+        for (let i = 0; i < 4; i++) {
+          const stream = await from.openStream();
+          stream.write(text('x'));
+          opened.push(stream);
+        }
+        const abort = new AbortController();
+        const aborted = rejection(from.openStream(abort.signal));
+        const fifth = from.openStream();
+        fifth.catch(() => {});
+        assert.ok(await staysPending(fifth), 'the fifth stream waits');
+        abort.abort();
+        assertCode(await aborted, 'ERR_ABORTED');
+        const first = await nextStream(to);
+        opened[0]?.closeWrite();
+        first.closeWrite();
+        await Promise.all([readAll(first), readAll(opened[0] as Stream)]);
+        const stream = await fifth;
+        stream.write(text('fifth'));
+        stream.closeWrite();
+        for (let i = 0; i < 3; i++) await nextStream(to);
+        assert.equal((await readAll(await nextStream(to))).toString(), 'fifth');
+      },
+      { maxStreams: 4 },
+    );
+
+    bothWays(
+      'a stream that waits for the limit ends with the connection',
+      async (_t, _pair, from, to) => {
+        for (let i = 0; i < 2; i++) (await from.openStream()).write(text('x'));
+        const waiting = rejection(from.openStream());
+        await to.close();
+        assertCode(await waiting, 'ERR_CONNECTION_CLOSED');
+      },
+      { maxStreams: 2 },
+    );
+
+    bothWays(
+      '500 streams one after another under a limit of 8',
+      async (_t, _pair, from, to) => {
+        serveEcho(to);
+        for (let i = 0; i < 500; i++) await echoes(from, `stream ${i}`);
+      },
+      { maxStreams: 8 },
+    );
+
+    test('openStream with an aborted signal: ERR_ABORTED', HANG, async (t) => {
+      const { dialed } = await connect(t);
+      assertCode(await rejection(dialed.openStream(AbortSignal.abort())), 'ERR_ABORTED');
+    });
+
+    // ---------------------------------------------------------------- the end of a connection
+
+    bothWays('close code and reason reach the other side', async (_t, _pair, from, to) => {
+      await from.close(7, 'going away');
+      assert.deepEqual(await from.closed, {
+        by: 'local',
+        code: 7,
+        application: true,
+        reason: 'going away',
+      });
+      assert.deepEqual(await to.closed, {
+        by: 'remote',
+        code: 7,
+        application: true,
+        reason: 'going away',
+      });
+      await from.close(8, 'twice');
+      await to.close(9);
+      assert.equal((await from.closed).code, 7);
+    });
+
+    bothWays('close() says code 0', async (_t, _pair, from, to) => {
+      await from.close();
+      assert.deepEqual(await to.closed, { by: 'remote', code: 0, application: true, reason: '' });
+    });
+
+    test('close() right after dial() reaches the listener', HANG, async (t) => {
+      const bound = await bind(t);
+      const dialed = await dial(t, bound);
+      await dialed.close(3, 'changed my mind');
+      const peer = await bound.accepted.next();
+      assert.deepEqual(await peer.closed, {
+        by: 'remote',
+        code: 3,
+        application: true,
+        reason: 'changed my mind',
+      });
+      assert.equal(await peer.acceptStream(), null);
+    });
+
+    bothWays('close() ends open streams on both sides', async (_t, _pair, from, to) => {
+      const [opened, accepted] = await openPair(from, to);
+      const [full] = await openPair(from, to);
+      await fill(full);
+      const pending = [opened.read(), accepted.read(), full.drain()].map(rejection);
+      const acceptors = [from.acceptStream(), to.acceptStream()];
+      await from.close();
+      for (const error of await Promise.all(pending)) assertCode(error, 'ERR_CONNECTION_CLOSED');
+      assert.deepEqual(await Promise.all(acceptors), [null, null]);
+      for (const stream of [opened, accepted]) {
+        assertCode(
+          thrown(() => stream.write(text('x'))),
+          'ERR_CONNECTION_CLOSED',
+        );
+        assertCode(await rejection(stream.drain()), 'ERR_CONNECTION_CLOSED');
+        assertCode(await rejection(stream.read()), 'ERR_CONNECTION_CLOSED');
+        stream.closeWrite();
+        stream.stopSending();
+        stream.reset();
+      }
+      for (const connection of [from, to]) {
+        assertCode(await rejection(connection.openStream()), 'ERR_CONNECTION_CLOSED');
+        assert.equal(await connection.acceptStream(), null);
+      }
+    });
+
+    bothWays(
+      'silence ends a connection by its idle timeout',
+      async (_t, _pair, from, to) => {
+        const [opened] = await openPair(from, to);
+        const reading = rejection(opened.read());
+        assert.equal((await from.closed).by, 'timeout');
+        assert.equal((await to.closed).by, 'timeout');
+        assertCode(await reading, 'ERR_CONNECTION_CLOSED');
+      },
+      { idleTimeout: 400 },
+    );
+
+    test('a listener that is killed: the dialer’s idle timeout ends it', HANG, async (t) => {
+      const child = spawnPeer(t, listener.name, ['listen']);
+      const port = Number(await child.line());
+      const dialed = await dialer.dial(
+        { host: '127.0.0.1', port },
+        { credentials: ours, authenticate: accept, limits: { idleTimeout: 600 } },
+      );
+      t.after(() => dialed.close());
+      const stream = await dialed.openStream();
+      stream.write(text('ping'));
+      assert.equal(Buffer.from((await stream.read()) ?? []).toString(), 'ping');
+      const reading = rejection(stream.read());
+      child.kill();
+      assert.equal((await dialed.closed).by, 'timeout');
+      assertCode(await reading, 'ERR_CONNECTION_CLOSED');
+    });
+
+    test('a dialer that is killed: the listener’s idle timeout ends it', HANG, async (t) => {
+      const bound = await bind(t, { limits: { idleTimeout: 600 } });
+      const { host, port } = bound.listener.address;
+      const child = spawnPeer(t, dialer.name, ['dial', host, `${port}`]);
+      const peer = await bound.accepted.next();
+      const stream = await nextStream(peer);
+      assert.equal(Buffer.from((await stream.read()) ?? []).toString(), 'hello');
+      const reading = rejection(stream.read());
+      child.kill();
+      assert.equal((await peer.closed).by, 'timeout');
+      assertCode(await reading, 'ERR_CONNECTION_CLOSED');
+      await assertServes(t, bound);
+    });
+
+    test('listener.close() closes its connections and refuses new ones', HANG, async (t) => {
+      const bound = await bind(t);
+      const dialed = await Promise.all([dial(t, bound), dial(t, bound)]);
+      const peers = [await bound.accepted.next(), await bound.accepted.next()];
+      await bound.listener.close();
+      for (const connection of dialed) {
+        const close = await connection.closed;
+        assert.equal(close.by, 'remote');
+        assert.equal(close.code, 0);
+      }
+      for (const peer of peers) assert.equal((await peer.closed).by, 'local');
+      const error = await rejection(dial(t, bound, { limits: { handshakeTimeout: 300 } }));
+      assert.ok(isLeanError(error, 'ERR_DIAL') || isLeanError(error, 'ERR_TIMEOUT'), `${error}`);
+      await bound.listener.close();
+      // The port is free again.
+      const again = await bind(t, { address: bound.listener.address });
+      assert.deepEqual(again.listener.address, bound.listener.address);
+    });
+
+    // ---------------------------------------------------------------- dials that fail
+
+    test('a dead port fails within handshakeTimeout', HANG, async () => {
+      const error = await rejection(
+        dialer.dial(await deadAddress(), {
+          credentials: ours,
+          authenticate: accept,
+          limits: { handshakeTimeout: 300 },
+        }),
+      );
+      assert.ok(isLeanError(error, 'ERR_DIAL') || isLeanError(error, 'ERR_TIMEOUT'), `${error}`);
+    });
+
+    test('a silent port: ERR_TIMEOUT', HANG, async (t) => {
+      const silent = await silentSocket();
+      t.after(silent.close);
+      const error = await rejection(
+        dialer.dial(silent.address, {
+          credentials: ours,
+          authenticate: accept,
+          limits: { handshakeTimeout: 300 },
+        }),
+      );
+      assertCode(error, 'ERR_TIMEOUT');
+    });
+
+    test('an abort signal ends a dial: ERR_ABORTED', HANG, async (t) => {
+      const silent = await silentSocket();
+      t.after(silent.close);
+      const options = { credentials: ours, authenticate: accept };
+      const before = rejection(
+        dialer.dial(silent.address, { ...options, signal: AbortSignal.abort() }),
+      );
+      assertCode(await before, 'ERR_ABORTED');
+      const abort = new AbortController();
+      const during = rejection(dialer.dial(silent.address, { ...options, signal: abort.signal }));
+      assert.ok(await staysPending(during, 50));
+      abort.abort();
+      assertCode(await during, 'ERR_ABORTED');
+    });
+
+    test('a signal aborted after the dial leaves the connection alone', HANG, async (t) => {
+      const bound = await bind(t);
+      const abort = new AbortController();
+      const dialed = await dial(t, bound, { signal: abort.signal });
+      serveEcho(await bound.accepted.next());
+      abort.abort();
+      await echoes(dialed, 'alive');
+    });
+
+    // ---------------------------------------------------------------- refusals
+
+    test(
+      'authenticate throws at the dialer: dial rejects, the listener learns why',
+      HANG,
+      async (t) => {
+        const bound = await bind(t);
+        const why = new Error('not who I dialled');
+        const error = await rejection(
+          dial(t, bound, {
+            authenticate: () => {
+              throw why;
+            },
+          }),
+        );
+        assert.equal(error, why);
+        // The refusal may overtake the handshake's end at the listener, or not.
+        const outcome = await Promise.race([bound.accepted.next(), bound.refused.next()]);
+        if (outcome instanceof Error) {
+          assert.match(outcome.message, /not who I dialled/);
+        } else {
+          assert.deepEqual(await outcome.closed, {
+            by: 'remote',
+            code: BAD_CERTIFICATE,
+            application: false,
+            reason: 'not who I dialled',
+          });
+        }
+      },
+    );
+
+    test(
+      'authenticate throws at the listener: nothing is handed up, the dialer learns why',
+      HANG,
+      async (t) => {
+        const why = new Error('no entry for you');
+        let refuse = true;
+        const bound = await bind(t, {
+          authenticate: () => {
+            if (refuse) throw why;
+          },
+        });
+        const dialing = dial(t, bound);
+        let dialed: QuicConnection | undefined;
+        try {
+          dialed = await dialing;
+        } catch (error) {
+          assertCode(error, 'ERR_HANDSHAKE');
+          assert.match(String(error), /no entry for you/);
+        }
+        if (dialed !== undefined) {
+          // The dialer believes the handshake over, and sends at once.
+          dialed
+            .openStream()
+            .then((stream) => stream.write(text('early')))
+            .catch(() => {});
+          assert.deepEqual(await dialed.closed, {
+            by: 'remote',
+            code: BAD_CERTIFICATE,
+            application: false,
+            reason: 'no entry for you',
+          });
+        }
+        assert.equal(await bound.refused.next(), why);
+        assert.equal(bound.accepted.size, 0);
+        refuse = false;
+        await assertServes(t, bound);
+      },
+    );
+
+    test(
+      'stream bytes that come with the handshake are handed up after authenticate',
+      HANG,
+      async (t) => {
+        const order: string[] = [];
+        const accepted = inbox<QuicConnection>();
+        const bound = await bind(t, {
+          authenticate: () => void order.push('authenticate'),
+          onConnection: (connection) => {
+            order.push('connection');
+            accepted.push(connection);
+          },
+        });
+        const dialed = await dial(t, bound);
+        const stream = await dialed.openStream();
+        stream.write(text('early'));
+        const first = await nextStream(await accepted.next());
+        assert.equal(Buffer.from((await first.read()) ?? []).toString(), 'early');
+        assert.deepEqual(order, ['authenticate', 'connection']);
+      },
+    );
+
+    test('garbage to the listener’s socket', HANG, async (t) => {
+      const bound = await bind(t);
+      const dialed = await dial(t, bound);
+      serveEcho(await bound.accepted.next());
+      const { host, port } = bound.listener.address;
+      const socket = createSocket('udp4');
+      t.after(() => socket.close());
+      const send = (data: Uint8Array): Promise<void> =>
+        new Promise((resolve) => socket.send(data, port, host, () => resolve()));
+      await send(new Uint8Array(0));
+      for (let i = 0; i < 200; i++) {
+        const data = randomBytes(1 + ((i * 37) % 1400));
+        await send(data);
+        // Long header, fixed bit, version 1; then a header that promises more than there is.
+        const initial = randomBytes(1200);
+        initial.set([0xc0 | (i & 0x3f), 0, 0, 0, 1, i % 30, ...data.subarray(0, 20)]);
+        await send(initial);
+        await send(initial.subarray(0, 1 + (i % 40)));
+        // A version nobody speaks.
+        initial.set([0xc0, 0x1a, 0x2a, 0x3a, 0x4a, 8], 0);
+        await send(initial);
+      }
+      await echoes(dialed, 'undisturbed');
+      await assertServes(t, bound);
+    });
+  });
+};
+
+// ------------------------------------------------------------------ helpers
+
+const hex = (data: Uint8Array): string => Buffer.from(data).toString('hex');
+
+const nextStream = async (connection: QuicConnection): Promise<Stream> => {
+  const stream = await connection.acceptStream();
+  assert.ok(stream !== null, 'the connection is open');
+  return stream;
+};
+
+const thrown = (call: () => unknown): unknown => {
+  try {
+    call();
+  } catch (error) {
+    return error;
+  }
+  throw new Error('should have thrown');
+};
+
+const assertCode = (error: unknown, code: Parameters<typeof isLeanError>[1]): void => {
+  assert.ok(isLeanError(error, code), `expected ${code}, got ${describeError(error)}`);
+};
+
+const assertReset = (
+  error: unknown,
+  code: 'ERR_STREAM_RESET' | 'ERR_STREAM_STOPPED',
+  resetCode: number,
+): void => {
+  assertCode(error, code);
+  assert.ok(error instanceof StreamResetError);
+  assert.equal(error.resetCode, resetCode);
+};
+
+const describeError = (error: unknown): string =>
+  error instanceof Error ? `${'code' in error ? error.code : ''} ${error.stack}` : String(error);
+
+/** Writes until the stream refuses; what it refused with. */
+const writeUntilRefused = async (stream: Stream): Promise<unknown> => {
+  for (;;) {
+    try {
+      if (!stream.write(new Uint8Array(1000))) await stream.drain();
+    } catch (error) {
+      return error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+};
+
+/** Writes until there is no room and `drain()` waits; how many bytes were taken. */
+const fill = async (stream: Stream): Promise<number> => {
+  const chunk = new Uint8Array(16 << 10);
+  let taken = 0;
+  for (;;) {
+    const room = stream.write(chunk);
+    taken += chunk.length;
+    assert.ok(taken < 256 << 20, 'the writer is never held back');
+    if (room) continue;
+    const draining = stream.drain();
+    draining.catch(() => {});
+    if (await staysPending(draining, 250)) return taken;
+  }
+};
+
+interface PeerProcess {
+  line(): Promise<string>;
+  kill(): void;
+}
+
+const spawnPeer = (t: TestContext, engine: string, args: readonly string[]): PeerProcess => {
+  const flags = engine === 'node' ? ['--experimental-quic'] : [];
+  const child = spawn(process.execPath, [...flags, '--no-warnings', peerScript, engine, ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  t.after(() => child.kill('SIGKILL'));
+  const lines = inbox<string>();
+  child.stdout.setEncoding('utf8').on('data', (data: string) => {
+    for (const line of data.split('\n')) if (line !== '') lines.push(line);
+  });
+  return { line: () => lines.next(), kill: () => void child.kill('SIGKILL') };
+};

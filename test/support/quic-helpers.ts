@@ -1,0 +1,116 @@
+/** What engine tests share: an inbox for callbacks, readers, and a patient `pending` check. */
+
+import { createHash } from 'node:crypto';
+import { createSocket } from 'node:dgram';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { SocketAddress } from '../../src/quic/engine.ts';
+import type { Stream } from '../../src/stream.ts';
+
+/** Turns a callback into something to await, in order. */
+export interface Inbox<T> {
+  push(item: T): void;
+  next(): Promise<T>;
+  readonly size: number;
+}
+
+export const inbox = <T>(): Inbox<T> => {
+  const items: T[] = [];
+  const waiting: ((item: T) => void)[] = [];
+  return {
+    push(item) {
+      const take = waiting.shift();
+      if (take === undefined) items.push(item);
+      else take(item);
+    },
+    next() {
+      const item = items.shift();
+      if (item !== undefined) return Promise.resolve(item);
+      return new Promise((resolve) => waiting.push(resolve));
+    },
+    get size() {
+      return items.length;
+    },
+  };
+};
+
+/** Everything up to EOF. */
+export const readAll = async (stream: Stream): Promise<Buffer> => {
+  const chunks: Uint8Array[] = [];
+  for (;;) {
+    const chunk = await stream.read();
+    if (chunk === null) return Buffer.concat(chunks);
+    chunks.push(chunk);
+  }
+};
+
+/** SHA-256, hex, of everything up to EOF. */
+export const hashAll = async (stream: Stream): Promise<string> => {
+  const hash = createHash('sha256');
+  for (;;) {
+    const chunk = await stream.read();
+    if (chunk === null) return hash.digest('hex');
+    hash.update(chunk);
+  }
+};
+
+/** Sends back what it reads until EOF, then half-closes. */
+export const echo = async (stream: Stream): Promise<void> => {
+  for (;;) {
+    const chunk = await stream.read();
+    if (chunk === null) break;
+    if (!stream.write(chunk)) await stream.drain();
+  }
+  stream.closeWrite();
+};
+
+/** True when `promise` has not settled after `ms`; leaves it alone otherwise. */
+export const staysPending = async (promise: Promise<unknown>, ms = 150): Promise<boolean> => {
+  const settled = promise.then(
+    () => false,
+    () => false,
+  );
+  return Promise.race([settled, delay(ms, true)]);
+};
+
+/** What `promise` rejects with; throws when it resolves. */
+export const rejection = async (promise: Promise<unknown>): Promise<unknown> => {
+  let value: unknown;
+  try {
+    value = await promise;
+  } catch (error) {
+    return error;
+  }
+  throw new Error(`should have been rejected, but resolved with ${String(value)}`);
+};
+
+/** An UDP socket that never answers; close it after use. */
+export const silentSocket = async (): Promise<{
+  address: SocketAddress;
+  close: () => Promise<void>;
+}> => {
+  const socket = createSocket('udp4');
+  await new Promise<void>((resolve) => socket.bind(0, '127.0.0.1', resolve));
+  const { address, port } = socket.address();
+  return {
+    address: { host: address, port },
+    close: () => new Promise((resolve) => socket.close(() => resolve())),
+  };
+};
+
+/** A loopback UDP port where nothing listens (just freed). */
+export const deadAddress = async (): Promise<SocketAddress> => {
+  const socket = await silentSocket();
+  await socket.close();
+  return socket.address;
+};
+
+/** Whether `::1` can be bound here. */
+export const hasIPv6 = (): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = createSocket('udp6');
+    socket.once('error', () => {
+      socket.close();
+      resolve(false);
+    });
+    socket.bind(0, '::1', () => socket.close(() => resolve(true)));
+  });
