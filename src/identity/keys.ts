@@ -1,0 +1,186 @@
+/**
+ * Host keys: the long-lived keys that name a peer (libp2p/specs peer-ids/peer-ids.md, section Keys).
+ *
+ * Our own host key is Ed25519, through `@noble/ed25519`. Peers' keys are of four types; their
+ * signatures are verified by `node:crypto`, which does it natively.
+ */
+
+import { createHash, createPublicKey, type KeyObject, verify as verifyNatively } from 'node:crypto';
+import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
+import { getPublicKey, hashes, sign, utils } from '@noble/ed25519';
+import { LeanError } from '../errors.ts';
+
+/** Names of the protobuf enum `KeyType`, whose numbers 0..3 are the positions in {@link KEY_TYPES}. */
+export type KeyType = 'RSA' | 'Ed25519' | 'Secp256k1' | 'ECDSA';
+
+const KEY_TYPES: readonly KeyType[] = ['RSA', 'Ed25519', 'Secp256k1', 'ECDSA'];
+
+export interface PublicKey {
+  readonly type: KeyType;
+  /**
+   * Ed25519: 32 bytes. Secp256k1: the 33-byte compressed point. RSA and ECDSA: a PKIX
+   * SubjectPublicKeyInfo, DER.
+   */
+  readonly data: Uint8Array;
+  /** The `PublicKey` message that peer ids are made of: deterministic, two fields in tag order. */
+  readonly protobuf: Uint8Array;
+}
+
+/** An Ed25519 key pair. */
+export interface HostKey {
+  readonly publicKey: PublicKey;
+  /** Returns the 64-byte Ed25519 signature (RFC 8032) of `message`. */
+  sign(message: Uint8Array): Uint8Array;
+  /** The 32-byte secret (RFC 8032 section 5.1.5). Keep it out of logs. */
+  readonly seed: Uint8Array;
+}
+
+/** Room for an RSA key of 8192 bits (1,062 bytes of SubjectPublicKeyInfo), the largest allowed. */
+const MAX_PROTOBUF = 2048;
+/** go-libp2p's and ring's bounds, in bits. */
+const MIN_RSA_BITS = 2048;
+const MAX_RSA_BITS = 8192;
+/** OpenSSL's names of the NIST curves of RFC 5480 with at least 128 bits of strength. */
+const ECDSA_CURVES: ReadonlySet<string> = new Set(['prime256v1', 'secp384r1', 'secp521r1']);
+
+/** SubjectPublicKeyInfo up to the raw key, which follows (RFC 8410; RFC 5480 with SEC 2's curve). */
+const ED25519_SPKI = Buffer.from('302a300506032b6570032100', 'hex');
+const SECP256K1_SPKI = Buffer.from('3036301006072a8648ce3d020106052b8104000a032200', 'hex');
+
+hashes.sha512 = (message) => new Uint8Array(createHash('sha512').update(message).digest());
+
+/** Makes a new Ed25519 host key from the system's random source. */
+export const generateHostKey = (): HostKey => hostKeyFromSeed(utils.randomSecretKey());
+
+/**
+ * The Ed25519 host key of a 32-byte seed.
+ *
+ * The first call in a process costs about 25 ms: noble then computes its table of base-point
+ * multiples. Later calls and signatures take well under 1 ms.
+ *
+ * @throws ERR_KEY_MALFORMED when the seed is not 32 bytes.
+ */
+export const hostKeyFromSeed = (seed: Uint8Array): HostKey => {
+  if (seed.length !== 32) {
+    throw new LeanError('ERR_KEY_MALFORMED', `Ed25519 seed of ${seed.length} bytes, not 32`);
+  }
+  const secret = Uint8Array.from(seed);
+  const data = getPublicKey(secret);
+  return {
+    publicKey: { type: 'Ed25519', data, protobuf: encode('Ed25519', data) },
+    sign: (message) => sign(message, secret),
+    seed: secret,
+  };
+};
+
+/**
+ * Parses a `PublicKey` message, at most 2 KiB. The encoding must be the deterministic one: both
+ * fields, in tag order, minimal varints, nothing else. RSA keys must have 2048 to 8192 bits, ECDSA
+ * keys be on P-256, P-384 or P-521, given by name. `data` and `protobuf` are copies.
+ *
+ * @throws ERR_KEY_TYPE for an unknown key type; ERR_KEY_MALFORMED for everything else.
+ */
+export const parsePublicKey = (protobuf: Uint8Array): PublicKey => {
+  if (protobuf.length > MAX_PROTOBUF) {
+    throw malformed(`${protobuf.length} bytes, at most ${MAX_PROTOBUF} allowed`);
+  }
+  const bytes = Uint8Array.from(protobuf);
+  const { type, data } = decode(bytes);
+  if (!equalBytes(encode(type, data), bytes)) throw malformed('encoding is not deterministic');
+  checkData(type, data);
+  return { type, data, protobuf: bytes };
+};
+
+/**
+ * Whether `signature` is the signature of `message` by `key`: Ed25519 as in RFC 8032, RSA as
+ * RSASSA-PKCS1-v1_5 with SHA-256, Secp256k1 and ECDSA with SHA-256 and a DER signature. Never throws.
+ */
+export const verifySignature = (
+  key: PublicKey,
+  message: Uint8Array,
+  signature: Uint8Array,
+): boolean => {
+  try {
+    const digest = key.type === 'Ed25519' ? null : 'sha256';
+    return verifyNatively(digest, message, keyObject(key.type, key.data), signature);
+  } catch {
+    return false;
+  }
+};
+
+const encode = (type: KeyType, data: Uint8Array): Uint8Array =>
+  new BinaryWriter()
+    .tag(1, WireType.Varint)
+    .uint32(KEY_TYPES.indexOf(type))
+    .tag(2, WireType.LengthDelimited)
+    .bytes(data)
+    .finish();
+
+const decode = (bytes: Uint8Array): { type: KeyType; data: Uint8Array } => {
+  let number: number;
+  let data: Uint8Array;
+  try {
+    const reader = new BinaryReader(bytes);
+    expectTag(reader, 1, WireType.Varint);
+    number = reader.uint32();
+    expectTag(reader, 2, WireType.LengthDelimited);
+    data = reader.bytes();
+  } catch (cause) {
+    throw malformed('not a PublicKey message', cause);
+  }
+  const type = KEY_TYPES[number];
+  if (type === undefined) throw new LeanError('ERR_KEY_TYPE', `unknown host key type ${number}`);
+  return { type, data };
+};
+
+const expectTag = (reader: BinaryReader, field: number, wireType: WireType): void => {
+  const [actualField, actualType] = reader.tag();
+  if (actualField !== field || actualType !== wireType) throw new Error('unexpected field');
+};
+
+const checkData = (type: KeyType, data: Uint8Array): void => {
+  if (type === 'Ed25519') {
+    if (data.length !== 32) throw malformed(`Ed25519 key of ${data.length} bytes, not 32`);
+    return;
+  }
+  if (type === 'Secp256k1' && data.length !== 33) {
+    throw malformed(`Secp256k1 key of ${data.length} bytes, not 33`);
+  }
+  let key: KeyObject;
+  let canonical: boolean;
+  try {
+    key = keyObject(type, data);
+    canonical = type === 'Secp256k1' || equalBytes(spki(key), data);
+  } catch (cause) {
+    throw malformed(`not a key of type ${type}`, cause);
+  }
+  if (!canonical) throw malformed(`${type} key is not in DER`);
+  const { modulusLength: bits = 0, namedCurve = 'an unnamed curve' } =
+    key.asymmetricKeyDetails ?? {};
+  if (type === 'RSA') {
+    if (key.asymmetricKeyType !== 'rsa') throw malformed(`${key.asymmetricKeyType} key in RSA`);
+    if (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS) {
+      throw malformed(`RSA key of ${bits} bits, not ${MIN_RSA_BITS} to ${MAX_RSA_BITS}`);
+    }
+  } else if (type === 'ECDSA') {
+    if (key.asymmetricKeyType !== 'ec') throw malformed(`${key.asymmetricKeyType} key in ECDSA`);
+    if (!ECDSA_CURVES.has(namedCurve)) throw malformed(`ECDSA key on ${namedCurve}`);
+  }
+};
+
+const keyObject = (type: KeyType, data: Uint8Array): KeyObject => {
+  const key =
+    type === 'Ed25519'
+      ? Buffer.concat([ED25519_SPKI, data])
+      : type === 'Secp256k1'
+        ? Buffer.concat([SECP256K1_SPKI, data])
+        : Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+  return createPublicKey({ key, format: 'der', type: 'spki' });
+};
+
+const spki = (key: KeyObject): Uint8Array => key.export({ format: 'der', type: 'spki' });
+
+const equalBytes = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
+
+const malformed = (what: string, cause?: unknown): LeanError =>
+  new LeanError('ERR_KEY_MALFORMED', `malformed public key: ${what}`, { cause });

@@ -1,0 +1,72 @@
+/** Our own libp2p certificate (libp2p/specs tls/tls.md, section Peer Authentication). */
+
+import { randomBytes } from 'node:crypto';
+import type { HostKey } from '../identity/keys.ts';
+import type { TlsCredentials } from '../quic/engine.ts';
+import { EXTENSION_OID, encodeSignedKey, signedMessage } from './signed-key.ts';
+
+/** One certificate and its private key, for any number of connections. */
+export interface TlsIdentity extends TlsCredentials {
+  /** The certificate of `certificatePem`, DER. */
+  readonly certificateDer: Uint8Array;
+}
+
+const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+/** Clocks that are behind ours by up to an hour see a valid certificate, as with go-libp2p. */
+const BACKDATED_MS = 3_600_000;
+const VALID_YEARS = 100;
+
+/**
+ * Makes a self-signed certificate that carries `hostKey`'s signature of its own, new P-256 key. It is
+ * valid from an hour ago for 100 years; its key extension is not critical, so that a TLS library's
+ * own checks do not trip over it.
+ */
+export const issueCertificate = async (hostKey: HostKey): Promise<TlsIdentity> => {
+  // Loaded on first use: it costs more than the rest of the stack together.
+  await import('reflect-metadata');
+  const { Extension, X509CertificateGenerator } = await import('@peculiar/x509');
+
+  const keys = await crypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
+  const [spki, pkcs8] = await Promise.all([
+    crypto.subtle.exportKey('spki', keys.publicKey),
+    crypto.subtle.exportKey('pkcs8', keys.privateKey),
+  ]);
+  const signedKey = encodeSignedKey({
+    publicKey: hostKey.publicKey.protobuf,
+    signature: hostKey.sign(signedMessage(new Uint8Array(spki))),
+  });
+  const now = Date.now();
+  const notAfter = new Date(now);
+  notAfter.setUTCFullYear(notAfter.getUTCFullYear() + VALID_YEARS);
+  const certificate = await X509CertificateGenerator.createSelfSigned(
+    {
+      serialNumber: randomSerial(),
+      name: 'O=libp2p',
+      notBefore: new Date(now - BACKDATED_MS),
+      notAfter,
+      keys,
+      signingAlgorithm: ALGORITHM,
+      extensions: [new Extension(EXTENSION_OID, false, signedKey)],
+    },
+    crypto,
+  );
+  return {
+    certificateDer: new Uint8Array(certificate.rawData),
+    certificatePem: certificate.toString('pem'),
+    privateKeyPem: pem('PRIVATE KEY', new Uint8Array(pkcs8)),
+  };
+};
+
+/** 16 random bytes as hex, a positive INTEGER without leading zeros (RFC 5280 section 4.1.2.2). */
+const randomSerial = (): string => {
+  const bytes = randomBytes(16);
+  bytes[0] = ((bytes[0] ?? 0) & 0x3f) | 0x40;
+  return bytes.toString('hex');
+};
+
+const pem = (label: string, der: Uint8Array): string => {
+  const base64 = Buffer.from(der)
+    .toString('base64')
+    .replace(/.{64}(?=.)/g, '$&\n');
+  return `-----BEGIN ${label}-----\n${base64}\n-----END ${label}-----\n`;
+};

@@ -1,0 +1,49 @@
+/**
+ * The libp2p Public Key Extension, which ties a certificate's key to a host key (libp2p/specs
+ * tls/tls.md, section libp2p Public Key Extension).
+ */
+
+import { DER, expectTag, readElements, readOne, writeElement } from './der.ts';
+
+/** The extension's object identifier, registered with IANA. */
+export const EXTENSION_OID = '1.3.6.1.4.1.53594.1.1';
+
+const PREFIX = new TextEncoder().encode('libp2p-tls-handshake:');
+
+/** `SignedKey ::= SEQUENCE { publicKey OCTET STRING, signature OCTET STRING }` */
+export interface SignedKey {
+  /** The host key's `PublicKey` protobuf. */
+  readonly publicKey: Uint8Array;
+  /** The host key's signature of {@link signedMessage}. */
+  readonly signature: Uint8Array;
+}
+
+/** What the host key signs: a prefix and the certificate's SubjectPublicKeyInfo, DER. */
+export const signedMessage = (subjectPublicKeyInfo: Uint8Array): Uint8Array => {
+  const message = new Uint8Array(PREFIX.length + subjectPublicKeyInfo.length);
+  message.set(PREFIX);
+  message.set(subjectPublicKeyInfo, PREFIX.length);
+  return message;
+};
+
+/** The extension's value, DER. */
+export const encodeSignedKey = ({ publicKey, signature }: SignedKey): Uint8Array =>
+  writeElement(
+    DER.SEQUENCE,
+    writeElement(DER.OCTET_STRING, publicKey),
+    writeElement(DER.OCTET_STRING, signature),
+  );
+
+/**
+ * Reads the extension's value. The result's members are views of it.
+ *
+ * @throws Error when it is not DER of a SignedKey, no more and no less.
+ */
+export const decodeSignedKey = (value: Uint8Array): SignedKey => {
+  const members = readElements(readOne(value, DER.SEQUENCE).content);
+  if (members.length !== 2) throw new Error(`SignedKey with ${members.length} members, not 2`);
+  return {
+    publicKey: expectTag(members[0], DER.OCTET_STRING).content,
+    signature: expectTag(members[1], DER.OCTET_STRING).content,
+  };
+};

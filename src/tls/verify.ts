@@ -1,0 +1,284 @@
+/** The peer's libp2p certificate (libp2p/specs tls/tls.md, section Peer Authentication). */
+
+import { type KeyObject, X509Certificate } from 'node:crypto';
+import { type ErrorCode, LeanError } from '../errors.ts';
+import { type PublicKey, parsePublicKey, verifySignature } from '../identity/keys.ts';
+import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
+import { contextTag, DER, type DerElement, expectTag, readElements, readOne } from './der.ts';
+import { decodeSignedKey, type SignedKey, signedMessage } from './signed-key.ts';
+
+/** Room for a certificate key and a host key of RSA with 8192 bits, and for extensions. */
+const MAX_CERTIFICATE = 16_384;
+
+/** Object identifiers as DER content octets, hex. */
+const OID = {
+  SIGNED_KEY: '2b0601040183a25a0101',
+  RSASSA_PSS: '2a864886f70d01010a',
+} as const;
+
+/** Which kind of key makes signatures of an algorithm; all hash to 256 bits or more. */
+const SIGNATURE_ALGORITHMS: ReadonlyMap<string, 'ec' | 'rsa' | 'ed25519'> = new Map([
+  ['2a8648ce3d040302', 'ec'], // ecdsa-with-SHA256, -SHA384, -SHA512
+  ['2a8648ce3d040303', 'ec'],
+  ['2a8648ce3d040304', 'ec'],
+  ['2a864886f70d01010b', 'rsa'], // sha256WithRSAEncryption, sha384…, sha512…
+  ['2a864886f70d01010c', 'rsa'],
+  ['2a864886f70d01010d', 'rsa'],
+  [OID.RSASSA_PSS, 'rsa'],
+  ['2b6570', 'ed25519'],
+]);
+
+/** SHA-256, SHA-384 and SHA-512, which RSASSA-PSS names in its parameters. */
+const HASHES: ReadonlySet<string> = new Set([
+  '608648016503040201',
+  '608648016503040202',
+  '608648016503040203',
+]);
+
+const CURVES: ReadonlySet<string | undefined> = new Set(['prime256v1', 'secp384r1', 'secp521r1']);
+const MIN_RSA_BITS = 2048;
+const MAX_RSA_BITS = 8192;
+
+/**
+ * Verifies the peer's certificate chain and returns the peer's id, with its host key.
+ *
+ * @param chain DER, leaf first. It must be exactly one certificate.
+ * @param expected The peer that was dialled.
+ * @param now When the certificate must be valid; the bounds of its validity are included.
+ * @throws ERR_CERT_MISSING, ERR_CERT_COUNT: none, or more than one certificate.
+ * @throws ERR_CERT_MALFORMED: not an X.509 v3 certificate in DER, or one with unique identifiers or
+ *   an extension twice.
+ * @throws ERR_CERT_NO_EXTENSION, ERR_CERT_EXTENSION_REPEATED, ERR_CERT_EXTENSION_MALFORMED: the
+ *   libp2p Public Key Extension is missing, there twice, or not a SignedKey.
+ * @throws ERR_CERT_UNKNOWN_CRITICAL: another extension is critical.
+ * @throws ERR_CERT_NOT_YET_VALID, ERR_CERT_EXPIRED.
+ * @throws ERR_CERT_ALGORITHM: key or signature algorithm is weak or unknown, or a curve unnamed.
+ * @throws ERR_CERT_SELF_SIGNATURE: not signed by its own key.
+ * @throws ERR_CERT_HOST_KEY: the extension's host key is malformed or of an unknown type.
+ * @throws ERR_CERT_EXTENSION_SIGNATURE: the host key did not sign the certificate's key.
+ * @throws ERR_PEER_ID_MISMATCH: all is well, but it is another peer than `expected`.
+ */
+export const verifyCertificate = (
+  chain: readonly Uint8Array[],
+  expected?: PeerId,
+  now: Date = new Date(),
+): PeerId => {
+  const der = onlyOne(chain);
+  const certificate = parse(der);
+  const signedKey = readExtensions(certificate.extensions);
+  checkValidity(certificate.validity, now.getTime());
+  checkSelfSignature(der, certificate.signatureAlgorithm);
+  const id = authenticate(signedKey, certificate.subjectPublicKeyInfo);
+  if (expected !== undefined && !expected.equals(id)) {
+    throw new LeanError('ERR_PEER_ID_MISMATCH', `expected peer ${expected}, found ${id}`);
+  }
+  return id;
+};
+
+interface Certificate {
+  readonly signatureAlgorithm: DerElement;
+  readonly validity: { readonly notBefore: number; readonly notAfter: number };
+  /** The whole element, DER. */
+  readonly subjectPublicKeyInfo: Uint8Array;
+  readonly extensions: readonly Extension[];
+}
+
+interface Extension {
+  readonly oid: string;
+  readonly critical: boolean;
+  readonly value: Uint8Array;
+}
+
+const onlyOne = (chain: readonly Uint8Array[]): Uint8Array => {
+  const [der] = chain;
+  if (der === undefined) throw refuse('MISSING', 'peer sent no certificate');
+  if (chain.length > 1) throw refuse('COUNT', `peer sent ${chain.length} certificates, not one`);
+  if (der.length > MAX_CERTIFICATE) {
+    throw refuse('MALFORMED', `certificate of ${der.length} bytes, at most ${MAX_CERTIFICATE}`);
+  }
+  return der;
+};
+
+/** RFC 5280 section 4.1, as far as libp2p looks at it. */
+const parse = (der: Uint8Array): Certificate => {
+  try {
+    const [tbs, signatureAlgorithm, signature, ...rest] = readElements(
+      readOne(der, DER.SEQUENCE).content,
+    );
+    expectTag(signature, DER.BIT_STRING);
+    if (rest.length > 0) throw new Error('surplus element');
+    const fields = readElements(expectTag(tbs, DER.SEQUENCE).content);
+    const [version, serial, innerAlgorithm, issuer, validity, subject, spki, ...optional] = fields;
+    const number = readOne(expectTag(version, contextTag(0)).content, DER.INTEGER);
+    if (hex(number.content) !== '02') throw new Error('not version 3');
+    expectTag(serial, DER.INTEGER);
+    const algorithm = expectTag(signatureAlgorithm, DER.SEQUENCE);
+    if (hex(expectTag(innerAlgorithm, DER.SEQUENCE).bytes) !== hex(algorithm.bytes)) {
+      throw new Error('two different signature algorithms');
+    }
+    expectTag(issuer, DER.SEQUENCE);
+    expectTag(subject, DER.SEQUENCE);
+    const [notBefore, notAfter, ...more] = readElements(expectTag(validity, DER.SEQUENCE).content);
+    if (more.length > 0) throw new Error('surplus element in the validity');
+    // Unique identifiers ([1] and [2]) are refused here: certificates must omit them.
+    const [extensions, ...surplus] = optional;
+    if (surplus.length > 0) throw new Error('unique identifier or surplus element');
+    return {
+      signatureAlgorithm: algorithm,
+      validity: { notBefore: readTime(notBefore), notAfter: readTime(notAfter) },
+      subjectPublicKeyInfo: expectTag(spki, DER.SEQUENCE).bytes,
+      extensions: extensions === undefined ? [] : parseExtensions(extensions),
+    };
+  } catch (cause) {
+    throw refuse('MALFORMED', 'certificate is malformed', cause);
+  }
+};
+
+const parseExtensions = (field: DerElement): Extension[] => {
+  const list = readOne(expectTag(field, contextTag(3)).content, DER.SEQUENCE);
+  return readElements(list.content).map((element) => {
+    const members = readElements(expectTag(element, DER.SEQUENCE).content);
+    const oid = hex(expectTag(members.shift(), DER.OID).content);
+    const critical = members.length > 1 && readBoolean(members.shift());
+    const value = expectTag(members.shift(), DER.OCTET_STRING).content;
+    if (members.length > 0) throw new Error('surplus element in an extension');
+    return { oid, critical, value };
+  });
+};
+
+/** An explicit FALSE is not DER where it is the default, but some encoders write it. */
+const readBoolean = (element: DerElement | undefined): boolean => {
+  const value = hex(expectTag(element, DER.BOOLEAN).content);
+  if (value !== 'ff' && value !== '00') throw new Error('malformed BOOLEAN');
+  return value === 'ff';
+};
+
+/** UTCTime `YYMMDDHHMMSSZ` or GeneralizedTime `YYYYMMDDHHMMSSZ` (RFC 5280 section 4.1.2.5), in ms. */
+const readTime = (element: DerElement | undefined): number => {
+  const utc = element?.tag === DER.UTC_TIME;
+  const { content } = expectTag(element, utc ? DER.UTC_TIME : DER.GENERALIZED_TIME);
+  const text = Buffer.from(content).toString('latin1');
+  if (!(utc ? /^\d{12}Z$/ : /^\d{14}Z$/).test(text)) throw new Error('malformed time');
+  const full = utc ? `${text < '5' ? '20' : '19'}${text}` : text;
+  const iso = full.replace(/(....)(..)(..)(..)(..)(..)Z/, '$1-$2-$3T$4:$5:$6.000Z');
+  const time = Date.parse(iso);
+  // Date.parse moves 30 February into March.
+  if (Number.isNaN(time) || new Date(time).toISOString() !== iso) throw new Error('no such time');
+  return time;
+};
+
+const readExtensions = (extensions: readonly Extension[]): SignedKey => {
+  const seen = new Set<string>();
+  let value: Uint8Array | undefined;
+  for (const extension of extensions) {
+    const { oid, critical } = extension;
+    const ours = oid === OID.SIGNED_KEY;
+    if (seen.has(oid)) {
+      throw ours
+        ? refuse('EXTENSION_REPEATED', 'certificate has two libp2p extensions')
+        : refuse('MALFORMED', 'certificate has an extension twice');
+    }
+    seen.add(oid);
+    if (ours) value = extension.value;
+    else if (critical) {
+      throw refuse('UNKNOWN_CRITICAL', `certificate has an unknown critical extension (${oid})`);
+    }
+  }
+  if (value === undefined) throw refuse('NO_EXTENSION', 'certificate has no libp2p extension');
+  try {
+    return decodeSignedKey(value);
+  } catch (cause) {
+    throw refuse('EXTENSION_MALFORMED', 'libp2p extension is malformed', cause);
+  }
+};
+
+const checkValidity = ({ notBefore, notAfter }: Certificate['validity'], now: number): void => {
+  if (now < notBefore) {
+    throw refuse('NOT_YET_VALID', `certificate is valid from ${new Date(notBefore).toISOString()}`);
+  }
+  // notAfter names the last second of validity, all of which counts.
+  if (now >= notAfter + 1000) {
+    throw refuse('EXPIRED', `certificate expired at ${new Date(notAfter).toISOString()}`);
+  }
+};
+
+const checkSelfSignature = (der: Uint8Array, algorithm: DerElement): void => {
+  let certificate: X509Certificate;
+  try {
+    certificate = new X509Certificate(der);
+  } catch (cause) {
+    throw refuse('MALFORMED', 'certificate is malformed', cause);
+  }
+  let key: KeyObject;
+  try {
+    key = certificate.publicKey;
+  } catch (cause) {
+    throw refuse('ALGORITHM', 'certificate key is malformed or of an unknown kind', cause);
+  }
+  checkAlgorithm(key, algorithm);
+  let valid = false;
+  try {
+    valid = certificate.verify(key);
+  } catch {
+    // What cannot be verified is not valid.
+  }
+  if (!valid) throw refuse('SELF_SIGNATURE', 'certificate is not signed by its own key');
+};
+
+/** Named curves only, no hash of less than 256 bits, keys as strong as host keys. */
+const checkAlgorithm = (key: KeyObject, algorithm: DerElement): void => {
+  const { namedCurve, modulusLength: bits = 0 } = key.asymmetricKeyDetails ?? {};
+  const kind = key.asymmetricKeyType;
+  const wanted = signingKind(algorithm);
+  if (wanted === undefined) throw refuse('ALGORITHM', 'certificate signature algorithm is refused');
+  if (kind !== wanted) throw refuse('ALGORITHM', `certificate key is ${kind}, not ${wanted}`);
+  if (kind === 'ec' && !CURVES.has(namedCurve)) {
+    throw refuse('ALGORITHM', `certificate key is on ${namedCurve ?? 'an unnamed curve'}`);
+  }
+  if (kind === 'rsa' && (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS)) {
+    throw refuse('ALGORITHM', `certificate key is RSA of ${bits} bits`);
+  }
+};
+
+/** The kind of key that signs with `algorithm`; undefined when the algorithm is not acceptable. */
+const signingKind = (algorithm: DerElement): 'ec' | 'rsa' | 'ed25519' | undefined => {
+  try {
+    const [identifier, parameters] = readElements(algorithm.content);
+    const oid = hex(expectTag(identifier, DER.OID).content);
+    if (oid === OID.RSASSA_PSS && !HASHES.has(pssHash(parameters))) return undefined;
+    return SIGNATURE_ALGORITHMS.get(oid);
+  } catch {
+    return undefined;
+  }
+};
+
+/** RFC 4055 section 3.1: `[0]` holds the hash's AlgorithmIdentifier; without it, it is SHA-1. */
+const pssHash = (parameters: DerElement | undefined): string => {
+  const [hash] = readElements(expectTag(parameters, DER.SEQUENCE).content);
+  const [identifier] = readElements(
+    readOne(expectTag(hash, contextTag(0)).content, DER.SEQUENCE).content,
+  );
+  return hex(expectTag(identifier, DER.OID).content);
+};
+
+const authenticate = (signedKey: SignedKey, subjectPublicKeyInfo: Uint8Array): PeerId => {
+  let hostKey: PublicKey;
+  try {
+    hostKey = parsePublicKey(signedKey.publicKey);
+  } catch (cause) {
+    throw refuse('HOST_KEY', 'host key in the certificate is malformed or unknown', cause);
+  }
+  if (!verifySignature(hostKey, signedMessage(subjectPublicKeyInfo), signedKey.signature)) {
+    throw refuse('EXTENSION_SIGNATURE', 'host key did not sign the certificate key');
+  }
+  return peerIdOf(hostKey);
+};
+
+const hex = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
+
+type CertificateError = Extract<ErrorCode, `ERR_CERT_${string}`>;
+type Refusal = CertificateError extends `ERR_CERT_${infer R}` ? R : never;
+
+const refuse = (code: Refusal, message: string, cause?: unknown): LeanError =>
+  new LeanError(`ERR_CERT_${code}`, message, cause === undefined ? undefined : { cause });
