@@ -1,0 +1,278 @@
+/**
+ * The container's contract: what the interop runners say through the environment. Two dialects,
+ * told apart by their variables:
+ *
+ * - `legacy`: lower case, libp2p/test-plans `transport-interop/README.md`;
+ * - `unified`: upper case, libp2p/unified-testing `docs/write-a-transport-test-app.md`.
+ *
+ * Reads a plain record and touches nothing else. An empty value and the literal `null` count as unset.
+ */
+
+import { isIP } from 'node:net';
+import { LeanError } from '../errors.ts';
+
+export type Dialect = 'legacy' | 'unified';
+
+/** The transports that this participant runs, by their names in the matrices. */
+export type TransportName = 'quic-v1' | 'tcp' | 'ws' | 'wss';
+export type SecureChannelName = 'noise' | 'tls';
+export type MuxerName = 'yamux' | 'mplex';
+export type EngineChoice = 'auto' | 'node' | 'quiche';
+
+export interface HarnessConfig {
+  readonly dialect: Dialect;
+  readonly role: 'dialer' | 'listener';
+  readonly transport: TransportName;
+  /** Absent for transports that bring their own: `quic-v1`. */
+  readonly secureChannel: SecureChannelName | undefined;
+  readonly muxer: MuxerName | undefined;
+  /** Where a listener binds: an IPv4 or IPv6 literal. */
+  readonly listenerIp: string;
+  readonly redis: RedisAddress;
+  /** The Redis key under which the listener publishes its multiaddr. */
+  readonly key: string;
+  /** Bound of the whole run, ms. */
+  readonly timeout: number;
+  readonly debug: boolean;
+  readonly quicEngine: EngineChoice;
+}
+
+export interface RedisAddress {
+  /** A name or an IP literal, without brackets. */
+  readonly host: string;
+  readonly port: number;
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** What the variables of one concept are called in a dialect; the first one that is set counts. */
+interface Names {
+  readonly role: string;
+  readonly transport: string;
+  readonly secureChannel: string;
+  readonly muxer: string;
+  readonly listenerIp: string;
+  readonly redis: string;
+  readonly timeout: readonly string[];
+}
+
+const NAMES: Readonly<Record<Dialect, Names>> = {
+  legacy: {
+    role: 'is_dialer',
+    transport: 'transport',
+    secureChannel: 'security',
+    muxer: 'muxer',
+    listenerIp: 'ip',
+    redis: 'redis_addr',
+    // Some peers read the second name.
+    timeout: ['test_timeout_seconds', 'test_timeout_secs'],
+  },
+  unified: {
+    role: 'IS_DIALER',
+    transport: 'TRANSPORT',
+    secureChannel: 'SECURE_CHANNEL',
+    muxer: 'MUXER',
+    listenerIp: 'LISTENER_IP',
+    redis: 'REDIS_ADDR',
+    timeout: ['TEST_TIMEOUT_SECS'],
+  },
+};
+
+/** Every name the matrices know, and whether this participant runs it. */
+const TRANSPORTS: ReadonlyMap<string, boolean> = new Map([
+  ['quic-v1', true],
+  ['tcp', true],
+  ['ws', true],
+  ['wss', true],
+  ['quic', false],
+  ['webtransport', false],
+  ['webrtc', false],
+  ['webrtc-direct', false],
+  ['https', false],
+]);
+const SECURE_CHANNELS: ReadonlyMap<string, boolean> = new Map([
+  ['noise', true],
+  ['tls', true],
+  ['plaintext', false],
+]);
+const MUXERS: ReadonlyMap<string, boolean> = new Map([
+  ['yamux', true],
+  ['mplex', true],
+]);
+
+const DEFAULT_TIMEOUT_SECONDS = '180';
+const MAX_TIMEOUT_SECONDS = 86_400;
+const LEGACY_REDIS = 'redis:6379';
+const REDIS_PORT = 6379;
+
+/** Whether the environment holds a harness's variables at all: its role or its transport. */
+export const hasHarnessVariables = (environment: Environment): boolean =>
+  detectDialect(environment) !== undefined;
+
+/** Upper case wins where a runner sets both. */
+const detectDialect = (environment: Environment): Dialect | undefined => {
+  for (const dialect of ['unified', 'legacy'] as const) {
+    const { role, transport } = NAMES[dialect];
+    if (valueOf(environment, role) !== undefined) return dialect;
+    if (valueOf(environment, transport) !== undefined) return dialect;
+  }
+  return undefined;
+};
+
+/**
+ * Reads and checks the whole contract.
+ *
+ * @throws ERR_CONFIG: a variable is missing or malformed; the message is one line that names it and
+ * says what it may be. ERR_UNSUPPORTED: a transport, secure channel or muxer that the matrices know
+ * and this participant does not run.
+ */
+export const readEnvironment = (environment: Environment): HarnessConfig => {
+  const dialect = detectDialect(environment);
+  if (dialect === undefined) {
+    throw new LeanError(
+      'ERR_CONFIG',
+      'no role given: set IS_DIALER (unified-testing) or is_dialer (test-plans) to true or false',
+    );
+  }
+  const names = NAMES[dialect];
+  const role = booleanOf(environment, names.role) ? 'dialer' : 'listener';
+  const transport = choiceOf(environment, names.transport, TRANSPORTS);
+  const standalone = transport.name === 'quic-v1' || !transport.supported;
+  const secureChannel = choiceUnless(standalone, environment, names.secureChannel, SECURE_CHANNELS);
+  const muxer = choiceUnless(standalone, environment, names.muxer, MUXERS);
+  const config: HarnessConfig = {
+    dialect,
+    role,
+    transport: transport.name as TransportName,
+    secureChannel: secureChannel?.name as SecureChannelName | undefined,
+    muxer: muxer?.name as MuxerName | undefined,
+    listenerIp: ipOf(environment, names.listenerIp),
+    redis: redisAddressOf(environment, names.redis, dialect),
+    key: dialect === 'legacy' ? 'listenerAddr' : `${testKeyOf(environment)}_listener_multiaddr`,
+    timeout: timeoutOf(environment, names.timeout),
+    debug: debugOf(environment, dialect),
+    quicEngine: engineOf(environment),
+  };
+  // Last, so that a malformed variable is reported before a capability that is missing.
+  for (const [kind, choice] of [
+    ['transport', transport],
+    ['secure channel', secureChannel],
+    ['muxer', muxer],
+  ] as const) {
+    if (choice !== undefined && !choice.supported) {
+      throw new LeanError('ERR_UNSUPPORTED', `the ${kind} ${choice.name} is not supported here`);
+    }
+  }
+  return config;
+};
+
+const valueOf = (environment: Environment, name: string): string | undefined => {
+  const value = environment[name];
+  return value === undefined || value === '' || value === 'null' ? undefined : value;
+};
+
+const required = (environment: Environment, name: string, may: string): string => {
+  const value = valueOf(environment, name);
+  if (value === undefined) {
+    throw new LeanError('ERR_CONFIG', `${name} is not set; it must be ${may}`);
+  }
+  return value;
+};
+
+const malformed = (name: string, value: string, may: string): LeanError =>
+  new LeanError('ERR_CONFIG', `${name} is ${quote(value)}; it must be ${may}`);
+
+/** One printable line, whatever the value holds. */
+const quote = (value: string): string =>
+  JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
+
+const booleanOf = (environment: Environment, name: string): boolean => {
+  const value = required(environment, name, 'true or false');
+  if (value !== 'true' && value !== 'false') throw malformed(name, value, 'true or false');
+  return value === 'true';
+};
+
+interface Choice {
+  readonly name: string;
+  readonly supported: boolean;
+}
+
+const choiceOf = (
+  environment: Environment,
+  name: string,
+  known: ReadonlyMap<string, boolean>,
+): Choice => {
+  const may = `one of ${[...known.keys()].join(', ')}`;
+  const value = required(environment, name, may);
+  const supported = known.get(value);
+  if (supported === undefined) throw malformed(name, value, may);
+  return { name: value, supported };
+};
+
+/** A standalone transport needs neither; a known name is then ignored, an unknown one still wrong. */
+const choiceUnless = (
+  standalone: boolean,
+  environment: Environment,
+  name: string,
+  known: ReadonlyMap<string, boolean>,
+): Choice | undefined => {
+  if (standalone && valueOf(environment, name) === undefined) return undefined;
+  const choice = choiceOf(environment, name, known);
+  return standalone ? undefined : choice;
+};
+
+const ipOf = (environment: Environment, name: string): string => {
+  const value = valueOf(environment, name) ?? '0.0.0.0';
+  if (isIP(value) === 0 || value.includes('%')) {
+    throw malformed(name, value, 'an IPv4 or IPv6 address, such as 0.0.0.0 or ::');
+  }
+  return value;
+};
+
+const redisAddressOf = (environment: Environment, name: string, dialect: Dialect): RedisAddress => {
+  const may = 'host:port, such as redis:6379';
+  const value =
+    dialect === 'legacy'
+      ? (valueOf(environment, name) ?? LEGACY_REDIS)
+      : required(environment, name, may);
+  const match = /^(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::(\d{1,5}))?$/i.exec(value);
+  const host = match?.[1] ?? match?.[2];
+  const port = match?.[3] === undefined ? REDIS_PORT : Number(match[3]);
+  const bracketed = match?.[1] !== undefined;
+  if (host === undefined || port < 1 || port > 65_535 || (bracketed && isIP(host) !== 6)) {
+    throw malformed(name, value, may);
+  }
+  return { host, port };
+};
+
+const testKeyOf = (environment: Environment): string => {
+  const may = 'the name of the test in Redis, such as a5b50d5e';
+  const value = required(environment, 'TEST_KEY', may);
+  if (!/^[\x21-\x7e]{1,128}$/.test(value)) throw malformed('TEST_KEY', value, may);
+  return value;
+};
+
+const timeoutOf = (environment: Environment, names: readonly string[]): number => {
+  const name = names.find((candidate) => valueOf(environment, candidate) !== undefined) ?? '';
+  const value = valueOf(environment, name) ?? DEFAULT_TIMEOUT_SECONDS;
+  const seconds = /^\d{1,6}(\.\d{1,3})?$/.test(value) ? Number(value) : 0;
+  if (seconds <= 0 || seconds > MAX_TIMEOUT_SECONDS) {
+    throw malformed(name, value, `a number of seconds above 0 and up to ${MAX_TIMEOUT_SECONDS}`);
+  }
+  return seconds * 1000;
+};
+
+/** The legacy dialect has no DEBUG: only `true` means us there, anything else is somebody else's. */
+const debugOf = (environment: Environment, dialect: Dialect): boolean => {
+  if (valueOf(environment, 'DEBUG') === undefined) return false;
+  if (dialect === 'legacy') return environment['DEBUG'] === 'true';
+  return booleanOf(environment, 'DEBUG');
+};
+
+const engineOf = (environment: Environment): EngineChoice => {
+  const value = valueOf(environment, 'QUIC_ENGINE') ?? 'auto';
+  if (value !== 'auto' && value !== 'node' && value !== 'quiche') {
+    throw malformed('QUIC_ENGINE', value, 'auto, node or quiche');
+  }
+  return value;
+};

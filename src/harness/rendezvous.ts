@@ -1,0 +1,178 @@
+/**
+ * Listener and dialer meet in Redis: one publishes its multiaddr under the test's key, the other
+ * fetches it. Either may come up before Redis does, and Redis may go away in between: everything is
+ * tried again until the run's deadline.
+ *
+ * Publish: `DEL`, `RPUSH`. Fetch: `BLPOP`, and `GET` for the peers that `SET`. (Behind the proxy
+ * that unified-testing puts before legacy peers only DEL, RPUSH and BLPOP have their key rewritten,
+ * and only RESP 2 passes; so `TYPE` there always answers `none`, and BLPOP decides.)
+ */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { LeanError, messageOf } from '../errors.ts';
+import type { RedisAddress } from './environment.ts';
+
+export interface RendezvousOptions {
+  readonly redis: RedisAddress;
+  readonly key: string;
+  /** Ends everything that waits. Its reason is a LeanError that says why: `timed out after 180 s`. */
+  readonly signal: AbortSignal;
+  readonly log: (event: string, detail?: Record<string, unknown>) => void;
+}
+
+export interface Rendezvous {
+  /**
+   * Publishes `multiaddr` in place of whatever the key held. Idempotent.
+   *
+   * @throws ERR_REDIS when Redis answers but refuses; ERR_TIMEOUT or ERR_ABORTED, as the signal says,
+   * with what Redis was waited for.
+   */
+  publish(multiaddr: string): Promise<void>;
+
+  /** Waits for the key and resolves with what it holds, trimmed. @throws as `publish()`. */
+  fetch(): Promise<string>;
+
+  /** Drops the connection. Idempotent; never throws. */
+  close(): void;
+}
+
+/** How long one BLPOP blocks, seconds: the time after which a key that was `SET` is noticed. */
+const BLOCK_SECONDS = '0.25';
+/** Waits between two attempts to reach Redis, ms: short, since every test waits for Redis. */
+const RETRY_MIN = 20;
+const RETRY_MAX = 250;
+/** A connection that stays silent for this long although BLPOP answers each round is dead, ms. */
+const SILENCE = 5_000;
+/** A multiaddr is a few hundred bytes at the most. */
+const MAX_VALUE_LENGTH = 4_096;
+
+/** Redis answers, but not now. */
+const TRANSIENT = /^(LOADING|BUSY|TRYAGAIN|MASTERDOWN|CLUSTERDOWN)\b/;
+
+/** Starts to connect at once; failures show in `publish()` and `fetch()`. */
+export const openRendezvous = ({ redis, key, signal, log }: RendezvousOptions): Rendezvous => {
+  const where = `Redis at ${redis.host.includes(':') ? `[${redis.host}]` : redis.host}:${redis.port}`;
+  let trouble: string | undefined = 'not connected yet';
+  let logged: string | undefined;
+
+  const connecting = import('redis').then(({ createClient }) => {
+    const client = createClient({
+      RESP: 2,
+      disableClientInfo: true,
+      socket: {
+        host: redis.host,
+        port: redis.port,
+        connectTimeout: SILENCE,
+        socketTimeout: SILENCE,
+        reconnectStrategy: (retries) => Math.min(RETRY_MIN * 2 ** Math.min(retries, 8), RETRY_MAX),
+      },
+    });
+    client.on('error', (error: unknown) => {
+      trouble = reasonOf(error);
+      if (trouble !== logged) log(`${where} cannot be used yet`, { reason: trouble });
+      logged = trouble;
+    });
+    client.on('ready', () => {
+      trouble = undefined;
+      logged = undefined;
+      log(`connected to ${where}`);
+    });
+    // Retries until it works; rejects only when closed.
+    client.connect().catch(() => undefined);
+    return client;
+  });
+  connecting.catch(() => undefined);
+
+  const interrupted = (): LeanError => {
+    const reason = signal.reason instanceof LeanError ? signal.reason : undefined;
+    const waited = trouble === undefined ? `${key} in ${where}` : `${where} (${trouble})`;
+    const why = `${reason?.message ?? 'interrupted'}, waiting for ${waited}`;
+    return new LeanError(reason?.code ?? 'ERR_ABORTED', why);
+  };
+
+  /** One command; tried again while the connection is down. */
+  const command = async (...args: string[]): Promise<unknown> => {
+    const { ErrorReply } = await import('redis');
+    for (;;) {
+      if (signal.aborted) throw interrupted();
+      try {
+        const client = await connecting;
+        return await orAborted(client.sendCommand(args), signal);
+      } catch (error) {
+        if (signal.aborted) throw interrupted();
+        if (error instanceof ErrorReply && !TRANSIENT.test(error.message)) throw error;
+        trouble = reasonOf(error);
+        await delay(RETRY_MAX, undefined, { signal }).catch(() => undefined);
+      }
+    }
+  };
+
+  const refused = (error: unknown): LeanError =>
+    error instanceof LeanError
+      ? error
+      : new LeanError('ERR_REDIS', `${where} refused: ${messageOf(error)}`, { cause: error });
+
+  const check = (value: unknown): string => {
+    const text = typeof value === 'string' ? value.trim() : '';
+    if (text === '' || text.length > MAX_VALUE_LENGTH) {
+      const what = text === '' ? 'nothing' : `${text.length} characters`;
+      throw new LeanError('ERR_REDIS', `${key} in ${where} holds ${what}, not a multiaddr`);
+    }
+    return text;
+  };
+
+  return {
+    publish: async (multiaddr) => {
+      try {
+        await command('DEL', key);
+        await command('RPUSH', key, multiaddr);
+      } catch (error) {
+        throw refused(error);
+      }
+    },
+
+    fetch: async () => {
+      try {
+        for (;;) {
+          const type = await command('TYPE', key);
+          if (type === 'string') {
+            const value = await command('GET', key);
+            if (value !== null) return check(value);
+          } else if (type === 'list' || type === 'none') {
+            const popped = await command('BLPOP', key, BLOCK_SECONDS).catch((error: unknown) => {
+              // Somebody SET it after we asked for its type.
+              if (error instanceof Error && error.message.startsWith('WRONGTYPE')) return null;
+              throw error;
+            });
+            if (Array.isArray(popped)) return check(popped[1]);
+          } else {
+            const what = `a ${String(type)}; a list or a string was expected`;
+            throw new LeanError('ERR_REDIS', `${key} in ${where} holds ${what}`);
+          }
+        }
+      } catch (error) {
+        throw refused(error);
+      }
+    },
+
+    close: () => {
+      connecting.then((client) => client.destroy()).catch(() => undefined);
+    },
+  };
+};
+
+const reasonOf = (error: unknown): string => {
+  const message = messageOf(error);
+  // A name with several addresses fails with an AggregateError, whose message is empty.
+  if (message !== '') return message;
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === 'string' ? code : 'unknown error';
+};
+
+/** `promise`, or a rejection as soon as `signal` fires; leaves no listener behind. */
+const orAborted = <T>(promise: Promise<T>, signal: AbortSignal): Promise<T> =>
+  new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason as Error);
+    signal.addEventListener('abort', onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });

@@ -1,0 +1,205 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type Socket } from 'node:net';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { LeanError } from '../../src/errors.ts';
+import { openRendezvous, type Rendezvous } from '../../src/harness/rendezvous.ts';
+import { freePort, noRedis, startRedis } from '../support/redis.ts';
+
+const KEY = 'a5b50d5e_listener_multiaddr';
+const ADDRESS =
+  '/ip4/10.0.0.1/udp/4001/quic-v1/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA';
+
+const open = (
+  port: number,
+  timeout = 10_000,
+  host = '127.0.0.1',
+): Rendezvous & { events: string[] } => {
+  const stop = new AbortController();
+  const timer = setTimeout(
+    () => stop.abort(new LeanError('ERR_TIMEOUT', `timed out after ${timeout / 1000} s`)),
+    timeout,
+  );
+  timer.unref();
+  const events: string[] = [];
+  const log = (event: string): void => void events.push(event);
+  const rendezvous = openRendezvous({ redis: { host, port }, key: KEY, signal: stop.signal, log });
+  return { ...rendezvous, events };
+};
+
+const fails = async (promise: Promise<unknown>, code: string, message: RegExp): Promise<void> => {
+  await assert.rejects(promise, (error: unknown) => {
+    assert.ok(error instanceof LeanError, String(error));
+    assert.match(error.message, message);
+    assert.equal(error.code, code);
+    assert.doesNotMatch(error.message, /\n/);
+    return true;
+  });
+};
+
+test('publish and fetch, in either order', { skip: noRedis }, async () => {
+  const redis = await startRedis();
+  const listener = open(redis.port);
+  const dialer = open(redis.port);
+  try {
+    const early = dialer.fetch();
+    await delay(400); // more than one BLPOP round
+    await listener.publish(ADDRESS);
+    assert.equal(await early, ADDRESS);
+    await listener.publish(ADDRESS);
+    assert.equal(await dialer.fetch(), ADDRESS);
+  } finally {
+    listener.close();
+    dialer.close();
+    await redis.stop();
+  }
+});
+
+test('publishing replaces whatever the key held', { skip: noRedis }, async () => {
+  const redis = await startRedis();
+  const listener = open(redis.port);
+  try {
+    await redis.send('SET', KEY, 'left over');
+    await listener.publish(ADDRESS);
+    await listener.publish(ADDRESS);
+    assert.equal(await redis.send('LLEN', KEY), ':1\r\n');
+  } finally {
+    listener.close();
+    await redis.stop();
+  }
+});
+
+test('a string is taken too, also when it is SET while BLPOP waits', {
+  skip: noRedis,
+}, async () => {
+  const redis = await startRedis();
+  const dialer = open(redis.port);
+  try {
+    await redis.send('SET', KEY, `${ADDRESS}\n`);
+    assert.equal(await dialer.fetch(), ADDRESS);
+    await redis.send('DEL', KEY);
+    const waiting = dialer.fetch();
+    await delay(300);
+    await redis.send('SET', KEY, ADDRESS);
+    assert.equal(await waiting, ADDRESS);
+  } finally {
+    dialer.close();
+    await redis.stop();
+  }
+});
+
+test('garbage under the key', { skip: noRedis }, async () => {
+  const redis = await startRedis();
+  const dialer = open(redis.port);
+  try {
+    await redis.send('HSET', KEY, 'a', 'b');
+    await fails(
+      dialer.fetch(),
+      'ERR_REDIS',
+      /a5b50d5e_listener_multiaddr.*holds a hash; a list or a string/,
+    );
+    await redis.send('DEL', KEY);
+    await redis.send('RPUSH', KEY, ' ');
+    await fails(dialer.fetch(), 'ERR_REDIS', /holds nothing, not a multiaddr/);
+    await redis.send('RPUSH', KEY, 'x'.repeat(100_000));
+    await fails(dialer.fetch(), 'ERR_REDIS', /holds 100000 characters, not a multiaddr/);
+  } finally {
+    dialer.close();
+    await redis.stop();
+  }
+});
+
+test('Redis that comes up late', { skip: noRedis }, async () => {
+  const port = await freePort();
+  const listener = open(port);
+  const dialer = open(port);
+  const fetched = dialer.fetch();
+  const published = listener.publish(ADDRESS);
+  await delay(700);
+  const redis = await startRedis(port);
+  try {
+    await published;
+    assert.equal(await fetched, ADDRESS);
+    assert.deepEqual(dialer.events, [
+      `Redis at 127.0.0.1:${port} cannot be used yet`,
+      `connected to Redis at 127.0.0.1:${port}`,
+    ]);
+  } finally {
+    listener.close();
+    dialer.close();
+    await redis.stop();
+  }
+});
+
+test('Redis that dies while BLPOP waits, and comes back', { skip: noRedis }, async () => {
+  const first = await startRedis();
+  const dialer = open(first.port);
+  const fetched = dialer.fetch();
+  fetched.catch(() => undefined);
+  await delay(200);
+  await first.stop();
+  await delay(300);
+  const second = await startRedis(first.port);
+  try {
+    await second.send('RPUSH', KEY, ADDRESS);
+    assert.equal(await fetched, ADDRESS);
+  } finally {
+    dialer.close();
+    await second.stop();
+  }
+});
+
+test('the deadline says what was waited for', { skip: noRedis }, async () => {
+  const port = await freePort();
+  const refused = open(port, 600);
+  await fails(
+    refused.fetch(),
+    'ERR_TIMEOUT',
+    new RegExp(`^timed out after 0.6 s, waiting for Redis at 127.0.0.1:${port} \\(.*ECONNREFUSED`),
+  );
+  refused.close();
+  const redis = await startRedis(port);
+  const empty = open(port, 600);
+  await fails(
+    empty.fetch(),
+    'ERR_TIMEOUT',
+    new RegExp(`^timed out after 0.6 s, waiting for ${KEY} in Redis at 127.0.0.1:${port}$`),
+  );
+  empty.close();
+  const dying = open(port, 900);
+  const fetched = dying.fetch();
+  fetched.catch(() => undefined);
+  await delay(200);
+  await redis.stop();
+  await fails(fetched, 'ERR_TIMEOUT', /waiting for Redis at .*\(.*(ECONNREFUSED|closed)/);
+  dying.close();
+});
+
+test('Redis that wants a password', { skip: noRedis }, async () => {
+  const redis = await startRedis(undefined, ['--requirepass', 'x']);
+  const rendezvous = open(redis.port);
+  try {
+    await fails(rendezvous.fetch(), 'ERR_REDIS', /^Redis at .* refused: NOAUTH/);
+    await fails(rendezvous.publish(ADDRESS), 'ERR_REDIS', /^Redis at .* refused: NOAUTH/);
+  } finally {
+    rendezvous.close();
+    await redis.stop();
+  }
+});
+
+test('a server that does not speak Redis', async () => {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+    socket.write('HTTP/1.1 400 Bad Request\r\n\r\n');
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  const dialer = open(port, 800);
+  await fails(dialer.fetch(), 'ERR_TIMEOUT', /waiting for Redis at/);
+  dialer.close();
+  for (const socket of sockets) socket.destroy();
+  server.close();
+});
