@@ -9,6 +9,7 @@ import { createHash, createPublicKey, type KeyObject, verify as verifyNatively }
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { getPublicKey, hashes, sign, utils } from '@noble/ed25519';
 import { LeanError } from '../errors.ts';
+import { isSecp256k1Point, verifySecp256k1 } from './secp256k1.ts';
 
 /** Names of the protobuf enum `KeyType`, whose numbers 0..3 are the positions in {@link KEY_TYPES}. */
 export type KeyType = 'RSA' | 'Ed25519' | 'Secp256k1' | 'ECDSA';
@@ -43,9 +44,8 @@ const MAX_RSA_BITS = 8192;
 /** OpenSSL's names of the NIST curves of RFC 5480 with at least 128 bits of strength. */
 const ECDSA_CURVES: ReadonlySet<string> = new Set(['prime256v1', 'secp384r1', 'secp521r1']);
 
-/** SubjectPublicKeyInfo up to the raw key, which follows (RFC 8410; RFC 5480 with SEC 2's curve). */
-const ED25519_SPKI = Buffer.from('302a300506032b6570032100', 'hex');
-const SECP256K1_SPKI = Buffer.from('3036301006072a8648ce3d020106052b8104000a032200', 'hex');
+/** SubjectPublicKeyInfo up to the 32 bytes of the key, which follow (RFC 8410). */
+const ED25519_SPKI_PREFIX = Buffer.from('302a300506032b6570032100', 'hex');
 
 hashes.sha512 = (message) => new Uint8Array(createHash('sha512').update(message).digest());
 
@@ -100,9 +100,14 @@ export const verifySignature = (
   message: Uint8Array,
   signature: Uint8Array,
 ): boolean => {
+  const { type, data } = key;
   try {
-    const digest = key.type === 'Ed25519' ? null : 'sha256';
-    return verifyNatively(digest, message, keyObject(key.type, key.data), signature);
+    if (type === 'Secp256k1') return verifySecp256k1(data, message, signature);
+    if (type === 'Ed25519') {
+      const native = importSpki(Buffer.concat([ED25519_SPKI_PREFIX, data]));
+      return verifyNatively(null, message, native, signature);
+    }
+    return verifyNatively('sha256', message, importSpki(data), signature);
   } catch {
     return false;
   }
@@ -141,44 +146,41 @@ const expectTag = (reader: BinaryReader, field: number, wireType: WireType): voi
 const checkData = (type: KeyType, data: Uint8Array): void => {
   if (type === 'Ed25519') {
     if (data.length !== 32) throw malformed(`Ed25519 key of ${data.length} bytes, not 32`);
-    return;
+  } else if (type === 'Secp256k1') {
+    if (!isSecp256k1Point(data)) throw malformed('not a compressed point of secp256k1');
+  } else {
+    checkSpki(type, data);
   }
-  if (type === 'Secp256k1' && data.length !== 33) {
-    throw malformed(`Secp256k1 key of ${data.length} bytes, not 33`);
-  }
+};
+
+const checkSpki = (type: 'RSA' | 'ECDSA', data: Uint8Array): void => {
   let key: KeyObject;
-  let canonical: boolean;
+  let reencoded: Uint8Array;
   try {
-    key = keyObject(type, data);
-    canonical = type === 'Secp256k1' || equalBytes(spki(key), data);
+    key = importSpki(data);
+    reencoded = key.export({ format: 'der', type: 'spki' });
   } catch (cause) {
-    throw malformed(`not a key of type ${type}`, cause);
+    throw malformed('not a SubjectPublicKeyInfo', cause);
   }
-  if (!canonical) throw malformed(`${type} key is not in DER`);
-  const { modulusLength: bits = 0, namedCurve = 'an unnamed curve' } =
-    key.asymmetricKeyDetails ?? {};
-  if (type === 'RSA') {
-    if (key.asymmetricKeyType !== 'rsa') throw malformed(`${key.asymmetricKeyType} key in RSA`);
-    if (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS) {
-      throw malformed(`RSA key of ${bits} bits, not ${MIN_RSA_BITS} to ${MAX_RSA_BITS}`);
-    }
-  } else if (type === 'ECDSA') {
-    if (key.asymmetricKeyType !== 'ec') throw malformed(`${key.asymmetricKeyType} key in ECDSA`);
-    if (!ECDSA_CURVES.has(namedCurve)) throw malformed(`ECDSA key on ${namedCurve}`);
+  if (!equalBytes(reencoded, data)) throw malformed('SubjectPublicKeyInfo is not DER');
+  const kind = key.asymmetricKeyType;
+  if (kind !== (type === 'RSA' ? 'rsa' : 'ec')) throw malformed(`${kind} key declared as ${type}`);
+  const { modulusLength: bits = 0, namedCurve } = key.asymmetricKeyDetails ?? {};
+  if (type === 'RSA' && (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS)) {
+    throw malformed(`RSA key of ${bits} bits, not ${MIN_RSA_BITS} to ${MAX_RSA_BITS}`);
+  }
+  if (type === 'ECDSA' && (namedCurve === undefined || !ECDSA_CURVES.has(namedCurve))) {
+    throw malformed(`ECDSA key on ${namedCurve ?? 'an unnamed curve'}`);
   }
 };
 
-const keyObject = (type: KeyType, data: Uint8Array): KeyObject => {
-  const key =
-    type === 'Ed25519'
-      ? Buffer.concat([ED25519_SPKI, data])
-      : type === 'Secp256k1'
-        ? Buffer.concat([SECP256K1_SPKI, data])
-        : Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-  return createPublicKey({ key, format: 'der', type: 'spki' });
-};
-
-const spki = (key: KeyObject): Uint8Array => key.export({ format: 'der', type: 'spki' });
+/** A view, not a copy: `node:crypto` copies by itself. */
+const importSpki = (der: Uint8Array): KeyObject =>
+  createPublicKey({
+    key: Buffer.from(der.buffer, der.byteOffset, der.byteLength),
+    format: 'der',
+    type: 'spki',
+  });
 
 const equalBytes = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
 

@@ -35,7 +35,8 @@ export const issueCertificate = async (hostKey: HostKey): Promise<TlsIdentity> =
     publicKey: hostKey.publicKey.protobuf,
     signature: hostKey.sign(signedMessage(new Uint8Array(spki))),
   });
-  const now = Date.now();
+  // Whole seconds: RFC 5280 section 4.1.2.5 has no fractions.
+  const now = Math.floor(Date.now() / 1000) * 1000;
   const notAfter = new Date(now);
   notAfter.setUTCFullYear(notAfter.getUTCFullYear() + VALID_YEARS);
   const certificate = await X509CertificateGenerator.createSelfSigned(

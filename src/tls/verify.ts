@@ -206,6 +206,8 @@ const checkSelfSignature = (der: Uint8Array, algorithm: DerElement): void => {
   let certificate: X509Certificate;
   try {
     certificate = new X509Certificate(der);
+    // Node looks for PEM first, anywhere in the bytes: make sure that it read what we read.
+    if (!certificate.raw.equals(der)) throw new Error('not the certificate that was sent');
   } catch (cause) {
     throw refuse('MALFORMED', 'certificate is malformed', cause);
   }
