@@ -1,0 +1,66 @@
+/** Time limits. Every wait on a peer goes through one of these two functions. */
+
+import { LeanError } from './errors.ts';
+
+/**
+ * `work`, or ERR_TIMEOUT after `ms`; `expire` is called first and should make `work` end, for
+ * instance `() => stream.reset()`.
+ *
+ * @param what names the work in the message: `<what> took longer than <ms> ms`.
+ */
+export const withDeadline = <T>(
+  work: Promise<T>,
+  ms: number,
+  what: string,
+  expire?: () => void,
+): Promise<T> =>
+  new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      reject(tookTooLong(what, ms));
+      expire?.();
+    }, ms);
+    work.then(
+      (value) => {
+        clearTimeout(timer);
+        resolve(value);
+      },
+      (error) => {
+        clearTimeout(timer);
+        reject(error);
+      },
+    );
+  });
+
+export interface Deadline {
+  /** Aborts with a LeanError as its reason: ERR_TIMEOUT, or ERR_ABORTED where the parent aborted. */
+  readonly signal: AbortSignal;
+  /** Ends the wait early with `reason`. */
+  abort(reason: Error): void;
+  /** Must be called when the work is done: frees the timer and the parent's listener. */
+  clear(): void;
+}
+
+/** A signal that aborts after `ms`, or when `parent` does. For work that takes an `AbortSignal`. */
+export const startDeadline = (ms: number, what: string, parent?: AbortSignal): Deadline => {
+  const controller = new AbortController();
+  const onParent = () => controller.abort(aborted(what, parent?.reason));
+  const timer = setTimeout(() => controller.abort(tookTooLong(what, ms)), ms);
+  if (parent?.aborted === true) onParent();
+  else parent?.addEventListener('abort', onParent, { once: true });
+  return {
+    signal: controller.signal,
+    abort: (reason) => controller.abort(reason),
+    clear: () => {
+      clearTimeout(timer);
+      parent?.removeEventListener('abort', onParent);
+    },
+  };
+};
+
+const tookTooLong = (what: string, ms: number): LeanError =>
+  new LeanError('ERR_TIMEOUT', `${what} took longer than ${ms} ms`);
+
+const aborted = (what: string, reason: unknown): LeanError =>
+  reason instanceof LeanError
+    ? reason
+    : new LeanError('ERR_ABORTED', `${what} was aborted`, { cause: reason });

@@ -1,0 +1,305 @@
+/**
+ * Multiaddrs (multiformats/multiaddr) as this project uses them: which transport an address is for,
+ * its host and port, names resolved, unspecified hosts replaced.
+ */
+
+import { lookup as lookupName, Resolver } from 'node:dns/promises';
+import { isIPv4 } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import {
+  CODE_DNS,
+  CODE_DNS4,
+  CODE_DNS6,
+  CODE_DNSADDR,
+  CODE_IP4,
+  CODE_IP6,
+  CODE_P2P,
+  CODE_QUIC_V1,
+  CODE_SNI,
+  CODE_TCP,
+  CODE_TLS,
+  CODE_UDP,
+  CODE_WS,
+  CODE_WSS,
+  type Component,
+  isMultiaddr,
+  type Multiaddr,
+  multiaddr,
+} from '@multiformats/multiaddr';
+import { withDeadline } from './deadline.ts';
+import { LeanError, messageOf } from './errors.ts';
+import { type PeerId, parsePeerId } from './identity/peer-id.ts';
+import type { SocketAddress } from './quic/engine.ts';
+
+/** The transports that addresses are recognised for; the harness's names. */
+export type AddressKind = 'quic-v1' | 'tcp' | 'ws' | 'wss';
+
+/** The longest text and encoding taken: a p2p address with a DNS name stays below it. */
+const MAX_LENGTH = 1024;
+
+/** @throws ERR_ADDRESS when `address` is not a multiaddr. */
+export const parseMultiaddr = (address: Multiaddr | string): Multiaddr => {
+  if (isMultiaddr(address)) return address;
+  if (address.length > MAX_LENGTH) throw notAnAddress(`${address.slice(0, 64)}…`, 'too long');
+  try {
+    const parsed = multiaddr(address);
+    if (parsed.getComponents().length === 0) throw new Error('empty');
+    return parsed;
+  } catch (cause) {
+    throw notAnAddress(JSON.stringify(address), messageOf(cause), cause);
+  }
+};
+
+/**
+ * The multiaddr of the binary form, which must be the shortest one. The bytes are copied.
+ *
+ * @throws ERR_ADDRESS
+ */
+export const decodeMultiaddr = (bytes: Uint8Array): Multiaddr => {
+  let text = 'bytes';
+  try {
+    if (bytes.length > MAX_LENGTH) throw new Error('too long');
+    const copy = Uint8Array.from(bytes); // the parser may read beyond a truncated value
+    text = multiaddr(copy).toString();
+    const parsed = multiaddr(text);
+    if (Buffer.compare(parsed.bytes, copy) !== 0) throw new Error('truncated or not minimal');
+    return parsed;
+  } catch (cause) {
+    throw notAnAddress(text, messageOf(cause), cause);
+  }
+};
+
+/** `undefined` when no transport of this project takes `address`. A `/p2p` at the end is allowed. */
+export const kindOf = (address: Multiaddr): AddressKind | undefined => {
+  const [host, port, ...rest] = address.getComponents();
+  if (host === undefined || !HOST_CODES.has(host.code)) return undefined;
+  if (rest.at(-1)?.code === CODE_P2P) rest.pop();
+  const above = rest.map(({ code }) => code);
+  if (port?.code === CODE_UDP) return isExactly(above, CODE_QUIC_V1) ? 'quic-v1' : undefined;
+  if (port?.code !== CODE_TCP) return undefined;
+  if (above.length === 0) return 'tcp';
+  if (isExactly(above, CODE_WS)) return 'ws';
+  const secure =
+    isExactly(above, CODE_WSS) ||
+    isExactly(above, CODE_TLS, CODE_WS) ||
+    isExactly(above, CODE_TLS, CODE_SNI, CODE_WS);
+  return secure ? 'wss' : undefined;
+};
+
+const HOST_CODES: ReadonlySet<number> = new Set([
+  CODE_IP4,
+  CODE_IP6,
+  CODE_DNS,
+  CODE_DNS4,
+  CODE_DNS6,
+]);
+
+const isExactly = (codes: readonly number[], ...wanted: readonly number[]): boolean =>
+  codes.length === wanted.length && codes.every((code, i) => code === wanted[i]);
+
+/** Where an address points to. */
+export interface Host {
+  /** An IP literal without brackets, or a name. */
+  readonly host: string;
+  readonly port: number;
+  /** Whether `host` still has to be resolved, and to what. */
+  readonly name: 'dns' | 'dns4' | 'dns6' | undefined;
+}
+
+/** @throws ERR_ADDRESS when `address` does not start with a host and a TCP or UDP port. */
+export const hostOf = (address: Multiaddr): Host => {
+  const [host, port] = address.getComponents();
+  const isPort = port?.code === CODE_TCP || port?.code === CODE_UDP;
+  if (host?.value === undefined || !HOST_CODES.has(host.code) || !isPort) {
+    throw notAnAddress(address.toString(), 'it has no host and port');
+  }
+  const name = host.name === 'ip4' || host.name === 'ip6' ? undefined : host.name;
+  return { host: host.value, port: Number(port.value), name: name as Host['name'] };
+};
+
+/** @throws ERR_ADDRESS as {@link hostOf}, and when the host is a name. */
+export const socketAddressOf = (address: Multiaddr): SocketAddress => {
+  const { host, port, name } = hostOf(address);
+  if (name !== undefined) throw notAnAddress(address.toString(), 'its host is not an IP address');
+  return { host, port };
+};
+
+/** `/ip4|ip6/<host>/udp|tcp/<port>…` of an address. IPv4-mapped IPv6 hosts become IPv4. */
+export const multiaddrOf = (kind: AddressKind, { host, port }: SocketAddress): Multiaddr => {
+  const ip = plainHost(host);
+  const components: Component[] = [
+    isIPv4(ip)
+      ? { code: CODE_IP4, name: 'ip4', value: ip }
+      : { code: CODE_IP6, name: 'ip6', value: ip },
+    kind === 'quic-v1'
+      ? { code: CODE_UDP, name: 'udp', value: String(port) }
+      : { code: CODE_TCP, name: 'tcp', value: String(port) },
+  ];
+  if (kind === 'quic-v1') components.push({ code: CODE_QUIC_V1, name: 'quic-v1' });
+  else if (kind === 'ws') components.push({ code: CODE_WS, name: 'ws' });
+  else if (kind === 'wss') {
+    components.push({ code: CODE_TLS, name: 'tls' }, { code: CODE_WS, name: 'ws' });
+  }
+  return multiaddr(components);
+};
+
+/** `host` without a zone, and as IPv4 where it is an IPv4-mapped IPv6 address. */
+export const plainHost = (host: string): string => {
+  const [address = host] = host.split('%');
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (mapped !== undefined) return mapped;
+  const hex = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/i.exec(address);
+  if (hex === null) return address;
+  const [high, low] = [Number.parseInt(hex[1] ?? '', 16), Number.parseInt(hex[2] ?? '', 16)];
+  return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
+};
+
+/** The peer that `address` names at its end. @throws ERR_PEER_ID_MALFORMED. */
+export const peerOf = (address: Multiaddr): PeerId | undefined => {
+  const last = address.getComponents().at(-1);
+  return last?.code === CODE_P2P && last.value !== undefined ? parsePeerId(last.value) : undefined;
+};
+
+export const withPeer = (address: Multiaddr, peer: PeerId): Multiaddr =>
+  multiaddr([
+    ...withoutPeer(address).getComponents(),
+    { code: CODE_P2P, name: 'p2p', value: peer.toString() },
+  ]);
+
+export const withoutPeer = (address: Multiaddr): Multiaddr => {
+  const components = address.getComponents();
+  return components.at(-1)?.code === CODE_P2P ? multiaddr(components.slice(0, -1)) : address;
+};
+
+/**
+ * The addresses to publish for a bound one: itself, or, where its host is unspecified (`0.0.0.0`,
+ * `::`), one for every address of this machine's interfaces, those that other machines can reach
+ * first and loopback last. Link-local addresses are left out: they mean nothing without a zone.
+ * A socket on `::` is taken to be reachable over IPv6 only.
+ */
+export const reachableAddresses = (address: Multiaddr): Multiaddr[] => {
+  const [host, ...rest] = address.getComponents();
+  if (host?.value !== '0.0.0.0' && host?.value !== '::') return [address];
+  const family = host.code === CODE_IP4 ? 'IPv4' : 'IPv6';
+  const interfaces = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  const found = interfaces
+    .filter((it) => it.family === family && !isLinkLocal(it.address))
+    .sort((a, b) => Number(a.internal) - Number(b.internal))
+    .map((it) => multiaddr([{ code: host.code, name: host.name, value: it.address }, ...rest]));
+  return found.length > 0 ? found : [address];
+};
+
+const isLinkLocal = (ip: string): boolean => /^(fe[89ab]|169\.254\.)/i.test(ip);
+
+export interface ResolveOptions {
+  /** Milliseconds for each look-up. */
+  readonly timeout?: number;
+  /** Name servers for `/dnsaddr`, `<ip>[:<port>]`; default: the system's. */
+  readonly servers?: readonly string[];
+}
+
+const RESOLVE_TIMEOUT = 5_000;
+/** Bounds of what a name may turn into. */
+const MAX_RESOLVED = 32;
+const MAX_DNSADDR_DEPTH = 4;
+
+/**
+ * `address` with its name resolved: `/dns`, `/dns4` and `/dns6` by the system (so that /etc/hosts and
+ * container names work) to `/ip4` and `/ip6`, in the system's order; `/dnsaddr` by its TXT records to
+ * the addresses that end like it. Names of WebSocket addresses stay: their server needs them. An
+ * address without a name is returned as it is.
+ *
+ * @returns 1 to 32 addresses.
+ * @throws ERR_ADDRESS when the name has none; ERR_TIMEOUT.
+ */
+export const resolveMultiaddr = async (
+  address: Multiaddr,
+  options: ResolveOptions = {},
+): Promise<Multiaddr[]> => {
+  let level = [address];
+  for (let depth = 0; level.some(isDnsaddr); depth++) {
+    if (depth === MAX_DNSADDR_DEPTH)
+      throw notAnAddress(address.toString(), 'its name nests too deep');
+    level = await flatten(level, (it) => (isDnsaddr(it) ? readDnsaddr(it, options) : [it]));
+  }
+  const found = await flatten(level, (it) => resolveHost(it, options));
+  if (found.length === 0) throw notAnAddress(address.toString(), 'its name has no address');
+  return found;
+};
+
+/** The first 32 results. Look-ups that fail are left out unless all do. */
+const flatten = async (
+  addresses: readonly Multiaddr[],
+  resolve: (address: Multiaddr) => Multiaddr[] | Promise<Multiaddr[]>,
+): Promise<Multiaddr[]> => {
+  const results = await Promise.allSettled(addresses.map(async (it) => resolve(it)));
+  const found = results.flatMap((it) => (it.status === 'fulfilled' ? it.value : []));
+  const failed = results.find((it) => it.status === 'rejected');
+  if (found.length === 0 && failed !== undefined) throw failed.reason;
+  return found.slice(0, MAX_RESOLVED);
+};
+
+const isDnsaddr = (address: Multiaddr): boolean =>
+  address.getComponents()[0]?.code === CODE_DNSADDR;
+
+const resolveHost = async (address: Multiaddr, options: ResolveOptions): Promise<Multiaddr[]> => {
+  const kind = kindOf(address);
+  if (kind !== 'quic-v1' && kind !== 'tcp') return [address];
+  const { host, name } = hostOf(address);
+  if (name === undefined) return [address];
+  const family = name === 'dns4' ? 4 : name === 'dns6' ? 6 : 0;
+  const found = await lookUp(address, options, () => lookupName(host, { all: true, family }));
+  const [, ...rest] = address.getComponents();
+  return found.map((it) =>
+    multiaddr([
+      it.family === 4
+        ? { code: CODE_IP4, name: 'ip4', value: it.address }
+        : { code: CODE_IP6, name: 'ip6', value: it.address },
+      ...rest,
+    ]),
+  );
+};
+
+/** The TXT records `dnsaddr=<multiaddr>` of `_dnsaddr.<name>` that end with what follows the name. */
+const readDnsaddr = async (address: Multiaddr, options: ResolveOptions): Promise<Multiaddr[]> => {
+  const [name, ...rest] = address.getComponents();
+  const suffix = rest.length === 0 ? '' : multiaddr(rest).toString();
+  const timeout = options.timeout ?? RESOLVE_TIMEOUT;
+  const resolver = new Resolver({ timeout, tries: 1 });
+  if (options.servers !== undefined) resolver.setServers(options.servers);
+  const records = await lookUp(
+    address,
+    options,
+    () => resolver.resolveTxt(`_dnsaddr.${name?.value}`),
+    () => resolver.cancel(),
+  );
+  const found: Multiaddr[] = [];
+  for (const record of records) {
+    const text = record.join('');
+    if (!text.startsWith('dnsaddr=') || !text.endsWith(suffix)) continue;
+    try {
+      found.push(parseMultiaddr(text.slice('dnsaddr='.length)));
+    } catch {
+      // A record of a transport that we do not know.
+    }
+    if (found.length === MAX_RESOLVED) break;
+  }
+  return found;
+};
+
+const lookUp = async <T>(
+  address: Multiaddr,
+  { timeout = RESOLVE_TIMEOUT }: ResolveOptions,
+  ask: () => Promise<T>,
+  expire?: () => void,
+): Promise<T> => {
+  try {
+    return await withDeadline(ask(), timeout, `resolving ${address}`, expire);
+  } catch (error) {
+    if (error instanceof LeanError) throw error;
+    throw notAnAddress(address.toString(), `its name was not found: ${messageOf(error)}`, error);
+  }
+};
+
+const notAnAddress = (address: string, why: string, cause?: unknown): LeanError =>
+  new LeanError('ERR_ADDRESS', `address ${address}: ${why}`, { cause });

@@ -1,0 +1,229 @@
+/**
+ * multistream-select 1.0: how two peers agree on the protocol of a stream (libp2p/specs
+ * connections/README.md, "multistream-select"). A message is a varint length, the text and a newline,
+ * which the length counts.
+ *
+ * When one of these functions fails, the stream is of no further use and has been abandoned.
+ */
+
+import { isLeanError, LeanError } from './errors.ts';
+import {
+  encodeVarint,
+  readExactly,
+  readVarint,
+  type Stream,
+  StreamResetError,
+  writeAll,
+} from './stream.ts';
+
+export const MULTISTREAM = '/multistream/1.0.0';
+
+/**
+ * Dialer, eager: proposes `protocols` in turn and waits for each answer. The header and the first
+ * proposal leave together.
+ *
+ * @returns the protocol that the peer took.
+ * @throws ERR_PROTOCOL_NOT_SUPPORTED when it took none; ERR_PROTOCOL_VIOLATION or
+ * ERR_MESSAGE_TOO_LONG when it does not speak multistream-select; ERR_EOF; what the stream throws.
+ */
+export const select = async (stream: Stream, protocols: readonly string[]): Promise<string> => {
+  try {
+    let header: readonly string[] = [MULTISTREAM];
+    for (const protocol of protocols) {
+      await writeAll(stream, encodeMessages([...header, protocol]));
+      if (header.length > 0) await expectHeader(stream);
+      header = [];
+      if (await expectAnswer(stream, protocol)) return protocol;
+    }
+    throw notSupported(protocols.join(', '));
+  } catch (error) {
+    throw abandon(stream, protocols.join(', '), error);
+  }
+};
+
+/**
+ * Dialer, lazy: writes the header and the proposal and does not wait, so that the caller's first
+ * payload leaves in the same flight if it is written in the same turn of the event loop.
+ *
+ * The first `read()` of the returned stream consumes and checks the peer's answer; it throws as
+ * {@link select} does, and so does every later one. A caller that never reads never learns of it.
+ * `stopSending()` takes effect after the answer: some listeners cannot negotiate with a peer that
+ * has stopped reading.
+ *
+ * @throws what `stream.write()` throws.
+ */
+export const selectLazily = (stream: Stream, protocol: string): Stream => {
+  stream.write(encodeMessages([MULTISTREAM, protocol]));
+  let answer: Promise<void> | undefined;
+  const checkAnswer = (): Promise<void> => {
+    answer ??= awaitAnswer(stream, protocol);
+    return answer;
+  };
+  const lazy: Stream = {
+    id: stream.id,
+    read: async () => {
+      await checkAnswer();
+      lazy.read = () => stream.read();
+      return stream.read();
+    },
+    unread: (chunk) => stream.unread(chunk),
+    write: (chunk) => stream.write(chunk),
+    drain: () => stream.drain(),
+    closeWrite: () => stream.closeWrite(),
+    stopSending: (code) => {
+      const stop = () => stream.stopSending(code);
+      checkAnswer().then(stop, stop);
+    },
+    reset: (code) => stream.reset(code),
+  };
+  return lazy;
+};
+
+const awaitAnswer = async (stream: Stream, protocol: string): Promise<void> => {
+  try {
+    await expectHeader(stream);
+    if (!(await expectAnswer(stream, protocol))) throw notSupported(protocol);
+  } catch (error) {
+    throw abandon(stream, protocol, error);
+  }
+};
+
+/**
+ * Listener: answers the peer's proposals until one is supported. Eager and lazy dialers look the
+ * same from here: a lazy one's payload stays in the stream. `ls` is answered if `supported` is a list.
+ *
+ * @returns the protocol agreed on.
+ * @throws ERR_PROTOCOL_NOT_SUPPORTED when the peer had nothing supported to propose;
+ * ERR_PROTOCOL_VIOLATION or ERR_MESSAGE_TOO_LONG when it does not speak multistream-select or
+ * proposes without end; ERR_EOF when it left before a proposal; what the stream throws.
+ */
+export const negotiate = async (
+  stream: Stream,
+  supported: Iterable<string> | ((protocol: string) => boolean),
+): Promise<string> => {
+  const list = typeof supported === 'function' ? undefined : new Set(supported);
+  const isSupported = typeof supported === 'function' ? supported : (p: string) => list?.has(p);
+  let refused: string | undefined;
+  try {
+    await expectHeader(stream);
+    await answerWith(stream, encodeMessages([MULTISTREAM]));
+    for (let turn = 0; turn < MAX_PROPOSALS; turn++) {
+      const message = await readMessage(stream);
+      if (isSupported(message) === true) {
+        await answerWith(stream, encodeMessages([message]));
+        return message;
+      }
+      if (message === 'ls' && list !== undefined) {
+        await answerWith(stream, encodeList(list));
+      } else {
+        refused = message;
+        await answerWith(stream, encodeMessages(['na']));
+      }
+    }
+    throw violation(`made ${MAX_PROPOSALS} proposals and none is supported`);
+  } catch (error) {
+    if (refused === undefined || !endsAfterRefusal(error)) throw abandon(stream, refused, error);
+    // Not reset(): that would take back a `na` that is still on its way.
+    stream.closeWrite();
+    stream.stopSending(NEGOTIATION_FAILED);
+    throw new LeanError(
+      'ERR_PROTOCOL_NOT_SUPPORTED',
+      `the peer proposed ${quote(refused)}, which is not supported here`,
+      { cause: error },
+    );
+  }
+};
+
+/** After `na`, a lazy dialer's payload reads as garbage, and a dialer without alternatives leaves. */
+const endsAfterRefusal = (error: unknown): boolean =>
+  isLeanError(error, 'ERR_PROTOCOL_VIOLATION') ||
+  isLeanError(error, 'ERR_MESSAGE_TOO_LONG') ||
+  isLeanError(error, 'ERR_EOF') ||
+  isLeanError(error, 'ERR_STREAM_RESET');
+
+/** The longest message taken: protocol names are short. go-libp2p takes 64 KiB, rust-libp2p 16 KiB. */
+const MAX_MESSAGE = 1024;
+/** How often a dialer may propose on one stream. */
+const MAX_PROPOSALS = 32;
+/** go-libp2p's stream error code StreamProtocolNegotiationFailed. */
+const NEGOTIATION_FAILED = 0x1001;
+
+const expectHeader = async (stream: Stream): Promise<void> => {
+  const message = await readMessage(stream);
+  if (message !== MULTISTREAM) throw violation(`sent ${quote(message)} instead of ${MULTISTREAM}`);
+};
+
+/** True when the peer took `protocol`, false when it answered `na`. */
+const expectAnswer = async (stream: Stream, protocol: string): Promise<boolean> => {
+  const answer = await readMessage(stream);
+  if (answer === protocol) return true;
+  if (answer === 'na') return false;
+  throw violation(`answered ${quote(answer)} to the proposal ${protocol}`);
+};
+
+/** Answers even a peer that no longer reads: it may be a write-only user of the protocol. */
+const answerWith = async (stream: Stream, message: Uint8Array): Promise<void> => {
+  try {
+    await writeAll(stream, message);
+  } catch (error) {
+    if (!isLeanError(error, 'ERR_STREAM_STOPPED')) throw error;
+  }
+};
+
+const readMessage = async (stream: Stream): Promise<string> => {
+  const length = await readVarint(stream, MAX_MESSAGE);
+  if (length === null) {
+    throw new LeanError('ERR_EOF', 'the peer closed the stream during multistream-select');
+  }
+  if (length === 0) throw violation('sent an empty message');
+  const bytes = await readExactly(stream, length);
+  if (bytes[length - 1] !== NEWLINE) throw violation('sent a message without a newline at its end');
+  return decoder.decode(bytes.subarray(0, length - 1));
+};
+
+const encodeMessages = (lines: readonly string[]): Uint8Array => concat(lines.map(encodeMessage));
+
+const encodeMessage = (line: string): Uint8Array => {
+  const text = encoder.encode(`${line}\n`);
+  return concat([encodeVarint(text.length), text]);
+};
+
+/** The answer to `ls`: one message that holds a message for each protocol. */
+const encodeList = (protocols: Iterable<string>): Uint8Array => {
+  const body = concat([...[...protocols].map(encodeMessage), Uint8Array.of(NEWLINE)]);
+  return concat([encodeVarint(body.length), body]);
+};
+
+const concat = (parts: readonly Uint8Array[]): Uint8Array => {
+  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+};
+
+const NEWLINE = 0x0a;
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** Resets `stream` and returns the error to throw. */
+const abandon = (stream: Stream, protocol: string | undefined, error: unknown): unknown => {
+  stream.reset(NEGOTIATION_FAILED);
+  if (protocol !== undefined && refusedByReset(error)) return notSupported(protocol, error);
+  return error;
+};
+
+/** go-libp2p may reset a stream whose protocol it refuses before its `na` has arrived. */
+const refusedByReset = (error: unknown): boolean =>
+  error instanceof StreamResetError && error.resetCode === NEGOTIATION_FAILED;
+
+const notSupported = (protocols: string, cause?: unknown): LeanError =>
+  new LeanError('ERR_PROTOCOL_NOT_SUPPORTED', `the peer does not support ${protocols}`, { cause });
+
+const violation = (what: string): LeanError =>
+  new LeanError('ERR_PROTOCOL_VIOLATION', `multistream-select: the peer ${what}`);
+
+const quote = (text: string): string =>
+  JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);

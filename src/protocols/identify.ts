@@ -1,0 +1,173 @@
+/**
+ * Identify (libp2p/specs identify/README.md): the dialer of a stream asks, the listener tells who it
+ * is. `signedPeerRecord` is neither sent nor read: go, rust and js do without it.
+ */
+
+import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
+import type { Multiaddr } from '@multiformats/multiaddr';
+import { withDeadline } from '../deadline.ts';
+import { isLeanError, LeanError } from '../errors.ts';
+import { parsePublicKey } from '../identity/keys.ts';
+import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
+import { decodeMultiaddr } from '../multiaddr.ts';
+import { encodeVarint, readExactly, readVarint, type Stream, writeAll } from '../stream.ts';
+
+export const IDENTIFY = '/ipfs/id/1.0.0';
+
+/** What a peer says of itself. Every field may be missing. */
+export interface IdentifyInfo {
+  /** Protobuf encoding of the host key. */
+  readonly publicKey: Uint8Array | undefined;
+  /** Where the peer listens; those that we cannot parse are left out. */
+  readonly listenAddrs: readonly Multiaddr[];
+  /** Where the peer sees us. */
+  readonly observedAddr: Multiaddr | undefined;
+  /** What the peer answers. */
+  readonly protocols: readonly string[];
+  /** `<name>/<version>` of the implementation. */
+  readonly agentVersion: string | undefined;
+  /** Names a protocol family, such as `ipfs/0.1.0`. */
+  readonly protocolVersion: string | undefined;
+}
+
+/** go-libp2p's bounds for what it takes; it and rust-libp2p send at most 4 KiB in one message. */
+const MAX_MESSAGE = 8 * 1024;
+const MAX_MESSAGES = 10;
+const MAX_ADDRESSES = 500;
+const MAX_PROTOCOLS = 1024;
+
+/** Milliseconds for the whole exchange; go-libp2p's and js-libp2p's value. */
+const TIMEOUT = 5_000;
+
+/**
+ * Dialer: reads what the peer says of itself and ends the stream.
+ *
+ * @param expected the connection's remote peer.
+ * @throws ERR_PEER_ID_MISMATCH when the host key is not that of `expected`; ERR_KEY_MALFORMED or
+ * ERR_KEY_TYPE; ERR_EOF when no message came; ERR_MESSAGE_TOO_LONG, ERR_PROTOCOL_VIOLATION;
+ * ERR_TIMEOUT; what the stream throws. The stream is then reset.
+ */
+export const identify = async (stream: Stream, expected?: PeerId): Promise<IdentifyInfo> => {
+  try {
+    const read = readMessages(stream);
+    const message = await withDeadline(read, TIMEOUT, 'identify', () => stream.reset());
+    const info = decodeIdentify(message);
+    if (expected !== undefined && info.publicKey !== undefined) {
+      const found = peerIdOf(parsePublicKey(info.publicKey));
+      if (!found.equals(expected)) {
+        throw new LeanError(
+          'ERR_PEER_ID_MISMATCH',
+          `identify: peer ${expected} sent the host key of ${found}`,
+        );
+      }
+    }
+    stream.closeWrite();
+    return info;
+  } catch (error) {
+    stream.reset();
+    throw error;
+  }
+};
+
+/**
+ * go-libp2p splits a long answer into several messages. Protobuf messages merge when their encodings
+ * are concatenated.
+ */
+const readMessages = async (stream: Stream): Promise<Uint8Array> => {
+  const parts: Uint8Array[] = [];
+  for (;;) {
+    const length = await readVarint(stream, MAX_MESSAGE);
+    if (length === null) break;
+    if (parts.length === MAX_MESSAGES) {
+      throw new LeanError(
+        'ERR_MESSAGE_TOO_LONG',
+        `identify: the peer sent more than ${MAX_MESSAGES} messages`,
+      );
+    }
+    parts.push(length === 0 ? new Uint8Array(0) : await readExactly(stream, length));
+  }
+  const [only] = parts;
+  if (only === undefined) {
+    throw new LeanError('ERR_EOF', 'identify: the peer closed the stream without an answer');
+  }
+  return parts.length === 1 ? only : Buffer.concat(parts);
+};
+
+/**
+ * Listener: tells the peer `info` and closes our side.
+ *
+ * @throws ERR_TIMEOUT, the stream is then reset; what the stream throws.
+ */
+export const handleIdentify = async (stream: Stream, info: IdentifyInfo): Promise<void> => {
+  const message = encodeIdentify(info);
+  const framed = Buffer.concat([encodeVarint(message.length), message]);
+  await withDeadline(writeAll(stream, framed), TIMEOUT, 'identify', () => stream.reset());
+  stream.closeWrite();
+};
+
+/** The protobuf message `Identify`, without its length prefix. */
+export const encodeIdentify = (info: IdentifyInfo): Uint8Array => {
+  const writer = new BinaryWriter();
+  const bytes = (field: number, value: Uint8Array | undefined): void => {
+    if (value !== undefined) writer.tag(field, WireType.LengthDelimited).bytes(value);
+  };
+  const string = (field: number, value: string | undefined): void => {
+    if (value !== undefined) writer.tag(field, WireType.LengthDelimited).string(value);
+  };
+  bytes(1, info.publicKey);
+  for (const address of info.listenAddrs) bytes(2, address.bytes);
+  for (const protocol of info.protocols) string(3, protocol);
+  bytes(4, info.observedAddr?.bytes);
+  string(5, info.protocolVersion);
+  string(6, info.agentVersion);
+  return writer.finish();
+};
+
+/** @throws ERR_PROTOCOL_VIOLATION when it is not a protobuf message or a field has another type. */
+export const decodeIdentify = (message: Uint8Array): IdentifyInfo => {
+  let publicKey: Uint8Array | undefined;
+  let observedAddr: Multiaddr | undefined;
+  let agentVersion: string | undefined;
+  let protocolVersion: string | undefined;
+  const listenAddrs: Multiaddr[] = [];
+  const protocols: string[] = [];
+  try {
+    const reader = new BinaryReader(message);
+    while (reader.pos < reader.len) {
+      const [field, wireType] = reader.tag();
+      if (field < 1 || field > 6) {
+        reader.skip(wireType, field);
+        continue;
+      }
+      if (wireType !== WireType.LengthDelimited)
+        throw new Error(`field ${field} is of another type`);
+      const value = reader.bytes();
+      if (field === 1) publicKey = value;
+      else if (field === 2 && listenAddrs.length < MAX_ADDRESSES) {
+        const address = addressOrNothing(value);
+        if (address !== undefined) listenAddrs.push(address);
+      } else if (field === 3 && protocols.length < MAX_PROTOCOLS)
+        protocols.push(decoder.decode(value));
+      else if (field === 4) observedAddr = addressOrNothing(value);
+      else if (field === 5) protocolVersion = decoder.decode(value);
+      else if (field === 6) agentVersion = decoder.decode(value);
+    }
+  } catch (cause) {
+    throw new LeanError('ERR_PROTOCOL_VIOLATION', 'identify: the peer sent a malformed message', {
+      cause,
+    });
+  }
+  return { publicKey, listenAddrs, observedAddr, protocols, agentVersion, protocolVersion };
+};
+
+/** Peers speak transports that we do not know. */
+const addressOrNothing = (bytes: Uint8Array): Multiaddr | undefined => {
+  try {
+    return decodeMultiaddr(bytes);
+  } catch (error) {
+    if (isLeanError(error, 'ERR_ADDRESS')) return undefined;
+    throw error;
+  }
+};
+
+const decoder = new TextDecoder();

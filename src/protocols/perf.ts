@@ -1,0 +1,181 @@
+/**
+ * Perf (libp2p/specs perf/perf.md): the dialer names how many bytes it wants, uploads, half-closes,
+ * and then downloads. The bytes are zeros and are sent from one shared buffer.
+ *
+ * Counts are Numbers, exact up to 2^53 - 1. Nothing is allocated per chunk.
+ */
+
+import { LeanError } from '../errors.ts';
+import { readExactly, type Stream, writeAll } from '../stream.ts';
+
+export const PERF = '/perf/1.0.0';
+
+/** What a stream is given at a time: large enough that calls cost little, small against its window. */
+const CHUNK = new Uint8Array(64 * 1024);
+
+/** Milliseconds without a byte in either direction after which a transfer has failed. */
+const STALL_TIMEOUT = 30_000;
+
+/** Bytes so far. Of an upload: those handed to the stream, of which some may still be on their way. */
+export interface PerfProgress {
+  readonly uploaded: number;
+  readonly downloaded: number;
+}
+
+export interface PerfOptions {
+  /** Called every `progressInterval` milliseconds (1,000) while bytes flow. */
+  readonly onProgress?: (progress: PerfProgress) => void;
+  readonly progressInterval?: number;
+  /** Milliseconds without progress that end the transfer with ERR_TIMEOUT (30,000). */
+  readonly stallTimeout?: number;
+}
+
+/** Milliseconds, with a fraction. */
+export interface PerfResult {
+  /** From the first write until the last byte was handed to the stream and our side closed. */
+  readonly uploadMs: number;
+  /** From there until the peer's end of the stream, so it includes the upload's last flight. */
+  readonly downloadMs: number;
+}
+
+/**
+ * Dialer: one transfer, which uses up the stream.
+ *
+ * @param uploadBytes, downloadBytes integers in 0 … 2^53 - 1.
+ * @throws ERR_EOF when the peer sent fewer bytes than asked for, ERR_PROTOCOL_VIOLATION when more;
+ * ERR_TIMEOUT when nothing moves; what the stream throws. The stream is then reset.
+ */
+export const perf = (
+  stream: Stream,
+  uploadBytes: number,
+  downloadBytes: number,
+  options: PerfOptions = {},
+): Promise<PerfResult> => {
+  const moved = { uploaded: 0, downloaded: 0 };
+  return watch(stream, moved, options, async () => {
+    const start = performance.now();
+    await writeAll(stream, encodeCount(downloadBytes));
+    await send(stream, uploadBytes, moved, 'uploaded');
+    stream.closeWrite();
+    const half = performance.now();
+    await receive(stream, moved, 'downloaded', downloadBytes);
+    if (moved.downloaded !== downloadBytes) {
+      throw new LeanError(
+        'ERR_EOF',
+        `perf: the peer sent ${moved.downloaded} of ${downloadBytes} bytes`,
+      );
+    }
+    return { uploadMs: half - start, downloadMs: performance.now() - half };
+  });
+};
+
+/**
+ * Listener: one transfer. Anyone who may open this protocol can make us send as much as they like,
+ * so it is for benchmarks only.
+ *
+ * @returns how much was received and sent, from the dialer's point of view.
+ * @throws ERR_EOF when the dialer left before its count; ERR_TIMEOUT when nothing moves; what the
+ * stream throws. The stream is then reset.
+ */
+export const handlePerf = (stream: Stream, options: PerfOptions = {}): Promise<PerfProgress> => {
+  const moved = { uploaded: 0, downloaded: 0 };
+  return watch(stream, moved, options, async () => {
+    const count = decodeCount(await readExactly(stream, 8));
+    await receive(stream, moved, 'uploaded', Number.POSITIVE_INFINITY);
+    await send(stream, count, moved, 'downloaded');
+    stream.closeWrite();
+    return moved;
+  });
+};
+
+interface Moved {
+  uploaded: number;
+  downloaded: number;
+}
+
+const send = async (
+  stream: Stream,
+  bytes: number,
+  moved: Moved,
+  direction: keyof Moved,
+): Promise<void> => {
+  let left = bytes;
+  while (left > 0) {
+    const chunk = left < CHUNK.length ? CHUNK.subarray(0, left) : CHUNK;
+    const room = stream.write(chunk);
+    left -= chunk.length;
+    moved[direction] += chunk.length;
+    if (!room) await stream.drain();
+  }
+};
+
+/** Reads to the end of the stream. @throws ERR_PROTOCOL_VIOLATION beyond `most` bytes. */
+const receive = async (
+  stream: Stream,
+  moved: Moved,
+  direction: keyof Moved,
+  most: number,
+): Promise<void> => {
+  for (;;) {
+    const chunk = await stream.read();
+    if (chunk === null) return;
+    moved[direction] += chunk.length;
+    if (moved[direction] > most) {
+      throw new LeanError(
+        'ERR_PROTOCOL_VIOLATION',
+        `perf: the peer sent more than the ${most} bytes asked for`,
+      );
+    }
+  }
+};
+
+/** Runs `transfer` with one timer that looks at the counters, so that a chunk costs an addition. */
+const watch = async <T>(
+  stream: Stream,
+  moved: Moved,
+  options: PerfOptions,
+  transfer: () => Promise<T>,
+): Promise<T> => {
+  const { onProgress, progressInterval = 1_000, stallTimeout = STALL_TIMEOUT } = options;
+  let stalled: LeanError | undefined;
+  let before = -1;
+  const stallTimer = setInterval(() => {
+    const now = moved.uploaded + moved.downloaded;
+    if (now === before) {
+      stalled = new LeanError(
+        'ERR_TIMEOUT',
+        `perf: nothing moved for ${stallTimeout} ms, after ${moved.uploaded} bytes up and ` +
+          `${moved.downloaded} bytes down`,
+      );
+      stream.reset();
+    }
+    before = now;
+  }, stallTimeout);
+  const progressTimer =
+    onProgress === undefined
+      ? undefined
+      : setInterval(() => onProgress({ ...moved }), progressInterval);
+  try {
+    return await transfer();
+  } catch (error) {
+    stream.reset();
+    throw stalled ?? error;
+  } finally {
+    clearInterval(stallTimer);
+    clearInterval(progressTimer);
+  }
+};
+
+const encodeCount = (count: number): Uint8Array => {
+  const out = new Uint8Array(8);
+  const view = new DataView(out.buffer);
+  view.setUint32(0, Math.floor(count / 2 ** 32));
+  view.setUint32(4, count % 2 ** 32);
+  return out;
+};
+
+/** Exact up to 2^53 - 1; above it is more than anyone can transfer. */
+const decodeCount = (bytes: Uint8Array): number => {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, 8);
+  return view.getUint32(0) * 2 ** 32 + view.getUint32(4);
+};

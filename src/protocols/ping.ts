@@ -1,0 +1,64 @@
+/** Ping (libp2p/specs ping/ping.md): 32 random bytes there and back, as often as the dialer likes. */
+
+import { randomBytes } from 'node:crypto';
+import { withDeadline } from '../deadline.ts';
+import { LeanError } from '../errors.ts';
+import { readExactly, type Stream, writeAll } from '../stream.ts';
+
+export const PING = '/ipfs/ping/1.0.0';
+
+/** Bytes of one ping. */
+export const PING_SIZE = 32;
+
+/** Milliseconds that an answer may take; go-libp2p's and js-libp2p's value. */
+const ANSWER_TIMEOUT = 10_000;
+
+/** Milliseconds that a listener waits for the next ping on a stream. */
+const IDLE_TIMEOUT = 60_000;
+
+/**
+ * One round trip on `stream`, which can be used for the next ping afterwards; at most one at a time.
+ * The caller ends the stream with `closeWrite()`.
+ *
+ * @returns the round-trip time in milliseconds, with a fraction.
+ * @throws ERR_PING_MISMATCH when other bytes came back; ERR_EOF when the peer closed the stream
+ * first; ERR_TIMEOUT after `timeout` milliseconds, the stream is then reset; what the stream throws.
+ */
+export const ping = (stream: Stream, timeout = ANSWER_TIMEOUT): Promise<number> =>
+  withDeadline(roundTrip(stream), timeout, 'the answer to a ping', () => stream.reset());
+
+const roundTrip = async (stream: Stream): Promise<number> => {
+  const payload = randomBytes(PING_SIZE);
+  const start = performance.now();
+  await writeAll(stream, payload);
+  const answer = await readExactly(stream, PING_SIZE);
+  const rtt = performance.now() - start;
+  if (payload.compare(answer) !== 0) {
+    throw new LeanError('ERR_PING_MISMATCH', 'the peer answered a ping with other bytes');
+  }
+  return rtt;
+};
+
+/**
+ * Listener: echoes pings until the dialer closes its side, then closes ours.
+ *
+ * @throws ERR_EOF when the dialer closed in the middle of a ping; ERR_TIMEOUT after `idleTimeout`
+ * milliseconds without a whole ping, the stream is then reset; what the stream throws.
+ */
+export const handlePing = async (stream: Stream, idleTimeout = IDLE_TIMEOUT): Promise<void> => {
+  const expire = () => stream.reset();
+  while (await withDeadline(echo(stream), idleTimeout, 'the next ping', expire));
+  stream.closeWrite();
+};
+
+/** Echoes one ping; false at the end of the stream. */
+const echo = async (stream: Stream): Promise<boolean> => {
+  let chunk = await stream.read();
+  if (chunk === null) return false;
+  if (chunk.length !== PING_SIZE) {
+    stream.unread(chunk);
+    chunk = await readExactly(stream, PING_SIZE);
+  }
+  await writeAll(stream, chunk);
+  return true;
+};
