@@ -41,8 +41,16 @@ const MAX_PROTOBUF = 2048;
 /** go-libp2p's and ring's bounds, in bits. */
 const MIN_RSA_BITS = 2048;
 const MAX_RSA_BITS = 8192;
-/** OpenSSL's names of the NIST curves of RFC 5480 with at least 128 bits of strength. */
-const ECDSA_CURVES: ReadonlySet<string> = new Set(['prime256v1', 'secp384r1', 'secp521r1']);
+/**
+ * How SubjectPublicKeyInfos on P-256, P-384 and P-521 begin, hex, and their lengths: curve by name,
+ * point uncompressed (RFC 5480). OpenSSL would also take curves by parameters and compressed points,
+ * which other implementations refuse.
+ */
+const ECDSA_SPKIS: readonly (readonly [prefix: string, length: number])[] = [
+  ['3059301306072a8648ce3d020106082a8648ce3d03010703420004', 91],
+  ['3076301006072a8648ce3d020106052b8104002203620004', 120],
+  ['30819b301006072a8648ce3d020106052b810400230381860004', 158],
+];
 
 /** SubjectPublicKeyInfo up to the 32 bytes of the key, which follow (RFC 8410). */
 const ED25519_SPKI_PREFIX = Buffer.from('302a300506032b6570032100', 'hex');
@@ -76,7 +84,7 @@ export const hostKeyFromSeed = (seed: Uint8Array): HostKey => {
 /**
  * Parses a `PublicKey` message, at most 2 KiB. The encoding must be the deterministic one: both
  * fields, in tag order, minimal varints, nothing else. RSA keys must have 2048 to 8192 bits, ECDSA
- * keys be on P-256, P-384 or P-521, given by name. `data` and `protobuf` are copies.
+ * keys be uncompressed points of P-256, P-384 or P-521, given by name. `data` and `protobuf` are copies.
  *
  * @throws ERR_KEY_TYPE for an unknown key type; ERR_KEY_MALFORMED for everything else.
  */
@@ -155,7 +163,7 @@ const checkData = (type: KeyType, data: Uint8Array): void => {
 
 const checkSpki = (type: 'RSA' | 'ECDSA', data: Uint8Array): void => {
   let key: KeyObject;
-  let reencoded: Uint8Array;
+  let reencoded: Buffer;
   try {
     key = importSpki(data);
     reencoded = key.export({ format: 'der', type: 'spki' });
@@ -163,14 +171,17 @@ const checkSpki = (type: 'RSA' | 'ECDSA', data: Uint8Array): void => {
     throw malformed('not a SubjectPublicKeyInfo', cause);
   }
   if (!equalBytes(reencoded, data)) throw malformed('SubjectPublicKeyInfo is not DER');
-  const kind = key.asymmetricKeyType;
-  if (kind !== (type === 'RSA' ? 'rsa' : 'ec')) throw malformed(`${kind} key declared as ${type}`);
-  const { modulusLength: bits = 0, namedCurve } = key.asymmetricKeyDetails ?? {};
-  if (type === 'RSA' && (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS)) {
-    throw malformed(`RSA key of ${bits} bits, not ${MIN_RSA_BITS} to ${MAX_RSA_BITS}`);
+  if (type === 'ECDSA') {
+    const text = reencoded.toString('hex');
+    if (!ECDSA_SPKIS.some(([start, length]) => text.startsWith(start) && data.length === length)) {
+      throw malformed('not an uncompressed ECDSA key on P-256, P-384 or P-521');
+    }
+    return;
   }
-  if (type === 'ECDSA' && (namedCurve === undefined || !ECDSA_CURVES.has(namedCurve))) {
-    throw malformed(`ECDSA key on ${namedCurve ?? 'an unnamed curve'}`);
+  if (key.asymmetricKeyType !== 'rsa') throw malformed(`${key.asymmetricKeyType} key, not RSA`);
+  const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
+  if (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS) {
+    throw malformed(`RSA key of ${bits} bits, not ${MIN_RSA_BITS} to ${MAX_RSA_BITS}`);
   }
 };
 

@@ -35,7 +35,8 @@ const HASHES: ReadonlySet<string> = new Set([
   '608648016503040203',
 ]);
 
-const CURVES: ReadonlySet<string | undefined> = new Set(['prime256v1', 'secp384r1', 'secp521r1']);
+/** P-256, P-384 and P-521 (RFC 5480 section 2.1.1.1). */
+const CURVES: ReadonlySet<string> = new Set(['2a8648ce3d030107', '2b81040022', '2b81040023']);
 const MIN_RSA_BITS = 2048;
 const MAX_RSA_BITS = 8192;
 
@@ -67,7 +68,7 @@ export const verifyCertificate = (
   const certificate = parse(der);
   const signedKey = readExtensions(certificate.extensions);
   checkValidity(certificate.validity, now.getTime());
-  checkSelfSignature(der, certificate.signatureAlgorithm);
+  checkSelfSignature(der, certificate);
   const id = authenticate(signedKey, certificate.subjectPublicKeyInfo);
   if (expected !== undefined && !expected.equals(id)) {
     throw new LeanError('ERR_PEER_ID_MISMATCH', `expected peer ${expected}, found ${id}`);
@@ -202,7 +203,7 @@ const checkValidity = ({ notBefore, notAfter }: Certificate['validity'], now: nu
   }
 };
 
-const checkSelfSignature = (der: Uint8Array, algorithm: DerElement): void => {
+const checkSelfSignature = (der: Uint8Array, parsed: Certificate): void => {
   let certificate: X509Certificate;
   try {
     certificate = new X509Certificate(der);
@@ -217,7 +218,7 @@ const checkSelfSignature = (der: Uint8Array, algorithm: DerElement): void => {
   } catch (cause) {
     throw refuse('ALGORITHM', 'certificate key is malformed or of an unknown kind', cause);
   }
-  checkAlgorithm(key, algorithm);
+  checkAlgorithm(key, parsed);
   let valid = false;
   try {
     valid = certificate.verify(key);
@@ -228,17 +229,27 @@ const checkSelfSignature = (der: Uint8Array, algorithm: DerElement): void => {
 };
 
 /** Named curves only, no hash of less than 256 bits, keys as strong as host keys. */
-const checkAlgorithm = (key: KeyObject, algorithm: DerElement): void => {
-  const { namedCurve, modulusLength: bits = 0 } = key.asymmetricKeyDetails ?? {};
+const checkAlgorithm = (key: KeyObject, parsed: Certificate): void => {
   const kind = key.asymmetricKeyType;
-  const wanted = signingKind(algorithm);
+  const wanted = signingKind(parsed.signatureAlgorithm);
   if (wanted === undefined) throw refuse('ALGORITHM', 'certificate signature algorithm is refused');
   if (kind !== wanted) throw refuse('ALGORITHM', `certificate key is ${kind}, not ${wanted}`);
-  if (kind === 'ec' && !CURVES.has(namedCurve)) {
-    throw refuse('ALGORITHM', `certificate key is on ${namedCurve ?? 'an unnamed curve'}`);
+  if (kind === 'ec' && !isOnNamedCurve(parsed.subjectPublicKeyInfo)) {
+    throw refuse('ALGORITHM', 'certificate key is not on P-256, P-384 or P-521, given by name');
   }
+  const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
   if (kind === 'rsa' && (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS)) {
     throw refuse('ALGORITHM', `certificate key is RSA of ${bits} bits`);
+  }
+};
+
+const isOnNamedCurve = (subjectPublicKeyInfo: Uint8Array): boolean => {
+  try {
+    const [algorithm] = readElements(readOne(subjectPublicKeyInfo, DER.SEQUENCE).content);
+    const [, parameters] = readElements(expectTag(algorithm, DER.SEQUENCE).content);
+    return CURVES.has(hex(expectTag(parameters, DER.OID).content));
+  } catch {
+    return false;
   }
 };
 
