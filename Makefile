@@ -1,0 +1,54 @@
+# Every target works on a fresh Debian machine with Node.js >= 20 and npm. What a machine lacks is
+# skipped with one line, or installed where that is permitted.
+
+NODE := node_modules/node/bin/node
+REPORT := --test-reporter=spec
+QUIC_FLAGS := --experimental-quic --disable-warning=ExperimentalWarning
+
+.PHONY: help run test check lint unit unit-node-quic build bench interop docker docker-test clean install
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: install  ## a listener and a dialer ping over QUIC, in both harness dialects
+	@node scripts/redis.mjs
+	@node scripts/run.mjs
+
+test: check lint unit unit-node-quic  ## everything that can be tested on this machine
+
+check: install  ## types
+	npx --no-install tsc --noEmit
+
+lint: install  ## lint and format
+	npx --no-install biome ci --error-on-warnings .
+
+unit: install  ## all tests on the pinned Node.js (QUIC engine: quiche)
+	@node scripts/redis.mjs || echo 'skipped: tests that need Redis'
+	$(NODE) --test $(REPORT) 'test/**/*.test.ts'
+
+unit-node-quic: install  ## QUIC and harness tests on a Node.js with node:quic (NODE_QUIC)
+	@if [ -z "$$NODE_QUIC" ]; then echo 'skipped: tests on node:quic (NODE_QUIC is not set)'; else \
+	  set -x; "$$NODE_QUIC" $(QUIC_FLAGS) --test $(REPORT) 'test/quic/**/*.test.ts' 'test/harness/**/*.test.ts' 'test/cli/**/*.test.ts'; fi
+
+build: install  ## dist/: the library and the bundled command line
+	npm run --silent build
+
+bench: install build  ## the numbers of bench/README.md
+	@node scripts/redis.mjs
+	$(NODE) bench/run.ts
+
+interop: install build  ## the interop matrix, with every peer this machine can build
+	@node scripts/redis.mjs
+	$(NODE) interop/matrix.ts
+
+docker:  ## build the container image
+	docker build -t libp2p-lean .
+
+docker-test: docker  ## listener, dialer and Redis as containers, in both dialects
+	scripts/docker-test
+
+clean:  ## remove what was built
+	rm -rf dist results
+
+install:
+	@node scripts/install.mjs

@@ -1,0 +1,21 @@
+// Puts a redis-server on this machine: says nothing where there is one; installs it where this user
+// may (root on Debian); else one line that says what to install, and exit code 1.
+import { spawnSync } from 'node:child_process';
+
+const runs = (command, ...args) => spawnSync(command, args, { stdio: 'ignore' }).status === 0;
+
+const install = () => {
+  console.error('redis-server is missing: installing it with apt-get');
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  const apt = (...args) =>
+    spawnSync('apt-get', ['-qq', ...args], { stdio: ['ignore', 'ignore', 'inherit'], env }).status === 0;
+  return apt('update') && apt('install', '-y', '--no-install-recommends', 'redis-server');
+};
+
+if (!runs('redis-server', '--version')) {
+  const permitted = process.getuid?.() === 0 && runs('apt-get', '--version');
+  if (!permitted || !install()) {
+    console.error('redis-server is missing: install it (Debian: sudo apt-get install redis-server)');
+    process.exit(1);
+  }
+}
