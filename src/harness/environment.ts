@@ -113,8 +113,8 @@ export const hasHarnessVariables = (environment: Environment): boolean =>
 const detectDialect = (environment: Environment): Dialect | undefined => {
   for (const dialect of ['unified', 'legacy'] as const) {
     const { role, transport } = NAMES[dialect];
-    if (valueOf(environment, role) !== undefined) return dialect;
-    if (valueOf(environment, transport) !== undefined) return dialect;
+    if (read(environment, role) !== undefined) return dialect;
+    if (read(environment, transport) !== undefined) return dialect;
   }
   return undefined;
 };
@@ -166,13 +166,13 @@ export const readEnvironment = (environment: Environment): HarnessConfig => {
   return config;
 };
 
-const valueOf = (environment: Environment, name: string): string | undefined => {
+const read = (environment: Environment, name: string): string | undefined => {
   const value = environment[name];
   return value === undefined || value === '' || value === 'null' ? undefined : value;
 };
 
 const required = (environment: Environment, name: string, may: string): string => {
-  const value = valueOf(environment, name);
+  const value = read(environment, name);
   if (value === undefined) {
     throw new LeanError('ERR_CONFIG', `${name} is not set; it must be ${may}`);
   }
@@ -216,13 +216,13 @@ const choiceUnless = (
   name: string,
   known: ReadonlyMap<string, boolean>,
 ): Choice | undefined => {
-  if (standalone && valueOf(environment, name) === undefined) return undefined;
+  if (standalone && read(environment, name) === undefined) return undefined;
   const choice = choiceOf(environment, name, known);
   return standalone ? undefined : choice;
 };
 
 const ipOf = (environment: Environment, name: string): string => {
-  const value = valueOf(environment, name) ?? '0.0.0.0';
+  const value = read(environment, name) ?? '0.0.0.0';
   if (isIP(value) === 0 || value.includes('%')) {
     throw malformed(name, value, 'an IPv4 or IPv6 address, such as 0.0.0.0 or ::');
   }
@@ -233,7 +233,7 @@ const redisAddressOf = (environment: Environment, name: string, dialect: Dialect
   const may = 'host:port, such as redis:6379';
   const value =
     dialect === 'legacy'
-      ? (valueOf(environment, name) ?? LEGACY_REDIS)
+      ? (read(environment, name) ?? LEGACY_REDIS)
       : required(environment, name, may);
   const match = /^(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::(\d{1,5}))?$/i.exec(value);
   const host = match?.[1] ?? match?.[2];
@@ -253,8 +253,8 @@ const testKeyOf = (environment: Environment): string => {
 };
 
 const timeoutOf = (environment: Environment, names: readonly string[]): number => {
-  const name = names.find((candidate) => valueOf(environment, candidate) !== undefined) ?? '';
-  const value = valueOf(environment, name) ?? DEFAULT_TIMEOUT_SECONDS;
+  const name = names.find((candidate) => read(environment, candidate) !== undefined) ?? '';
+  const value = read(environment, name) ?? DEFAULT_TIMEOUT_SECONDS;
   const seconds = /^\d{1,6}(\.\d{1,3})?$/.test(value) ? Number(value) : 0;
   if (seconds <= 0 || seconds > MAX_TIMEOUT_SECONDS) {
     throw malformed(name, value, `a number of seconds above 0 and up to ${MAX_TIMEOUT_SECONDS}`);
@@ -264,13 +264,13 @@ const timeoutOf = (environment: Environment, names: readonly string[]): number =
 
 /** The legacy dialect has no DEBUG: only `true` means us there, anything else is somebody else's. */
 const debugOf = (environment: Environment, dialect: Dialect): boolean => {
-  if (valueOf(environment, 'DEBUG') === undefined) return false;
-  if (dialect === 'legacy') return environment['DEBUG'] === 'true';
+  if (read(environment, 'DEBUG') === undefined) return false;
+  if (dialect === 'legacy') return environment.DEBUG === 'true';
   return booleanOf(environment, 'DEBUG');
 };
 
 const engineOf = (environment: Environment): EngineChoice => {
-  const value = valueOf(environment, 'QUIC_ENGINE') ?? 'auto';
+  const value = read(environment, 'QUIC_ENGINE') ?? 'auto';
   if (value !== 'auto' && value !== 'node' && value !== 'quiche') {
     throw malformed('QUIC_ENGINE', value, 'auto, node or quiche');
   }

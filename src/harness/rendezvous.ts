@@ -11,13 +11,15 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { LeanError, messageOf } from '../errors.ts';
 import type { RedisAddress } from './environment.ts';
+import type { Log } from './log.ts';
+import { orAborted } from './or-aborted.ts';
 
 export interface RendezvousOptions {
   readonly redis: RedisAddress;
   readonly key: string;
   /** Ends everything that waits. Its reason is a LeanError that says why: `timed out after 180 s`. */
   readonly signal: AbortSignal;
-  readonly log: (event: string, detail?: Record<string, unknown>) => void;
+  readonly log: Log;
 }
 
 export interface Rendezvous {
@@ -110,7 +112,9 @@ export const openRendezvous = ({ redis, key, signal, log }: RendezvousOptions): 
   const refused = (error: unknown): LeanError =>
     error instanceof LeanError
       ? error
-      : new LeanError('ERR_REDIS', `${where} refused: ${messageOf(error)}`, { cause: error });
+      : new LeanError('ERR_REDIS', `${where} refused: ${firstSentence(messageOf(error))}`, {
+          cause: error,
+        });
 
   const check = (value: unknown): string => {
     const text = typeof value === 'string' ? value.trim() : '';
@@ -161,6 +165,9 @@ export const openRendezvous = ({ redis, key, signal, log }: RendezvousOptions): 
   };
 };
 
+/** Redis explains its protected mode at length. */
+const firstSentence = (text: string): string => text.replace(/\. .*/, '.');
+
 const reasonOf = (error: unknown): string => {
   const message = messageOf(error);
   // A name with several addresses fails with an AggregateError, whose message is empty.
@@ -168,11 +175,3 @@ const reasonOf = (error: unknown): string => {
   const code = (error as { code?: unknown } | null)?.code;
   return typeof code === 'string' ? code : 'unknown error';
 };
-
-/** `promise`, or a rejection as soon as `signal` fires; leaves no listener behind. */
-const orAborted = <T>(promise: Promise<T>, signal: AbortSignal): Promise<T> =>
-  new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason as Error);
-    signal.addEventListener('abort', onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });

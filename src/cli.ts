@@ -1,0 +1,63 @@
+/** The command line; `bin/libp2p-lean` starts it. Commands are imported only when they are asked for. */
+
+import { messageOf } from './errors.ts';
+import { hasHarnessVariables } from './harness/environment.ts';
+import { EXIT, exitCodeOf } from './cli/process.ts';
+
+/** Runs one command to its end and ends the process with its exit code. */
+export const main = async (args: readonly string[]): Promise<never> => {
+  onLostStdout();
+  onLostErrors();
+  let code: number;
+  try {
+    code = await run(args);
+  } catch (error) {
+    code = exitCodeOf(error);
+    complain(error);
+  }
+  process.exit(code);
+};
+
+const run = async (args: readonly string[]): Promise<number> => {
+  // A container runs the participant without a word, and not through the argument parser: its
+  // start-up time is measured.
+  const bare = args.length === 0 && hasHarnessVariables(process.env);
+  if (bare || (args.length === 1 && args[0] === 'transport')) {
+    const { transport } = await import('./cli/transport.ts');
+    return transport(process.env);
+  }
+  const { parse } = await import('./cli/arguments.ts');
+  return parse(args);
+};
+
+/** One line, and the whole story for those who debug. */
+const complain = (error: unknown): void => {
+  process.stderr.write(`libp2p-lean: ${messageOf(error)}\n`);
+  if (process.env.DEBUG === 'true' && error instanceof Error) {
+    process.stderr.write(`${describe(error)}\n`);
+  }
+};
+
+const describe = (error: Error): string => {
+  const cause = error.cause instanceof Error ? `\ncaused by ${describe(error.cause)}` : '';
+  return `${error.stack}${cause}`;
+};
+
+/** The reader of our stdout left (`libp2p-lean ping … | head`): nothing more to do, nothing to say. */
+const onLostStdout = (): void => {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      process.exit(error.code === 'EPIPE' && stream === process.stdout ? EXIT.ok : EXIT.failed);
+    });
+  }
+};
+
+/** Nothing should get here; if it does, it is still one line and a failure. */
+const onLostErrors = (): void => {
+  const end = (error: unknown): void => {
+    complain(error);
+    process.exit(EXIT.failed);
+  };
+  process.on('uncaughtException', end);
+  process.on('unhandledRejection', end);
+};

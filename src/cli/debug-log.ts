@@ -1,0 +1,26 @@
+/** The readable log of `DEBUG=true` and `--debug`: one timestamped line per event, on stderr. */
+
+import { createConsola, type LogObject } from 'consola/core';
+import type { Log } from '../harness/log.ts';
+
+export const createDebugLog = (): Log => {
+  const logger = createConsola({
+    level: 5,
+    reporters: [{ log: (entry: LogObject) => process.stderr.write(format(entry)) }],
+  });
+  return (event, detail) => logger.debug(event, detail ?? {});
+};
+
+/** `2026-01-25T10:00:00.123Z event key=value key=value` */
+const format = ({ date, args }: LogObject): string => {
+  const [event, detail] = args as [string, Record<string, unknown>];
+  const pairs = Object.entries(detail).map(([key, value]) => ` ${key}=${show(value)}`);
+  return `${date.toISOString()} ${event}${pairs.join('')}\n`;
+};
+
+const show = (value: unknown): string => {
+  if (typeof value === 'number') return Number.isInteger(value) ? `${value}` : value.toFixed(3);
+  if (Array.isArray(value)) return `[${value.map(show).join(' ')}]`;
+  const text = value instanceof Error ? value.message : String(value);
+  return /^[\x21-\x7e]+$/.test(text) && !text.includes('"') ? text : JSON.stringify(text);
+};

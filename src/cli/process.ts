@@ -1,0 +1,43 @@
+/** How a command meets the process: signals, exit codes, stdout. */
+
+import { isLeanError, LeanError } from '../errors.ts';
+
+/** Exit codes; the harness's contract. */
+export const EXIT = { ok: 0, failed: 1, usage: 2, unsupported: 127 } as const;
+
+/** 2 for a wrong configuration, 127 for what is not supported here, 1 for every other failure. */
+export const exitCodeOf = (error: unknown): number => {
+  if (isLeanError(error, 'ERR_CONFIG')) return EXIT.usage;
+  if (isLeanError(error, 'ERR_UNSUPPORTED')) return EXIT.unsupported;
+  if (isLeanError(error, 'ERR_ENGINE_UNAVAILABLE')) return EXIT.unsupported;
+  return EXIT.failed;
+};
+
+/** After a signal, sockets have this long to close, ms. */
+const CLOSING_TIME = 80;
+
+/**
+ * A signal that SIGINT and SIGTERM fire, with ERR_ABORTED as the reason. A command that has not ended
+ * `CLOSING_TIME` later is ended with `exitCode`.
+ */
+export const onTermination = (exitCode: number): AbortSignal => {
+  const controller = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(name, () => {
+      // A terminal's Ctrl-C may arrive twice: from the terminal and through a launcher.
+      if (controller.signal.aborted) return;
+      controller.abort(new LeanError('ERR_ABORTED', `ended by ${name}`));
+      setTimeout(() => process.exit(exitCode), CLOSING_TIME).unref();
+    });
+  }
+  return controller.signal;
+};
+
+/** Writes to stdout; resolves when the text has left the process. @throws when stdout is closed. */
+export const print = (text: string): Promise<void> =>
+  new Promise((resolve, reject) => {
+    process.stdout.write(text, (error) => {
+      if (error === null || error === undefined) resolve();
+      else reject(error);
+    });
+  });

@@ -1,0 +1,145 @@
+/**
+ * The transport test: a listener publishes its address and answers pings; a dialer fetches it, dials,
+ * pings and reports (libp2p/test-plans `transport-interop/README.md`, libp2p/unified-testing
+ * `docs/write-a-transport-test-app.md`).
+ */
+
+import { isIPv6 } from 'node:net';
+import type { Multiaddr } from '@multiformats/multiaddr';
+import { startDeadline } from '../deadline.ts';
+import { LeanError, messageOf } from '../errors.ts';
+import { kindOf, parseMultiaddr, reachableAddresses } from '../multiaddr.ts';
+import { type LeanNode, createNode } from '../node.ts';
+import { PING, ping } from '../protocols/ping.ts';
+import type { HarnessConfig } from './environment.ts';
+import type { Log } from './log.ts';
+import { orAborted } from './or-aborted.ts';
+import { openRendezvous, type Rendezvous } from './rendezvous.ts';
+import { formatReport, type Measurement } from './report.ts';
+import { transportsFor } from './transports.ts';
+
+/** How long a listener may take to answer one ping, ms: go-libp2p's and js-libp2p's value. */
+const ANSWER_TIMEOUT = 10_000;
+
+export interface TestOptions {
+  /** Ends the run early; its reason is a LeanError. */
+  readonly signal: AbortSignal;
+  readonly log: Log;
+  /** Takes the dialer's report; resolves when it has left the process. */
+  readonly print: (report: string) => Promise<void>;
+}
+
+/**
+ * Runs one role to its end: a dialer until its report is printed, a listener until `signal` fires.
+ * All sockets are closed when it settles.
+ *
+ * @throws ERR_TIMEOUT after `config.timeout`, for a listener too; ERR_ABORTED when `signal` ended a
+ * dialer; ERR_REDIS; ERR_ENGINE_UNAVAILABLE; what listening, dialling and pinging throw.
+ */
+export const runTransportTest = async (
+  config: HarnessConfig,
+  options: TestOptions,
+): Promise<void> => {
+  const { log } = options;
+  const deadline = startDeadline(config.timeout, 'the test', options.signal);
+  const { signal } = deadline;
+  const rendezvous = openRendezvous({ redis: config.redis, key: config.key, signal, log });
+  const building = buildNode(config, log);
+  try {
+    if (config.role === 'listener') {
+      await runListener(config, rendezvous, await building, signal, log);
+    } else {
+      const measured = await runDialer(config, rendezvous, building, signal, log);
+      await options.print(formatReport(config.dialect, measured));
+    }
+  } catch (error) {
+    // To be told to end is how a listener ends.
+    if (config.role === 'dialer' || !options.signal.aborted) throw error;
+    log('ended', { reason: messageOf(options.signal.reason) });
+  } finally {
+    deadline.clear();
+    rendezvous.close();
+    await building.then(
+      (node) => node.close(),
+      () => undefined,
+    );
+  }
+};
+
+const buildNode = async (config: HarnessConfig, log: Log): Promise<LeanNode> =>
+  createNode({ quicEngine: config.quicEngine, log, ...(await transportsFor(config)) });
+
+/** Publishes, then serves until `signal` fires. */
+const runListener = async (
+  config: HarnessConfig,
+  rendezvous: Rendezvous,
+  node: LeanNode,
+  signal: AbortSignal,
+  log: Log,
+): Promise<void> => {
+  const bound = await node.listen(bindAddress(config));
+  const [address = bound] = reachableAddresses(bound);
+  await rendezvous.publish(address.toString());
+  rendezvous.close();
+  log('published', { key: config.key, address: address.toString() });
+  await orAborted(new Promise<never>(() => undefined), signal);
+};
+
+const runDialer = async (
+  config: HarnessConfig,
+  rendezvous: Rendezvous,
+  building: Promise<LeanNode>,
+  signal: AbortSignal,
+  log: Log,
+): Promise<Measurement> => {
+  const [published, node] = await Promise.all([rendezvous.fetch(), building]);
+  rendezvous.close();
+  log('fetched', { key: config.key, address: published });
+  const remote = checkAddress(config, published);
+
+  const during = async <T>(what: string, work: Promise<T>): Promise<T> => {
+    try {
+      return await orAborted(work, signal);
+    } catch (error) {
+      if (!(signal.aborted && signal.reason instanceof LeanError)) throw error;
+      throw new LeanError(signal.reason.code, `${signal.reason.message}, ${what}`);
+    }
+  };
+  const dialling = `dialling ${remote}`;
+  const pinging = `waiting for the answer to a ping from ${remote}`;
+  const answerTimeout = Math.min(ANSWER_TIMEOUT, config.timeout);
+
+  const start = performance.now();
+  const connection = await during(dialling, node.dial(remote, { signal }));
+  const connected = performance.now();
+  const stream = await during(pinging, node.openStream(connection, PING, signal));
+  await during(pinging, ping(stream, answerTimeout));
+  const handshakePlusOneRtt = performance.now() - start;
+  log('first ping answered', { handshake: connected - start, handshakePlusOneRtt });
+  const pingRtt = await during(pinging, ping(stream, answerTimeout));
+  log('second ping answered', { pingRtt });
+  stream.closeWrite();
+  return { handshakePlusOneRtt, pingRtt };
+};
+
+/** @throws ERR_REDIS when what Redis held is not an address of the transport under test. */
+const checkAddress = (config: HarnessConfig, published: string): Multiaddr => {
+  const held = `${config.key} held ${JSON.stringify(published.slice(0, 200))}`;
+  let address: Multiaddr;
+  try {
+    address = parseMultiaddr(published);
+  } catch (cause) {
+    throw new LeanError('ERR_REDIS', `${held}, which is not a multiaddr`, { cause });
+  }
+  if (kindOf(address) !== config.transport) {
+    throw new LeanError('ERR_REDIS', `${held}, which is not a ${config.transport} address`);
+  }
+  return address;
+};
+
+const bindAddress = ({ transport, listenerIp }: HarnessConfig): string => {
+  const host = `/${isIPv6(listenerIp) ? 'ip6' : 'ip4'}/${listenerIp}`;
+  return transport === 'quic-v1'
+    ? `${host}/udp/0/quic-v1`
+    : `${host}/tcp/0${transport === 'tcp' ? '' : transport === 'ws' ? '/ws' : '/tls/ws'}`;
+};
