@@ -232,8 +232,10 @@ const checkSelfSignature = (der: Uint8Array, parsed: Certificate): void => {
 const checkAlgorithm = (key: KeyObject, parsed: Certificate): void => {
   const kind = key.asymmetricKeyType;
   const wanted = signingKind(parsed.signatureAlgorithm);
-  if (wanted === undefined) throw refuse('ALGORITHM', 'certificate signature algorithm is refused');
-  if (kind !== wanted) throw refuse('ALGORITHM', `certificate key is ${kind}, not ${wanted}`);
+  if (kind !== wanted) {
+    const signature = wanted ?? 'an algorithm that is weak or unknown';
+    throw refuse('ALGORITHM', `certificate key is ${kind}, its signature ${signature}`);
+  }
   if (kind === 'ec' && !isOnNamedCurve(parsed.subjectPublicKeyInfo)) {
     throw refuse('ALGORITHM', 'certificate key is not on P-256, P-384 or P-521, given by name');
   }

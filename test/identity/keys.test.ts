@@ -217,7 +217,12 @@ describe('public keys that are refused', () => {
   malformed('a byte too many', () => Buffer.concat([ed25519, hex('00')]));
   malformed('a byte too few', () => ed25519.subarray(0, -1));
   malformed('a length beyond the end', () => hex('080112ffffffff0f'));
-  malformed('more than 2 KiB', () => publicKeyMessage(0, new Uint8Array(2048)));
+  it('more than 2 KiB, without a look at them', () => {
+    assert.throws(() => parsePublicKey(publicKeyMessage(0, new Uint8Array(2048))), {
+      code: 'ERR_KEY_MALFORMED',
+      message: /2053 bytes, at most 2048/,
+    });
+  });
   malformed('Ed25519 of 31 bytes', () => publicKeyMessage(1, data.subarray(1)));
   malformed('Ed25519 of 33 bytes', () => publicKeyMessage(1, Buffer.concat([data, hex('00')])));
   malformed('Secp256k1 of 32 bytes', () => publicKeyMessage(2, data));
@@ -235,11 +240,20 @@ describe('public keys that are refused', () => {
   malformed('RSA with trailing bytes', () =>
     publicKeyMessage(0, Buffer.concat([rsaSpki(2048), hex('00')])),
   );
+  malformed('RSA for PSS only', () => {
+    const { publicKey } = generateKeyPairSync('rsa-pss', { modulusLength: 2048 });
+    return publicKeyMessage(0, publicKey.export({ format: 'der', type: 'spki' }));
+  });
   malformed('an ECDSA key declared as RSA', () => publicKeyMessage(0, ecdsa));
   malformed('an RSA key declared as ECDSA', () => publicKeyMessage(3, rsaSpki(2048)));
   malformed('ECDSA with trailing bytes', () =>
     publicKeyMessage(3, Buffer.concat([ecdsa, hex('00')])),
   );
+  malformed('ECDSA with a compressed point', () => {
+    const point = Buffer.concat([hex('02'), ecdsa.subarray(27, 59)]);
+    const spki = Buffer.concat([hex('3039'), ecdsa.subarray(2, 23), hex('032200'), point]);
+    return publicKeyMessage(3, spki);
+  });
   malformed('ECDSA on secp256k1', () => publicKeyMessage(3, ecSpki('secp256k1')));
   malformed('ECDSA on P-224', () => publicKeyMessage(3, ecSpki('P-224')));
   malformed('ECDSA on a curve by parameters', () =>

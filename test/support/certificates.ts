@@ -51,6 +51,8 @@ export interface CertificatePlan {
   readonly extensions?: (right: TestExtension, spki: Uint8Array) => readonly TestExtension[];
   /** Fields of the signed part after the subject's key and before the extensions. */
   readonly uniqueIds?: readonly Uint8Array[];
+  /** Fields of the signed part after the extensions. */
+  readonly surplus?: readonly Uint8Array[];
   /** DER content octets of the version, hex; `02` is version 3. */
   readonly version?: string;
   /** Replaces a validity field's element. */
@@ -122,6 +124,7 @@ export const makeCertificate = (plan: CertificatePlan = {}): TestCertificate => 
     spki,
     ...(plan.uniqueIds ?? []),
     ...(extensions.length === 0 ? [] : [extensionsField(extensions)]),
+    ...(plan.surplus ?? []),
   );
   const certificate = writeElement(
     DER.SEQUENCE,

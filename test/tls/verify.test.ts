@@ -300,6 +300,7 @@ describe('refused', () => {
       'with a subjectUniqueId': chainOf({ uniqueIds: [bit(0x82)] }),
       'with two signature algorithms': chainOf({ innerAlgorithm: ALGORITHMS.ecdsaSha384 }),
       'with an unknown field': chainOf({ uniqueIds: [writeElement(contextTag(4))] }),
+      'with a field after the extensions': chainOf({ surplus: [writeElement(contextTag(4))] }),
       'with more extensions than anyone needs': chainOf({
         extensions: (right) => [
           right,
