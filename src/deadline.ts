@@ -1,4 +1,4 @@
-/** Time limits. Every wait on a peer goes through one of these two functions. */
+/** Time limits: every wait on a peer goes through one of these. */
 
 import { LeanError } from './errors.ts';
 
@@ -56,6 +56,15 @@ export const startDeadline = (ms: number, what: string, parent?: AbortSignal): D
     },
   };
 };
+
+/** `work`, or a rejection with the signal's reason as soon as it fires. Leaves no listener behind. */
+export const orAborted = <T>(work: Promise<T>, signal: AbortSignal): Promise<T> =>
+  new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+    if (signal.aborted) onAbort();
+  });
 
 const tookTooLong = (what: string, ms: number): LeanError =>
   new LeanError('ERR_TIMEOUT', `${what} took longer than ${ms} ms`);
