@@ -1,0 +1,706 @@
+/**
+ * One QUIC connection over the quiche binding, without I/O: packets come in through `receive()`,
+ * leave through the `transmit` callback of `flush()`, and time passes through `tick()`. Whoever
+ * drives it (quiche.ts) calls `settle()` once after a batch of packets and `flush()` once per turn
+ * of the event loop.
+ */
+
+import { type CloseReason, describeClose } from '../connection.ts';
+import { LeanError, messageOf } from '../errors.ts';
+import { type Stream, StreamResetError } from '../stream.ts';
+import {
+  ALPN,
+  type Authenticate,
+  BAD_CERTIFICATE,
+  type QuicConnection,
+  type SocketAddress,
+} from './engine.ts';
+import type { QuicheError, QuicheHandle } from './quiche-binding.ts';
+import { describeTransportError } from './transport-errors.ts';
+
+/** Largest datagram sent: what quiche assumes every path carries. */
+export const MAX_DATAGRAM = 1350;
+/** Packets sent in one go before other connections get their turn. */
+const BURST = 256;
+/** Packets are written into slabs of this size: a datagram still in the socket's queue keeps its slab. */
+const PACKET_SLAB = 48 * MAX_DATAGRAM;
+/** A read takes at most this much at once. */
+const READ_SLAB = 64 * 1024;
+/** What may wait here for the congestion and flow windows before `write()` says stop. */
+const HIGH_WATER = 256 * 1024;
+/** Reasons are cut to this; bytes. */
+const MAX_REASON = 512;
+
+/** What the driver does for a connection. */
+export interface Driver {
+  /** Asks for `flush()` at the end of this turn of the event loop. */
+  readonly wantsFlush: () => void;
+  /** Calls `flush()` at once. */
+  readonly flushNow: () => void;
+  /** The handshake is complete and the peer's certificate was accepted. */
+  readonly onReady: () => void;
+  /** The connection ended; before `onReady` that means the handshake failed with `error`. */
+  readonly onEnd: (error: Error) => void;
+  /** Resolves when everything due has left the socket. */
+  readonly flushed: () => Promise<void>;
+}
+
+export type Transmit = (packet: Buffer, to: SocketAddress) => void;
+
+/** Room that a packet with one FIN needs, and one more FIN in the same packet; bytes. */
+const MIN_FIN_ROOM = 100;
+const FIN_FRAME = 20;
+const NOTHING = new Uint8Array();
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+let packetSlab = Buffer.allocUnsafeSlow(PACKET_SLAB);
+let packetOffset = 0;
+let readSlab = Buffer.allocUnsafeSlow(READ_SLAB);
+let readOffset = 0;
+
+export class QuicheConnection implements QuicConnection {
+  readonly localAddress: SocketAddress;
+  readonly remoteAddress: SocketAddress;
+  peerCertificate: Uint8Array = new Uint8Array();
+  readonly closed: Promise<CloseReason>;
+  /** The connection was handed up (or the dial resolved). */
+  ready = false;
+  ended: CloseReason | undefined;
+  /** How often `flush()` ran: tells whether bytes written earlier may have left. */
+  flushes = 0;
+  readonly #handle: QuicheHandle;
+  readonly #driver: Driver;
+  readonly #authenticate: Authenticate;
+  readonly #startedAt = performance.now();
+  readonly #handshakeTimeout: number;
+  #received = 0;
+  #info: { from: SocketAddress; to: SocketAddress };
+  #resolveClosed: (reason: CloseReason) => void = () => {};
+  #endError: Error | undefined;
+
+  readonly #streams = new Map<number, QuicheStream>();
+  /** Streams with bytes that wait for room. */
+  readonly #blocked = new Set<QuicheStream>();
+  /** Streams all of whose bytes are with quiche, but not their FIN. */
+  readonly #finWaiting = new Set<QuicheStream>();
+  #nextLocal: number;
+  #nextRemote: number;
+  readonly #accepted: QuicheStream[] = [];
+  readonly #accepters: ((stream: Stream | null) => void)[] = [];
+  /** Who waits for the peer's stream limit to rise. Called without a stream when the wait is over. */
+  readonly #openers: ((stream?: Stream) => void)[] = [];
+
+  constructor(
+    handle: QuicheHandle,
+    role: 'dialer' | 'listener',
+    addresses: { local: SocketAddress; remote: SocketAddress },
+    options: { authenticate: Authenticate; handshakeTimeout: number },
+    driver: Driver,
+  ) {
+    this.#handle = handle;
+    this.#driver = driver;
+    this.#authenticate = options.authenticate;
+    this.#handshakeTimeout = options.handshakeTimeout;
+    this.localAddress = addresses.local;
+    this.remoteAddress = addresses.remote;
+    this.#info = { from: addresses.remote, to: addresses.local };
+    this.#nextLocal = role === 'dialer' ? 0 : 1;
+    this.#nextRemote = role === 'dialer' ? 1 : 0;
+    this.closed = new Promise((resolve) => {
+      this.#resolveClosed = resolve;
+    });
+  }
+
+  // ── Driven from outside ──────────────────────────────────────────────────────────────────────
+
+  /** Takes one datagram. `settle()` must follow. */
+  receive(packet: Uint8Array, host: string, port: number): void {
+    const { from } = this.#info;
+    if (from.port !== port || from.host !== host) {
+      this.#info = { from: { host, port }, to: this.#info.to };
+    }
+    try {
+      this.#handle.recv(packet, this.#info);
+      this.#received++;
+    } catch {
+      // Undecryptable or broken packets are dropped (RFC 9000 section 5.2). An error that ends the
+      // connection is in localError(), and settle() finds it.
+    }
+  }
+
+  /** Looks at what the last packets or the clock changed, and wakes whoever waited for it. */
+  settle(): void {
+    if (this.ended !== undefined) return;
+    const handle = this.#handle;
+    if (!this.ready && handle.isEstablished() && !this.#becomeReady()) return;
+    if (this.ready) {
+      this.#notifyReadable();
+      this.#retryBlocked();
+      this.#retryOpeners();
+    }
+    if (handle.isClosed() || handle.isDraining() || handle.localError() !== null) this.#end();
+    this.#driver.wantsFlush();
+  }
+
+  /** Writes every packet that is due. True when the burst was cut: call again soon. */
+  flush(transmit: Transmit): boolean {
+    this.flushes++;
+    for (let sent = 0; sent < BURST; sent++) {
+      if (PACKET_SLAB - packetOffset < MAX_DATAGRAM) {
+        packetSlab = Buffer.allocUnsafeSlow(PACKET_SLAB);
+        packetOffset = 0;
+      }
+      const room = packetSlab.subarray(packetOffset, packetOffset + MAX_DATAGRAM);
+      let result: ReturnType<QuicheHandle['send']>;
+      try {
+        result = this.#handle.send(room);
+      } catch (error) {
+        // The TLS handshake failed in here: quiche wants to be told to close.
+        if (this.ended !== undefined) return false;
+        this.#handle.close(false, 0x1, encoder.encode(messageOf(error).slice(0, MAX_REASON)));
+        this.#end();
+        continue;
+      }
+      if (result === null) return false;
+      packetOffset += result[0];
+      transmit(room.subarray(0, result[0]), result[1].to);
+    }
+    return true;
+  }
+
+  /** Milliseconds until `tick()` is due; `undefined`: nothing is. */
+  dueIn(): number | undefined {
+    const due = this.#handle.timeout();
+    if (this.ready || this.ended !== undefined) return due ?? undefined;
+    const left = this.#startedAt + this.#handshakeTimeout - performance.now();
+    return due === null ? left : Math.min(due, left);
+  }
+
+  /** Lets quiche act on the clock; `settle()` is done inside. */
+  tick(): void {
+    const waited = performance.now() - this.#startedAt;
+    if (!this.ready && this.ended === undefined && waited >= this.#handshakeTimeout) {
+      const what = this.#received === 0 ? 'no answer' : 'the QUIC handshake did not finish';
+      this.#endError = new LeanError(
+        'ERR_TIMEOUT',
+        `${what} within ${this.#handshakeTimeout} ms (${this.remoteAddress.host} port ${this.remoteAddress.port})`,
+      );
+      this.#handle.close(false, 0, encoder.encode('handshake timeout'));
+      this.#end();
+      this.#driver.wantsFlush();
+      return;
+    }
+    this.#handle.onTimeout();
+    this.settle();
+  }
+
+  /** True once nothing more will be sent or is worth receiving. */
+  get drained(): boolean {
+    return this.#handle.isClosed() || (this.ended !== undefined && this.#handle.timeout() === null);
+  }
+
+  /** Ends a dial from outside: an abort, or the network's own word. */
+  fail(error: LeanError): void {
+    if (this.ended !== undefined) return;
+    this.#endError = error;
+    this.#handle.close(false, 0, NOTHING);
+    this.#end();
+    this.#driver.wantsFlush();
+  }
+
+  // ── QuicConnection ───────────────────────────────────────────────────────────────────────────
+
+  openStream(signal?: AbortSignal): Promise<Stream> {
+    if (this.ended !== undefined) return Promise.reject(this.closedError());
+    if (signal?.aborted === true) return Promise.reject(aborted());
+    if (this.#openers.length === 0 && this.#handle.peerStreamsLeftBidi() > 0) {
+      return Promise.resolve(this.#createLocal());
+    }
+    return new Promise((resolve, reject) => {
+      const opener = (stream?: Stream): void => {
+        signal?.removeEventListener('abort', onAbort);
+        if (stream === undefined) reject(this.closedError());
+        else resolve(stream);
+      };
+      const onAbort = (): void => {
+        this.#openers.splice(this.#openers.indexOf(opener), 1);
+        reject(aborted());
+      };
+      signal?.addEventListener('abort', onAbort, { once: true });
+      this.#openers.push(opener);
+    });
+  }
+
+  acceptStream(): Promise<Stream | null> {
+    const stream = this.#accepted.shift();
+    if (stream !== undefined) return Promise.resolve(stream);
+    if (this.ended !== undefined) return Promise.resolve(null);
+    return new Promise((resolve) => this.#accepters.push(resolve));
+  }
+
+  close(code = 0, reason = ''): Promise<void> {
+    if (this.ended === undefined) {
+      // What was written before, and the last flight of a handshake just finished, goes first.
+      this.#driver.flushNow();
+    }
+    if (this.ended === undefined) {
+      this.#handle.close(true, code, encoder.encode(reason.slice(0, MAX_REASON)));
+      this.#end({ by: 'local', code, application: true, reason });
+    }
+    return this.#driver.flushed();
+  }
+
+  // ── For streams ──────────────────────────────────────────────────────────────────────────────
+
+  /** Reads what is there into a fresh piece of memory. `null`: nothing now. Throws quiche's errors. */
+  readStream(id: number): { chunk: Uint8Array; fin: boolean } | null {
+    if (READ_SLAB - readOffset < READ_SLAB / 4) {
+      readSlab = Buffer.allocUnsafeSlow(READ_SLAB);
+      readOffset = 0;
+    }
+    const room = readSlab.subarray(readOffset);
+    const result = this.#handle.streamRecv(id, room);
+    if (result === null) return null;
+    readOffset += result[0];
+    this.#driver.wantsFlush();
+    return { chunk: room.subarray(0, result[0]), fin: result[1] };
+  }
+
+  /** The number of bytes taken, 0 when there is no room now. Throws quiche's errors. */
+  writeStream(id: number, chunk: Uint8Array, fin: boolean): number {
+    const written = this.#handle.streamSend(id, chunk, fin);
+    this.#driver.wantsFlush();
+    if (written !== null) return written;
+    // No room, or no such stream any more: this throws in the second case.
+    this.#handle.streamCapacity(id);
+    return 0;
+  }
+
+  shutdownStream(id: number, direction: 0 | 1, code: number): void {
+    try {
+      this.#handle.streamShutdown(id, direction, code);
+    } catch {
+      // quiche no longer knows the stream: there is nothing to stop.
+    }
+    this.#driver.wantsFlush();
+  }
+
+  setBlocked(stream: QuicheStream, blocked: boolean): void {
+    if (blocked) this.#blocked.add(stream);
+    else this.#blocked.delete(stream);
+  }
+
+  sendFin(stream: QuicheStream): void {
+    this.#finWaiting.add(stream);
+    this.#sendFins();
+  }
+
+  forget(stream: QuicheStream): void {
+    this.#streams.delete(stream.number);
+    this.#blocked.delete(stream);
+    this.#finWaiting.delete(stream);
+  }
+
+  closedError(): Error {
+    const reason = this.ended ?? { by: 'error', code: 0, application: false, reason: '' };
+    return this.#endError ?? new LeanError('ERR_CONNECTION_CLOSED', describeClose(reason));
+  }
+
+  // ── Inside ───────────────────────────────────────────────────────────────────────────────────
+
+  #becomeReady(): boolean {
+    const chain = this.#handle.peerCertChain() ?? [];
+    try {
+      const protocol = decoder.decode(this.#handle.applicationProto());
+      if (protocol !== ALPN) {
+        throw new LeanError('ERR_HANDSHAKE', `the peer does not speak ALPN ${ALPN}`);
+      }
+      this.#authenticate(chain);
+    } catch (error) {
+      this.#endError = error instanceof Error ? error : new Error(messageOf(error));
+      const reason = encoder.encode(this.#endError.message.slice(0, MAX_REASON));
+      // The peer can read the reason only once it has our last handshake flight.
+      this.#driver.flushNow();
+      this.#handle.close(false, BAD_CERTIFICATE, reason);
+      this.#end();
+      this.#driver.wantsFlush();
+      return false;
+    }
+    this.peerCertificate = chain[0] ?? this.peerCertificate;
+    this.ready = true;
+    this.#driver.onReady();
+    return true;
+  }
+
+  #createLocal(): QuicheStream {
+    const id = this.#nextLocal;
+    this.#nextLocal += 4;
+    // An empty write makes quiche count the stream, so that the peer's limit is kept.
+    this.#handle.streamSend(id, NOTHING, false);
+    const stream = new QuicheStream(this, id);
+    this.#streams.set(id, stream);
+    return stream;
+  }
+
+  #notifyReadable(): void {
+    for (const id of this.#handle.readable()) {
+      let stream = this.#streams.get(id);
+      if (stream === undefined && (id & 1) === (this.#nextRemote & 1) && id >= this.#nextRemote) {
+        // A stream opens all lower-numbered ones of its kind (RFC 9000 section 2.1).
+        while (this.#nextRemote <= id) {
+          stream = new QuicheStream(this, this.#nextRemote);
+          this.#streams.set(this.#nextRemote, stream);
+          this.#nextRemote += 4;
+          const accepter = this.#accepters.shift();
+          if (accepter === undefined) this.#accepted.push(stream);
+          else accepter(stream);
+        }
+      }
+      if (stream?.onReadable() !== true) this.#discard(id);
+    }
+  }
+
+  /** Reads a stream nobody holds any more to its end, so that quiche lets go of it. */
+  #discard(id: number): void {
+    try {
+      while (this.#handle.streamRecv(id, readSlab.subarray(readOffset)) !== null);
+    } catch {
+      // Reset or unknown: it is gone.
+    }
+  }
+
+  #retryBlocked(): void {
+    if (this.#finWaiting.size > 0) this.#sendFins();
+    for (const stream of this.#blocked) stream.onWritable();
+  }
+
+  /**
+   * Sends FINs that have no data to travel with. quiche 0.18 forgets a stream as soon as its last
+   * data byte is acknowledged, and a FIN that the congestion window still holds back with it. So a
+   * lone FIN is handed over only when it can leave at once, before the next packet is taken in.
+   */
+  #sendFins(): void {
+    this.#driver.flushNow();
+    let used = MIN_FIN_ROOM;
+    for (const stream of this.#finWaiting) {
+      try {
+        if (this.#handle.streamCapacity(stream.number) < used) break;
+        this.#handle.streamSend(stream.number, NOTHING, true);
+      } catch {
+        // The peer stopped the stream: there is nothing to finish.
+      }
+      used += FIN_FRAME;
+      this.#finWaiting.delete(stream);
+      stream.onFinSent();
+    }
+    if (used > MIN_FIN_ROOM) this.#driver.flushNow();
+  }
+
+  #retryOpeners(): void {
+    let left = this.#openers.length === 0 ? 0 : this.#handle.peerStreamsLeftBidi();
+    for (; left > 0 && this.#openers.length > 0; left--) {
+      this.#openers.shift()?.(this.#createLocal());
+    }
+  }
+
+  #end(reason: CloseReason = this.#closeReason()): void {
+    if (this.ended !== undefined) return;
+    this.ended = reason;
+    this.#endError ??= this.ready ? undefined : handshakeError(reason);
+    const error = this.closedError();
+    for (const stream of this.#streams.values()) stream.onConnectionEnd(error);
+    this.#streams.clear();
+    this.#blocked.clear();
+    this.#finWaiting.clear();
+    for (const wake of this.#openers.splice(0)) wake();
+    for (const accept of this.#accepters.splice(0)) accept(null);
+    this.#resolveClosed(reason);
+    this.#driver.onEnd(error);
+  }
+
+  #closeReason(): CloseReason {
+    const handle = this.#handle;
+    const describe = (by: CloseReason['by'], error: QuicheError): CloseReason => ({
+      by,
+      code: error.errorCode,
+      application: error.isApp,
+      reason:
+        decoder.decode(error.reason) ||
+        (error.isApp ? '' : describeTransportError(error.errorCode)),
+    });
+    const remote = handle.peerError();
+    if (remote !== null) return describe('remote', remote);
+    if (handle.isTimedOut()) return { by: 'timeout', code: 0, application: false, reason: '' };
+    const local = handle.localError();
+    if (local !== null) return describe('error', local);
+    return { by: 'error', code: 0, application: false, reason: 'the connection was lost' };
+  }
+}
+
+const handshakeError = (reason: CloseReason): LeanError =>
+  reason.by === 'timeout'
+    ? new LeanError('ERR_TIMEOUT', 'the peer went silent during the QUIC handshake')
+    : new LeanError('ERR_HANDSHAKE', `QUIC handshake failed: ${describeClose(reason)}`);
+
+const writeAfterClose = (): LeanError =>
+  new LeanError('ERR_STREAM_CLOSED', 'write after the stream was closed');
+
+const aborted = (): LeanError => new LeanError('ERR_ABORTED', 'aborted');
+
+/** A bidirectional stream; `Stream`'s contract. */
+class QuicheStream implements Stream {
+  readonly id: string;
+  readonly number: number;
+  readonly #connection: QuicheConnection;
+
+  /** Chunks read ahead of `read()`: put back, or saved when the connection ended. */
+  readonly #queue: Uint8Array[] = [];
+  /** The peer's FIN was read, or reading failed; nothing more comes from quiche. */
+  #readEnded = false;
+  #readError: Error | undefined;
+  #discarding = false;
+  #reader:
+    | { resolve: (chunk: Uint8Array | null) => void; reject: (error: Error) => void }
+    | undefined;
+
+  #pending: Uint8Array[] = [];
+  #pendingBytes = 0;
+  /** The connection's `flushes` when bytes were last handed to quiche. */
+  #writtenAt = -1;
+  #finQueued = false;
+  #writeEnded = false;
+  #writeError: Error | undefined;
+  #drainers: { resolve: () => void; reject: (error: Error) => void }[] = [];
+
+  constructor(connection: QuicheConnection, id: number) {
+    this.#connection = connection;
+    this.number = id;
+    this.id = String(id);
+  }
+
+  read(): Promise<Uint8Array | null> {
+    const queued = this.#queue.shift();
+    if (queued !== undefined) return Promise.resolve(queued);
+    if (!this.#readEnded) {
+      const chunk = this.#pull();
+      if (chunk !== undefined) return Promise.resolve(chunk);
+    }
+    if (this.#readError !== undefined) return Promise.reject(this.#readError);
+    if (this.#readEnded) return Promise.resolve(null);
+    return new Promise((resolve, reject) => {
+      this.#reader = { resolve, reject };
+    });
+  }
+
+  unread(chunk: Uint8Array): void {
+    if (chunk.length > 0) this.#queue.unshift(chunk);
+  }
+
+  write(chunk: Uint8Array): boolean {
+    if (this.#writeError !== undefined) throw this.#writeError;
+    if (this.#writeEnded || this.#finQueued) throw writeAfterClose();
+    if (chunk.length === 0) return this.#pendingBytes < HIGH_WATER;
+    if (this.#pendingBytes > 0) {
+      this.#pending.push(chunk);
+      this.#pendingBytes += chunk.length;
+    } else {
+      const written = this.#send(chunk, false);
+      if (written < chunk.length) {
+        this.#throwIfStopped();
+        this.#pending.push(chunk.subarray(written));
+        this.#pendingBytes = chunk.length - written;
+        this.#connection.setBlocked(this, true);
+      }
+    }
+    return this.#pendingBytes < HIGH_WATER;
+  }
+
+  drain(): Promise<void> {
+    if (this.#writeError !== undefined) return Promise.reject(this.#writeError);
+    if (this.#writeEnded || this.#finQueued) return Promise.reject(writeAfterClose());
+    if (this.#pendingBytes < HIGH_WATER) return Promise.resolve();
+    return new Promise((resolve, reject) => this.#drainers.push({ resolve, reject }));
+  }
+
+  closeWrite(): void {
+    if (this.#finQueued || this.#writeEnded) return;
+    this.#finQueued = true;
+    if (this.#pendingBytes === 0) this.#finish();
+  }
+
+  stopSending(code = 0): void {
+    if (this.#readEnded || this.#discarding) return;
+    this.#discarding = true;
+    this.#queue.length = 0;
+    // Read off what has arrived: quiche does not give its flow control window back otherwise.
+    while (!this.#readEnded && this.#pull() !== undefined);
+    const error = new LeanError('ERR_STREAM_CLOSED', 'this side stopped reading the stream');
+    if (!this.#readEnded) {
+      this.#connection.shutdownStream(this.number, 0, code);
+      this.#endRead(error);
+    }
+    this.#reader?.reject(this.#readError ?? error);
+    this.#reader = undefined;
+  }
+
+  reset(code = 0): void {
+    if (!this.#writeEnded) {
+      this.#connection.shutdownStream(this.number, 1, code);
+      this.#endWrite(new LeanError('ERR_STREAM_CLOSED', 'this side reset the stream'));
+    }
+    if (!this.#readEnded) {
+      this.#readError = new StreamResetError(
+        'ERR_STREAM_RESET',
+        code,
+        'this side reset the stream',
+      );
+      this.stopSending(code);
+    }
+  }
+
+  // ── Called by the connection ─────────────────────────────────────────────────────────────────
+
+  /** There is something to read, or the peer reset the stream. False: nobody will ever read it. */
+  onReadable(): boolean {
+    const reader = this.#reader;
+    if (this.#readEnded) return false;
+    if (reader === undefined) return true;
+    const chunk = this.#pull();
+    if (chunk === undefined && !this.#readEnded) return true;
+    this.#reader = undefined;
+    if (chunk !== undefined) reader.resolve(chunk);
+    else if (this.#readError !== undefined) reader.reject(this.#readError);
+    else reader.resolve(null);
+    return true;
+  }
+
+  /** There may be room to write. */
+  onWritable(): void {
+    let sent = 0;
+    for (const chunk of this.#pending) {
+      const written = this.#send(chunk, false);
+      if (this.#writeEnded) return;
+      this.#pendingBytes -= written;
+      if (written < chunk.length) {
+        this.#pending[sent] = chunk.subarray(written);
+        break;
+      }
+      sent++;
+    }
+    if (sent > 0) this.#pending.splice(0, sent);
+    if (this.#pendingBytes === 0) {
+      this.#connection.setBlocked(this, false);
+      if (this.#finQueued) this.#finish();
+    }
+    if (this.#pendingBytes < HIGH_WATER)
+      for (const { resolve } of this.#drainers.splice(0)) resolve();
+  }
+
+  /** The FIN is on its way. */
+  onFinSent(): void {
+    this.#writeEnded = true;
+    this.#forgetIfDone();
+  }
+
+  /** Keeps what arrived before the end readable, then fails. */
+  onConnectionEnd(error: Error): void {
+    while (!this.#readEnded) {
+      const chunk = this.#pull();
+      if (chunk === undefined) this.#endRead(error);
+      else this.#queue.push(chunk);
+    }
+    const reader = this.#reader;
+    this.#reader = undefined;
+    if (reader !== undefined) this.read().then(reader.resolve, reader.reject);
+    if (!this.#writeEnded) this.#endWrite(error);
+  }
+
+  // ── Inside ───────────────────────────────────────────────────────────────────────────────────
+
+  /** The next chunk from quiche; `undefined`: none now, or the end, which `#readEnded` tells. */
+  #pull(): Uint8Array | undefined {
+    try {
+      const got = this.#connection.readStream(this.number);
+      if (got === null) return undefined;
+      if (got.fin) this.#endRead(undefined);
+      return got.chunk.length === 0 ? undefined : got.chunk;
+    } catch (error) {
+      const code = codeIn(error, 'StreamReset');
+      this.#endRead(
+        code === undefined
+          ? new LeanError('ERR_STREAM_CLOSED', `stream failed: ${messageOf(error)}`)
+          : new StreamResetError(
+              'ERR_STREAM_RESET',
+              code,
+              `the peer reset the stream (code ${code})`,
+            ),
+      );
+      return undefined;
+    }
+  }
+
+  #send(chunk: Uint8Array, fin: boolean): number {
+    try {
+      const written = this.#connection.writeStream(this.number, chunk, fin);
+      if (written > 0) this.#writtenAt = this.#connection.flushes;
+      return written;
+    } catch (error) {
+      // A stream that the peer stopped may be gone for quiche already; a reset came with it then.
+      const code =
+        codeIn(error, 'StreamStopped') ??
+        (this.#readError instanceof StreamResetError ? this.#readError.resetCode : undefined);
+      this.#endWrite(
+        code === undefined
+          ? new LeanError('ERR_STREAM_CLOSED', `stream failed: ${messageOf(error)}`)
+          : new StreamResetError(
+              'ERR_STREAM_STOPPED',
+              code,
+              `the peer stopped reading (code ${code})`,
+            ),
+      );
+      return 0;
+    }
+  }
+
+  /** All bytes are with quiche: sends the FIN with the last of them, or after them. */
+  #finish(): void {
+    if (this.#writtenAt === this.#connection.flushes) {
+      this.#send(NOTHING, true);
+      this.onFinSent();
+    } else {
+      this.#connection.sendFin(this);
+    }
+  }
+
+  #throwIfStopped(): void {
+    if (this.#writeError !== undefined) throw this.#writeError;
+  }
+
+  #endRead(error: Error | undefined): void {
+    this.#readEnded = true;
+    this.#readError ??= error;
+    this.#forgetIfDone();
+  }
+
+  #endWrite(error: Error): void {
+    this.#writeEnded = true;
+    this.#writeError = error;
+    this.#pending = [];
+    this.#pendingBytes = 0;
+    this.#connection.setBlocked(this, false);
+    for (const { reject } of this.#drainers.splice(0)) reject(error);
+    this.#forgetIfDone();
+  }
+
+  #forgetIfDone(): void {
+    if (this.#readEnded && this.#writeEnded) this.#connection.forget(this);
+  }
+}
+
+/** The number in quiche's `StreamReset(5)` and `StreamStopped(6)`. */
+const codeIn = (error: unknown, name: string): number | undefined => {
+  const match = /^(\w+)\((\d+)\)$/.exec(messageOf(error));
+  return match?.[1] === name ? Number(match[2]) : undefined;
+};

@@ -1,0 +1,412 @@
+/**
+ * The quiche engine: drives `QuicheConnection`s over UDP sockets of `node:dgram`. One socket per
+ * listener with routing by connection id, one connected socket per dial. Packets that arrive in one
+ * turn of the event loop are taken together, and what they cause leaves together at its end.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
+import { LeanError, messageOf } from '../errors.ts';
+import {
+  ALPN,
+  DEFAULT_LIMITS,
+  type DialOptions,
+  type EngineOptions,
+  type ListenOptions,
+  type QuicConnection,
+  type QuicEngine,
+  type QuicLimits,
+  type QuicListener,
+  type SocketAddress,
+} from './engine.ts';
+import { isLongHeader, parseLongHeader } from './packet-header.ts';
+import { loadQuiche, type Quiche, type QuicheConfig } from './quiche-binding.ts';
+import { MAX_DATAGRAM, QuicheConnection, type Transmit } from './quiche-connection.ts';
+import { type RetryTokens, retryTokens } from './retry-token.ts';
+
+/** Length of our connection ids; the listener finds connections by it. */
+const CID_LENGTH = 16;
+/** A client's first packet is at least this long (RFC 9000 section 14.1). */
+const MIN_INITIAL = 1200;
+/** With this many handshakes in progress, clients must first prove their address with a Retry. */
+const RETRY_ABOVE = 64;
+/** Asked of the kernel, which may give less (net.core.rmem_max). */
+const SOCKET_BUFFER = 4 << 20;
+/** How long `close()` waits for the socket's own queue; milliseconds. */
+const CLOSE_WAIT = 200;
+
+/** Everything BoringSSL can verify that a libp2p certificate may be signed with. */
+const SIGNATURE_ALGORITHMS = [
+  'ecdsa_secp256r1_sha256',
+  'ed25519',
+  'rsa_pss_rsae_sha256',
+  'rsa_pkcs1_sha256',
+  'ecdsa_secp384r1_sha384',
+  'rsa_pss_rsae_sha384',
+  'rsa_pkcs1_sha384',
+  'ecdsa_secp521r1_sha512',
+  'rsa_pss_rsae_sha512',
+  'rsa_pkcs1_sha512',
+].join(':');
+
+/** @throws ERR_ENGINE_UNAVAILABLE when there is no quiche binding for this platform. */
+export const quicheEngine = async (): Promise<QuicEngine> => {
+  const quiche = loadQuiche();
+  return {
+    name: 'quiche',
+    listen: (options) => listen(quiche, options),
+    dial: (remote, options) => dial(quiche, remote, options),
+  };
+};
+
+const configure = (quiche: Quiche, options: EngineOptions, limits: QuicLimits): QuicheConfig => {
+  const pem = new TextEncoder();
+  const config = quiche.Config.withBoringSslCtx(
+    true,
+    true,
+    null,
+    [pem.encode(options.credentials.privateKeyPem)],
+    [pem.encode(options.credentials.certificatePem)],
+    SIGNATURE_ALGORITHMS,
+  );
+  config.setApplicationProtos([ALPN]);
+  config.setMaxIdleTimeout(limits.idleTimeout);
+  config.setMaxRecvUdpPayloadSize(65_527);
+  config.setMaxSendUdpPayloadSize(MAX_DATAGRAM);
+  config.setInitialMaxData(limits.connectionWindow);
+  config.setInitialMaxStreamDataBidiLocal(limits.streamWindow);
+  config.setInitialMaxStreamDataBidiRemote(limits.streamWindow);
+  config.setInitialMaxStreamDataUni(0);
+  config.setInitialMaxStreamsBidi(limits.maxStreams);
+  config.setInitialMaxStreamsUni(0);
+  config.setMaxConnectionWindow(limits.connectionWindow);
+  config.setMaxStreamWindow(limits.streamWindow);
+  config.setDisableActiveMigration(true);
+  config.enablePacing(false);
+  return config;
+};
+
+/** A connection on its socket: what is due for it, and its timer. */
+interface Entry {
+  readonly connection: QuicheConnection;
+  /** Packets came in since the last `settle()`. */
+  received: boolean;
+  timer: NodeJS.Timeout | undefined;
+  /** When `timer` fires, by `performance.now()`. */
+  timerDue: number;
+  /** Its keys in the listener's routing table. */
+  readonly routes: string[];
+}
+
+/**
+ * The event loop's side of a UDP socket: collects the connections that have something to do and
+ * serves them once per turn. First all take in what has arrived; then, when the code that this woke
+ * has run, all send.
+ */
+const pump = (socket: Socket, connected: boolean, onDrained: (entry: Entry) => void) => {
+  const due = new Set<Entry>();
+  let scheduled = false;
+  const transmit: Transmit = connected
+    ? (packet) => socket.send(packet)
+    : (packet, to) => socket.send(packet, to.port, to.host);
+
+  const schedule = (entry: Entry): void => {
+    due.add(entry);
+    if (scheduled) return;
+    scheduled = true;
+    setImmediate(run);
+  };
+  const run = (): void => {
+    for (const entry of due) {
+      if (!entry.received) continue;
+      entry.received = false;
+      entry.connection.settle();
+    }
+    // A tick queued from a microtask runs when the whole microtask queue is empty, so the answers
+    // of the readers just woken leave in the same packets as the acknowledgements.
+    queueMicrotask(() => process.nextTick(send));
+  };
+  const send = (): void => {
+    scheduled = false;
+    for (const entry of due) {
+      due.delete(entry);
+      flush(entry);
+    }
+  };
+  const flush = (entry: Entry): void => {
+    if (entry.connection.flush(transmit)) schedule(entry);
+    arm(entry);
+  };
+  const arm = (entry: Entry): void => {
+    const { connection } = entry;
+    if (connection.ended !== undefined && connection.drained) {
+      clearTimeout(entry.timer);
+      onDrained(entry);
+      return;
+    }
+    const wait = connection.dueIn();
+    if (wait === undefined) return;
+    const at = performance.now() + wait;
+    // A timer that fires early looks again; only one that would fire late is replaced.
+    if (entry.timer !== undefined && entry.timerDue <= at + 1) return;
+    clearTimeout(entry.timer);
+    entry.timerDue = at;
+    entry.timer = setTimeout(onTimer, Math.max(1, wait), entry).unref();
+  };
+  const onTimer = (entry: Entry): void => {
+    entry.timer = undefined;
+    const wait = entry.connection.dueIn();
+    if (wait !== undefined && wait <= 0) entry.connection.tick();
+    flush(entry);
+  };
+  return { schedule, flush };
+};
+
+/** Resolves when the socket's own queue is empty. */
+const sent = async (socket: Socket): Promise<void> => {
+  const deadline = performance.now() + CLOSE_WAIT;
+  while (socket.getSendQueueCount() > 0 && performance.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+};
+
+const bindSocket = (host: string): Socket => {
+  const family = host.includes(':') ? 6 : 4;
+  return createSocket({
+    type: family === 6 ? 'udp6' : 'udp4',
+    ipv6Only: family === 6,
+    recvBufferSize: SOCKET_BUFFER,
+    sendBufferSize: SOCKET_BUFFER,
+    // Hosts are IP literals here; this spares each packet a trip through the resolver.
+    lookup: (address, _options, callback) => callback(null, address, family),
+  });
+};
+
+/** quiche reads addresses without a zone (`fe80::1%eth0`). */
+const withoutZone = (host: string): string => {
+  const zone = host.indexOf('%');
+  return zone < 0 ? host : host.slice(0, zone);
+};
+
+// ── Dialer ─────────────────────────────────────────────────────────────────────────────────────
+
+const dial = async (
+  quiche: Quiche,
+  remote: SocketAddress,
+  options: DialOptions,
+): Promise<QuicConnection> => {
+  const { signal } = options;
+  if (signal?.aborted === true) throw new LeanError('ERR_ABORTED', 'the dial was aborted');
+  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const config = configure(quiche, options, limits);
+  const where = `${remote.host} port ${remote.port}`;
+  const socket = bindSocket(remote.host);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      socket.once('error', reject);
+      socket.connect(remote.port, remote.host, () => {
+        socket.off('error', reject);
+        resolve();
+      });
+    });
+  } catch (error) {
+    socket.close();
+    throw new LeanError('ERR_DIAL', `cannot reach ${where}: ${messageOf(error)}`);
+  }
+  const { address: host, port } = socket.address();
+  const local = { host: withoutZone(host), port };
+  const target = { host: withoutZone(remote.host), port: remote.port };
+
+  return new Promise((resolve, reject) => {
+    let open = true;
+    const closeSocket = (): void => {
+      if (!open) return;
+      open = false;
+      clearTimeout(entry.timer);
+      socket.close();
+    };
+    const { schedule, flush } = pump(socket, true, closeSocket);
+    const connection = new QuicheConnection(
+      quiche.Connection.connect(null, randomBytes(CID_LENGTH), local, target, config),
+      'dialer',
+      { local, remote: target },
+      { authenticate: options.authenticate, handshakeTimeout: limits.handshakeTimeout },
+      {
+        wantsFlush: () => open && schedule(entry),
+        flushNow: () => open && flush(entry),
+        onReady: () => {
+          signal?.removeEventListener('abort', onAbort);
+          resolve(connection);
+        },
+        onEnd: (error) => {
+          signal?.removeEventListener('abort', onAbort);
+          reject(error);
+          finish().catch(() => {});
+        },
+        flushed: () => finish(),
+      },
+    );
+    const entry: Entry = { connection, received: false, timer: undefined, timerDue: 0, routes: [] };
+    // The other side learns of the end by one packet; the socket goes as soon as that has left.
+    const finish = async (): Promise<void> => {
+      if (!open) return;
+      flush(entry);
+      await sent(socket);
+      closeSocket();
+    };
+    const onAbort = (): void =>
+      connection.fail(new LeanError('ERR_ABORTED', 'the dial was aborted'));
+    signal?.addEventListener('abort', onAbort, { once: true });
+
+    socket.on('message', (packet) => {
+      connection.receive(packet, target.host, target.port);
+      entry.received = true;
+      schedule(entry);
+    });
+    socket.on('error', (error) => {
+      // ICMP's word that nobody is there counts only while nobody has answered.
+      if (!connection.ready) {
+        connection.fail(
+          new LeanError('ERR_DIAL', `nothing answers at ${where}: ${messageOf(error)}`),
+        );
+      }
+    });
+    flush(entry);
+  });
+};
+
+// ── Listener ───────────────────────────────────────────────────────────────────────────────────
+
+const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListener> => {
+  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const config = configure(quiche, options, limits);
+  const { host, port } = options.address;
+  const socket = bindSocket(host);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      socket.once('error', reject);
+      socket.bind({ port, address: host, exclusive: true }, () => {
+        socket.off('error', reject);
+        resolve();
+      });
+    });
+  } catch (error) {
+    socket.close();
+    throw new LeanError('ERR_LISTEN', `cannot listen on ${host} port ${port}: ${messageOf(error)}`);
+  }
+  const bound = socket.address();
+  const local = { host: withoutZone(bound.address), port: bound.port };
+  // Errors of single sends (a peer's network went away): the packet is lost, as packets may be.
+  socket.on('error', () => {});
+
+  const tokens = retryTokens();
+  const routes = new Map<string, Entry>();
+  const entries = new Set<Entry>();
+  let handshakes = 0;
+  let open = true;
+
+  const { schedule, flush } = pump(socket, false, (entry) => {
+    entries.delete(entry);
+    for (const route of entry.routes) routes.delete(route);
+  });
+
+  const accept = (packet: Buffer, from: RemoteInfo): Entry | undefined => {
+    const header = parseLongHeader(packet);
+    if (header === undefined || packet.length < MIN_INITIAL) return undefined;
+    const reply = Buffer.allocUnsafeSlow(MAX_DATAGRAM);
+    const answer = (length: number): undefined => {
+      socket.send(reply.subarray(0, length), from.port, from.address);
+      return undefined;
+    };
+    if (!quiche.versionIsSupported(header.version)) {
+      if (header.version === 0) return undefined;
+      return answer(quiche.negotiateVersion(header.scid, header.dcid, reply));
+    }
+    if (!header.initial || header.dcid.length < 8) return undefined;
+    if (entries.size >= limits.maxConnections || handshakes >= limits.maxHandshakes)
+      return undefined;
+
+    const remote = { host: withoutZone(from.address), port: from.port };
+    const original =
+      header.token.length === 0 ? undefined : openToken(tokens, remote, header.token, header.dcid);
+    if (original === undefined && handshakes >= RETRY_ABOVE) {
+      const scid = randomBytes(CID_LENGTH);
+      const token = tokens.issue(remote, header.dcid);
+      const { scid: to, dcid, version } = header;
+      return answer(quiche.retry(to, dcid, scid, token, version, reply));
+    }
+
+    const scid = original === undefined ? randomBytes(CID_LENGTH) : Buffer.from(header.dcid);
+    handshakes++;
+    let settled = false;
+    const handshakeOver = (): void => {
+      if (!settled) handshakes--;
+      settled = true;
+    };
+    const connection = new QuicheConnection(
+      quiche.Connection.accept(scid, original ?? null, local, remote, config),
+      'listener',
+      { local, remote },
+      { authenticate: options.authenticate, handshakeTimeout: limits.handshakeTimeout },
+      {
+        wantsFlush: () => open && schedule(entry),
+        flushNow: () => open && flush(entry),
+        onReady: () => {
+          handshakeOver();
+          options.onConnection(connection);
+        },
+        onEnd: (error) => {
+          handshakeOver();
+          if (!connection.ready) options.onRefused?.(error, remote);
+        },
+        flushed: async () => {
+          if (!open) return;
+          flush(entry);
+          await sent(socket);
+        },
+      },
+    );
+    const entry: Entry = {
+      connection,
+      received: false,
+      timer: undefined,
+      timerDue: 0,
+      // Until it hears our id, the client keeps using the one it made up.
+      routes: [scid.toString('latin1'), Buffer.from(header.dcid).toString('latin1')],
+    };
+    entries.add(entry);
+    for (const route of entry.routes) routes.set(route, entry);
+    return entry;
+  };
+
+  socket.on('message', (packet, from) => {
+    const dcidEnd = isLongHeader(packet) ? 6 + (packet[5] ?? 0) : 1 + CID_LENGTH;
+    const dcidStart = isLongHeader(packet) ? 6 : 1;
+    const entry = routes.get(packet.toString('latin1', dcidStart, dcidEnd)) ?? accept(packet, from);
+    if (entry === undefined) return;
+    entry.connection.receive(packet, withoutZone(from.address), from.port);
+    entry.received = true;
+    schedule(entry);
+  });
+
+  return {
+    address: local,
+    async close() {
+      if (!open) return;
+      await Promise.all([...entries].map((entry) => entry.connection.close(0, 'listener closed')));
+      open = false;
+      for (const entry of entries) clearTimeout(entry.timer);
+      entries.clear();
+      routes.clear();
+      await new Promise<void>((resolve) => socket.close(() => resolve()));
+    },
+  };
+};
+
+/** The first DCID of a client that came back with our token. */
+const openToken = (
+  tokens: RetryTokens,
+  remote: SocketAddress,
+  token: Uint8Array,
+  dcid: Uint8Array,
+): Uint8Array | undefined => (dcid.length === CID_LENGTH ? tokens.open(remote, token) : undefined);
