@@ -22,7 +22,8 @@ const differs = Object.entries(wanted).find(
 );
 
 if (installed === undefined || differs !== undefined) {
-  const why = installed === undefined ? 'node_modules is missing' : `${differs[0]} is not installed`;
+  const why =
+    installed === undefined ? 'node_modules is missing' : `${differs[0]} is not installed`;
   console.error(`npm ci: ${why}`);
   execFileSync('npm', ['ci', '--no-audit', '--no-fund'], { cwd: root, stdio: 'inherit' });
 }

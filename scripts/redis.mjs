@@ -8,14 +8,17 @@ const install = () => {
   console.error('redis-server is missing: installing it with apt-get');
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   const apt = (...args) =>
-    spawnSync('apt-get', ['-qq', ...args], { stdio: ['ignore', 'ignore', 'inherit'], env }).status === 0;
+    spawnSync('apt-get', ['-qq', ...args], { stdio: ['ignore', 'ignore', 'inherit'], env })
+      .status === 0;
   return apt('update') && apt('install', '-y', '--no-install-recommends', 'redis-server');
 };
 
 if (!runs('redis-server', '--version')) {
   const permitted = process.getuid?.() === 0 && runs('apt-get', '--version');
   if (!permitted || !install()) {
-    console.error('redis-server is missing: install it (Debian: sudo apt-get install redis-server)');
+    console.error(
+      'redis-server is missing: install it (Debian: sudo apt-get install redis-server)',
+    );
     process.exit(1);
   }
 }

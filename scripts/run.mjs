@@ -71,7 +71,12 @@ const environmentOf = (dialect, isDialer, redis) =>
 
 const runRole = (dialect, isDialer, redis) =>
   start(bin, [], {
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...environmentOf(dialect, isDialer, redis), ...engine() },
+    env: {
+      PATH: process.env.PATH,
+      HOME: process.env.HOME,
+      ...environmentOf(dialect, isDialer, redis),
+      ...engine(),
+    },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
 
@@ -109,7 +114,9 @@ for (const [dialect, whose] of [
   ['legacy', 'libp2p/test-plans: lower-case variables, JSON'],
 ]) {
   console.log(`${whose}`);
-  console.log('  A listener published its address in Redis; a dialer fetched it, dialled over QUIC, and');
+  console.log(
+    '  A listener published its address in Redis; a dialer fetched it, dialled over QUIC, and',
+  );
   console.log('  measured dial to first ping answered, then one more ping (ms).');
   passed = (await runTest(dialect, redis)) && passed;
 }

@@ -1,8 +1,8 @@
 /** The command line; `bin/libp2p-lean` starts it. Commands are imported only when they are asked for. */
 
+import { EXIT, exitCodeOf } from './cli/process.ts';
 import { messageOf } from './errors.ts';
 import { hasHarnessVariables } from './harness/environment.ts';
-import { EXIT, exitCodeOf } from './cli/process.ts';
 
 /** Runs one command to its end and ends the process with its exit code. */
 export const main = async (args: readonly string[]): Promise<never> => {

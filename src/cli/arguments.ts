@@ -54,7 +54,12 @@ export const parse = async (args: readonly string[]): Promise<number> => {
     .exitOverride()
     .configureOutput({
       outputError: (text, write) =>
-        write(`libp2p-lean: ${text.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ').trim()}\n`),
+        write(
+          `libp2p-lean: ${text
+            .replace(/^error: /, '')
+            .replace(/\s*\n\s*/g, ' ')
+            .trim()}\n`,
+        ),
     });
   const engine = new Option('--engine <name>', 'QUIC engine')
     .choices(['auto', 'node', 'quiche'])
@@ -89,7 +94,12 @@ export const parse = async (args: readonly string[]): Promise<number> => {
     .argument('<multiaddr...>', 'where it listens, best with /p2p/<peer id>')
     .option('-c, --count <n>', 'stop after n pings', positiveInteger)
     .option('-i, --interval <s>', 'seconds between pings', seconds, 1)
-    .option('-W, --timeout <s>', 'seconds to wait for the connection and for each answer', seconds, 10)
+    .option(
+      '-W, --timeout <s>',
+      'seconds to wait for the connection and for each answer',
+      seconds,
+      10,
+    )
     .option('--json', 'one JSON object per line')
     .addOption(engine)
     .addOption(debug)

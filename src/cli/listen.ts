@@ -1,9 +1,9 @@
 /** `libp2p-lean listen`: a node for people to dial. */
 
-import { reachableAddresses } from '../multiaddr.ts';
-import { createNode } from '../node.ts';
-import { type Log, noLog } from '../harness/log.ts';
+import { orAborted } from '../deadline.ts';
 import type { EngineChoice } from '../harness/environment.ts';
+import type { Log } from '../harness/log.ts';
+import { createNode } from '../node.ts';
 import { EXIT, onTermination, print } from './process.ts';
 
 export interface ListenFlags {
@@ -14,16 +14,26 @@ export interface ListenFlags {
 /** Listens until SIGINT or SIGTERM. @throws ERR_ADDRESS, ERR_LISTEN, ERR_ENGINE_UNAVAILABLE. */
 export const listen = async (address: string, flags: ListenFlags): Promise<number> => {
   const signal = onTermination(EXIT.ok);
-  const log: Log = flags.debug ? (await import('./debug-log.ts')).createDebugLog() : noLog;
+  const log: Log = flags.debug ? (await import('./debug-log.ts')).createDebugLog() : logPeers;
   const node = await createNode({ quicEngine: flags.engine, log });
   try {
-    const bound = await node.listen(address);
-    await print(reachableAddresses(bound).map((reachable) => `${reachable}\n`).join(''));
-    if (!signal.aborted) {
-      await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
-    }
+    await node.listen(address);
+    await print(`${node.addresses().join('\n')}\n`);
+    await orAborted(new Promise<never>(() => undefined), signal).catch(() => undefined);
     return EXIT.ok;
   } finally {
     await node.close();
   }
+};
+
+/** Who comes and who goes, on stderr. */
+const logPeers: Log = (event, detail = {}) => {
+  const { peer, address, via, remote, error, reason, protocol } = detail;
+  const line = {
+    accepted: `${peer} connected from ${address} over ${via}`,
+    disconnected: `${peer} left: ${reason}`,
+    refused: `${remote} was refused: ${error}`,
+    'stream accepted': `${peer} opened ${protocol}`,
+  }[event];
+  if (line !== undefined) process.stderr.write(`${line}\n`);
 };

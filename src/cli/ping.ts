@@ -1,11 +1,11 @@
 /** `libp2p-lean ping`: ping(8) for libp2p nodes. */
 
 import { type CloseReason, type Connection, describeClose } from '../connection.ts';
-import { startDeadline } from '../deadline.ts';
+import { orAborted, startDeadline } from '../deadline.ts';
 import { messageOf } from '../errors.ts';
 import type { EngineChoice } from '../harness/environment.ts';
 import { type Log, noLog } from '../harness/log.ts';
-import { orAborted } from '../harness/or-aborted.ts';
+
 import { createNode, type LeanNode } from '../node.ts';
 import { PING, PING_SIZE, ping as pingOnce } from '../protocols/ping.ts';
 import type { Stream } from '../stream.ts';

@@ -1,8 +1,8 @@
 /** `libp2p-lean transport`: the participant of the interop matrices, told by the environment. */
 
 import { type Environment, readEnvironment } from '../harness/environment.ts';
-import { runTransportTest } from '../harness/transport-test.ts';
 import { type Log, noLog } from '../harness/log.ts';
+import { runTransportTest } from '../harness/transport-test.ts';
 import { EXIT, onTermination, print } from './process.ts';
 
 /** @throws as `readEnvironment()` and `runTransportTest()`. */

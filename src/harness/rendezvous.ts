@@ -9,10 +9,10 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
+import { orAborted } from '../deadline.ts';
 import { LeanError, messageOf } from '../errors.ts';
 import type { RedisAddress } from './environment.ts';
 import type { Log } from './log.ts';
-import { orAborted } from './or-aborted.ts';
 
 export interface RendezvousOptions {
   readonly redis: RedisAddress;

@@ -6,14 +6,13 @@
 
 import { isIPv6 } from 'node:net';
 import type { Multiaddr } from '@multiformats/multiaddr';
-import { startDeadline } from '../deadline.ts';
+import { orAborted, startDeadline } from '../deadline.ts';
 import { LeanError, messageOf } from '../errors.ts';
 import { kindOf, parseMultiaddr, reachableAddresses } from '../multiaddr.ts';
-import { type LeanNode, createNode } from '../node.ts';
+import { createNode, type LeanNode } from '../node.ts';
 import { PING, ping } from '../protocols/ping.ts';
 import type { HarnessConfig } from './environment.ts';
 import type { Log } from './log.ts';
-import { orAborted } from './or-aborted.ts';
 import { openRendezvous, type Rendezvous } from './rendezvous.ts';
 import { formatReport, type Measurement } from './report.ts';
 import { transportsFor } from './transports.ts';
