@@ -94,7 +94,10 @@ const readElement = (bytes: Uint8Array, start: number): DerElement => {
 };
 
 /** One element: `tag` around the concatenated `contents`, which are DER or raw bytes. */
-export const writeElement = (tag: number, ...contents: readonly Uint8Array[]): Uint8Array => {
+export const writeElement = (
+  tag: number,
+  ...contents: readonly Uint8Array[]
+): Uint8Array<ArrayBuffer> => {
   const length = contents.reduce((sum, content) => sum + content.length, 0);
   const size = length < 0x80 ? 0 : length < 0x100 ? 1 : length < 0x10000 ? 2 : 3;
   const bytes = new Uint8Array(2 + size + length);

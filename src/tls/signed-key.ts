@@ -27,7 +27,7 @@ export const signedMessage = (subjectPublicKeyInfo: Uint8Array): Uint8Array => {
 };
 
 /** The extension's value, DER. */
-export const encodeSignedKey = ({ publicKey, signature }: SignedKey): Uint8Array =>
+export const encodeSignedKey = ({ publicKey, signature }: SignedKey): Uint8Array<ArrayBuffer> =>
   writeElement(
     DER.SEQUENCE,
     writeElement(DER.OCTET_STRING, publicKey),
