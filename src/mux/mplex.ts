@@ -1,0 +1,265 @@
+/**
+ * mplex (libp2p/specs mplex/README.md). It has no backpressure of its own: a stream whose reader
+ * falls behind holds up the whole connection for a while, and is reset then.
+ */
+
+import { encodeVarint } from '../stream.ts';
+import { MuxStream, type MuxStreamOwner } from './mux-stream.ts';
+import {
+  type Carrier,
+  type CreateMuxer,
+  MAX_FRAME_PAYLOAD,
+  type MuxLimits,
+  MuxSession,
+  SMALL_FRAME,
+  violation,
+} from './muxer.ts';
+
+export const MPLEX = '/mplex/6.7.0';
+
+export const createMplex: CreateMuxer = (carrier, role, limits = {}) =>
+  new Mplex(carrier, role, limits);
+
+/** The longest message taken. */
+const MAX_MESSAGE = 1 << 20;
+/** Length of the longest varint taken: 49 bits, a stream id of 46. */
+const MAX_VARINT = 7;
+
+/** Flags. The odd ones after NEW_STREAM come from the stream's receiver, the even from its opener. */
+const NEW_STREAM = 0;
+const MESSAGE = 1;
+const CLOSE = 3;
+const RESET = 5;
+/** Added to the three above when the sender opened the stream. */
+const INITIATOR = 1;
+
+class MplexStream extends MuxStream {
+  /** The stream's number and who opened it, as its frames' headers have them, without the flag. */
+  readonly number: number;
+  newStreamDue = false;
+
+  constructor(owner: MuxStreamOwner<MuxStream>, number: number, inbound: boolean) {
+    super(owner, keyOf(number, inbound), inbound);
+    this.number = number;
+  }
+}
+
+/** Both sides number their streams from 0. */
+const keyOf = (number: number, inbound: boolean): number => number * 2 + (inbound ? 1 : 0);
+
+class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStream> {
+  #nextNumber = 0;
+  /** Bytes received and not yet read, of all streams. */
+  #buffered = 0;
+  /** Lets the reading of the wire go on. */
+  #resume: (() => void) | undefined;
+
+  // The message that is arriving.
+  #varint = 0;
+  #varintScale = 1;
+  #varintLength = 0;
+  /** -1: not yet known. */
+  #head = -1;
+  #bodyLeft = 0;
+  #bodyStream: MplexStream | undefined;
+
+  readonly #sendChunk = (chunk: Uint8Array): void => {
+    this.send(chunk);
+  };
+
+  constructor(carrier: Carrier, role: 'dialer' | 'listener', limits: Partial<MuxLimits>) {
+    super(carrier, role, limits);
+    this.start();
+  }
+
+  // Receiving.
+
+  protected receive(chunk: Uint8Array): void | Promise<void> {
+    let at = 0;
+    while (at < chunk.length) {
+      if (this.#bodyLeft > 0) {
+        const size = Math.min(this.#bodyLeft, chunk.length - at);
+        const piece = size === chunk.length ? chunk : chunk.subarray(at, at + size);
+        at += size;
+        this.#bodyLeft -= size;
+        const stream = this.#bodyStream;
+        if (this.#bodyLeft === 0) this.#bodyStream = undefined;
+        if (stream?.isReadable !== true) continue;
+        this.#buffered += size;
+        stream.push(piece);
+        if (this.#isHeldUpBy(stream)) {
+          const rest = chunk.subarray(at);
+          return this.#waitFor(stream).then(() => this.receive(rest));
+        }
+        continue;
+      }
+      const value = this.#readVarint(chunk[at++] as number);
+      if (value < 0) continue;
+      if (this.#head < 0) {
+        this.#head = value;
+      } else {
+        const head = this.#head;
+        this.#head = -1;
+        this.#onMessage(Math.floor(head / 8), head % 8, value);
+      }
+    }
+  }
+
+  /** Takes one byte of a varint; its value after the last, -1 before. */
+  #readVarint(byte: number): number {
+    this.#varint += (byte & 0x7f) * this.#varintScale;
+    if (byte >= 0x80) {
+      this.#varintScale *= 128;
+      if (++this.#varintLength === MAX_VARINT) throw violation('mplex: varint of too many bytes');
+      return -1;
+    }
+    const value = this.#varint;
+    this.#varint = 0;
+    this.#varintScale = 1;
+    this.#varintLength = 0;
+    return value;
+  }
+
+  #onMessage(number: number, flag: number, length: number): void {
+    if (flag > RESET + INITIATOR) throw violation(`mplex: unknown flag ${flag}`);
+    if (length > MAX_MESSAGE) throw violation(`mplex: message of ${length} bytes`);
+    this.#bodyLeft = length;
+    this.#bodyStream = undefined;
+    if (flag === NEW_STREAM) {
+      // The body is a name for debugging: skipped.
+      this.#onNewStream(number);
+      return;
+    }
+    // Odd: the sender did not open the stream, so we did.
+    const inbound = flag % 2 === 0;
+    const stream = this.streams.get(keyOf(number, inbound));
+    // A stream that ended or was reset; its last messages may still be on the way.
+    if (stream === undefined) return;
+    const kind = inbound ? flag - INITIATOR : flag;
+    if (kind === MESSAGE) this.#bodyStream = stream;
+    else if (kind === CLOSE) stream.onRemoteEnd();
+    else stream.onRemoteReset(0);
+  }
+
+  #onNewStream(number: number): void {
+    const key = keyOf(number, true);
+    if (this.streams.has(key)) throw violation(`mplex: the peer opened stream ${number} twice`);
+    const stream = new MplexStream(this, number, true);
+    if (!this.hasRoom()) {
+      this.sendAnswer(frame(stream, RESET, 0));
+      return;
+    }
+    this.streams.set(key, stream);
+    this.inbound++;
+    this.offer(stream);
+  }
+
+  #isHeldUpBy(stream: MplexStream): boolean {
+    return (
+      stream.buffered > this.limits.streamBuffer || this.#buffered > this.limits.connectionBuffer
+    );
+  }
+
+  /** Resolves when the stream's reader has caught up or the stream has been reset for not doing so. */
+  #waitFor(stream: MplexStream): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => stream.reset(), this.limits.slowReaderTimeout);
+      this.#resume = () => {
+        if (this.ending === undefined && this.#isHeldUpBy(stream) && stream.isReadable) return;
+        clearTimeout(timer);
+        this.#resume = undefined;
+        resolve();
+      };
+    });
+  }
+
+  protected override onEnd(): void {
+    this.#resume?.();
+  }
+
+  protected refusesStreams(): boolean {
+    return false;
+  }
+
+  // Streams.
+
+  protected createStream(): MplexStream {
+    const stream = new MplexStream(this, this.#nextNumber++, false);
+    stream.newStreamDue = true;
+    this.streams.set(stream.key, stream);
+    return stream;
+  }
+
+  onWritable(stream: MplexStream): void {
+    this.schedule(stream);
+  }
+
+  onConsumed(_stream: MplexStream, bytes: number): void {
+    this.#buffered -= bytes;
+    this.#resume?.();
+  }
+
+  onReset(stream: MplexStream): void {
+    if (!stream.newStreamDue) this.sendControl(frame(stream, RESET, 0));
+    this.onFinished(stream);
+  }
+
+  onFinished(stream: MplexStream): void {
+    this.forget(stream);
+    this.#resume?.();
+  }
+
+  // Sending.
+
+  protected sendFrames(stream: MplexStream): boolean {
+    if (stream.isReset) return false;
+    if (stream.newStreamDue) {
+      stream.newStreamDue = false;
+      this.send(encodeHead(stream.number, NEW_STREAM, 0));
+    }
+    const length = Math.min(stream.pendingBytes, MAX_FRAME_PAYLOAD);
+    if (length > 0) {
+      const head = frame(stream, MESSAGE, length);
+      if (length <= SMALL_FRAME) {
+        const whole = new Uint8Array(head.length + length);
+        whole.set(head);
+        let used = head.length;
+        stream.takePending(length, (chunk) => {
+          whole.set(chunk, used);
+          used += chunk.length;
+        });
+        this.send(whole);
+      } else {
+        this.send(head);
+        stream.takePending(length, this.#sendChunk);
+      }
+    }
+    stream.wakeWriter();
+    if (stream.isEndDue) {
+      this.send(frame(stream, CLOSE, 0));
+      stream.onEndSent();
+      return false;
+    }
+    return stream.pendingBytes > 0;
+  }
+
+  /** mplex has no word for the end. */
+  protected goAway(): undefined {
+    return undefined;
+  }
+}
+
+/** The head of a message from us; we opened the streams that are not inbound. */
+const frame = (stream: MplexStream, flag: number, length: number): Uint8Array =>
+  encodeHead(stream.number, stream.inbound ? flag : flag + INITIATOR, length);
+
+const encodeHead = (number: number, flag: number, length: number): Uint8Array => {
+  const head = encodeVarint(number * 8 + flag);
+  const size = length === 0 ? ZERO : encodeVarint(length);
+  const out = new Uint8Array(head.length + size.length);
+  out.set(head);
+  out.set(size, head.length);
+  return out;
+};
+
+const ZERO = Uint8Array.of(0);

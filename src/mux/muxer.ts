@@ -1,0 +1,322 @@
+/** Many streams over one wire: what yamux and mplex share. */
+
+import { type CloseReason, describeClose } from '../connection.ts';
+import { type ErrorCode, isLeanError, LeanError, messageOf } from '../errors.ts';
+import type { Stream } from '../stream.ts';
+import type { MuxStream } from './mux-stream.ts';
+
+/** The harness's names; `/yamux/1.0.0` and `/mplex/6.7.0` on the wire. */
+export type MuxerName = 'yamux' | 'mplex';
+
+/** Members as in `Connection`. */
+export interface Muxer {
+  openStream(signal?: AbortSignal): Promise<Stream>;
+  acceptStream(): Promise<Stream | null>;
+  close(code?: number, reason?: string): Promise<void>;
+  readonly closed: Promise<CloseReason>;
+}
+
+/** What a muxer runs over: the secured wire, possibly behind a lazy negotiation. */
+export interface Carrier {
+  readonly stream: Stream;
+  /** As `Wire.close()`. */
+  close(): Promise<void>;
+}
+
+export type CreateMuxer = (
+  carrier: Carrier,
+  role: 'dialer' | 'listener',
+  limits?: Partial<MuxLimits>,
+) => Muxer;
+
+/** Bounds of one connection; bytes and milliseconds. */
+export interface MuxLimits {
+  /** Streams that the peer may have open at once; further ones are reset. */
+  readonly maxStreams: number;
+  /** Streams of the peer's that may wait for `acceptStream()`; further ones are reset. */
+  readonly acceptBacklog: number;
+  /** yamux: receive window that a stream may grow to; it starts with 256 KiB. */
+  readonly maxWindow: number;
+  /** yamux: by how much the windows of all streams together may grow. */
+  readonly windowBudget: number;
+  /** mplex: bytes received and not yet read on one stream before the connection is not read on. */
+  readonly streamBuffer: number;
+  /** mplex: the same for all streams together. */
+  readonly connectionBuffer: number;
+  /** mplex: how long a stream may hold up the connection before it is reset. */
+  readonly slowReaderTimeout: number;
+}
+
+export const DEFAULT_MUX_LIMITS: MuxLimits = {
+  maxStreams: 1_024,
+  acceptBacklog: 256,
+  maxWindow: 16 << 20,
+  windowBudget: 64 << 20,
+  streamBuffer: 1 << 20,
+  connectionBuffer: 16 << 20,
+  slowReaderTimeout: 5_000,
+};
+
+/** Payload of the largest frame we send: it fits into one Noise message with its header. */
+export const MAX_FRAME_PAYLOAD = 65_519 - 12;
+
+/** Frames of at most this many bytes leave in one chunk, header and payload copied together. */
+export const SMALL_FRAME = 1024;
+
+/** Answers to the peer (pongs, resets) that may wait for it to read; more, and it is flooding us. */
+const MAX_UNSENT_ANSWERS = 4096;
+
+/** A violation of the muxer's protocol by the peer: ends the connection. */
+export const violation = (what: string): LeanError => new LeanError('ERR_PROTOCOL_VIOLATION', what);
+
+/**
+ * The engine of a muxer: reads the carrier, sends frames in turn, keeps the streams. The protocol
+ * itself is in the abstract members.
+ */
+export abstract class MuxSession<S extends MuxStream> implements Muxer {
+  readonly closed: Promise<CloseReason>;
+  protected readonly role: 'dialer' | 'listener';
+  protected readonly limits: MuxLimits;
+  protected readonly streams = new Map<number, S>();
+  /** Streams that the peer opened and that still exist. */
+  protected inbound = 0;
+  /** How it ended; set once. */
+  protected ending: CloseReason | undefined;
+
+  readonly #carrier: Carrier;
+  readonly #stream: Stream;
+  readonly #resolveClosed: (reason: CloseReason) => void;
+  #closing: Promise<void> | undefined;
+  #errorCode: ErrorCode = 'ERR_CONNECTION_CLOSED';
+
+  #waitingStreams: S[] = [];
+  #acceptors: ((stream: S | null) => void)[] = [];
+
+  /** Control frames to send before any data. */
+  #control: Uint8Array[] = [];
+  #unsentAnswers = 0;
+  /** Streams with something to send, in turn. */
+  #ready: S[] = [];
+  #flushScheduled = false;
+  #blocked = false;
+
+  constructor(carrier: Carrier, role: 'dialer' | 'listener', limits: Partial<MuxLimits>) {
+    this.#carrier = carrier;
+    this.#stream = carrier.stream;
+    this.role = role;
+    this.limits = { ...DEFAULT_MUX_LIMITS, ...limits };
+    const { promise, resolve } = Promise.withResolvers<CloseReason>();
+    this.closed = promise;
+    this.#resolveClosed = resolve;
+  }
+
+  // What a protocol adds.
+
+  /** Takes bytes off the wire. @throws LeanError to end the connection. */
+  protected abstract receive(chunk: Uint8Array): void | Promise<void>;
+  /** Writes at most one frame of payload; true when the stream could send more at once. */
+  protected abstract sendFrames(stream: S): boolean;
+  protected abstract createStream(): S;
+  /** The frame that tells the peer of the end, if the protocol has one. */
+  protected abstract goAway(reason: CloseReason): Uint8Array | undefined;
+  /** Whether the peer has said that it takes no new streams. */
+  protected abstract refusesStreams(): boolean;
+
+  /** Must be called once, when the protocol's own fields are there. */
+  protected start(): void {
+    this.#run().catch((error) => this.fail(error));
+  }
+
+  async #run(): Promise<void> {
+    for (;;) {
+      const chunk = await this.#stream.read();
+      if (this.ending !== undefined) return;
+      if (chunk === null) break;
+      const pause = this.receive(chunk);
+      if (pause !== undefined) await pause;
+    }
+    this.onWireEnd();
+  }
+
+  /** The peer has closed the wire. */
+  protected onWireEnd(): void {
+    this.end({ by: 'remote', code: 0, application: true, reason: '' });
+  }
+
+  protected fail(error: unknown): void {
+    const reason = messageOf(error);
+    // A muxer that was proposed lazily, and refused.
+    if (isLeanError(error, 'ERR_PROTOCOL_NOT_SUPPORTED')) this.#errorCode = error.code;
+    const code = isLeanError(error, 'ERR_PROTOCOL_VIOLATION') ? 1 : 0;
+    this.end({ by: 'error', code, application: false, reason });
+  }
+
+  /** Ends the connection, once. */
+  protected end(reason: CloseReason): void {
+    if (this.ending !== undefined) return;
+    // What was written before a close in the same turn still leaves.
+    if (reason.by === 'local') this.#flush();
+    if (this.ending !== undefined) return;
+    this.ending = reason;
+    try {
+      const frame = reason.by === 'remote' ? undefined : this.goAway(reason);
+      if (frame !== undefined) this.#stream.write(frame);
+    } catch {
+      // The wire is gone already.
+    }
+    const error = this.#closedError(reason);
+    for (const stream of this.streams.values())
+      stream.onConnectionClosed(error, reason.by === 'local');
+    this.streams.clear();
+    this.#ready = [];
+    this.#control = [];
+    this.#waitingStreams = [];
+    for (const accept of this.#acceptors.splice(0)) accept(null);
+    this.#closing = this.#carrier.close();
+    this.onEnd();
+    this.#resolveClosed(reason);
+  }
+
+  /** The connection has ended and its streams know. */
+  protected onEnd(): void {}
+
+  /** What everything on a closed connection throws. */
+  #closedError(reason: CloseReason): LeanError {
+    return new LeanError(this.#errorCode, describeClose(reason));
+  }
+
+  close(code = 0, reason = ''): Promise<void> {
+    this.end({ by: 'local', code, application: true, reason });
+    return this.#closing ?? Promise.resolve();
+  }
+
+  openStream(signal?: AbortSignal): Promise<Stream> {
+    if (signal?.aborted === true) {
+      const error = new LeanError('ERR_ABORTED', 'opening a stream was aborted', {
+        cause: signal.reason,
+      });
+      return Promise.reject(error);
+    }
+    if (this.ending !== undefined) return Promise.reject(this.#closedError(this.ending));
+    if (this.refusesStreams()) {
+      const error = new LeanError('ERR_CONNECTION_CLOSED', 'the peer is closing the connection');
+      return Promise.reject(error);
+    }
+    try {
+      return Promise.resolve(this.createStream());
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  acceptStream(): Promise<Stream | null> {
+    const stream = this.#waitingStreams.shift();
+    if (stream !== undefined) {
+      this.onAccepted(stream);
+      return Promise.resolve(stream);
+    }
+    if (this.ending !== undefined) return Promise.resolve(null);
+    return new Promise((resolve) => this.#acceptors.push(resolve));
+  }
+
+  /** The application has taken a stream of the peer's. */
+  protected onAccepted(_stream: S): void {}
+
+  /** Whether one more stream of the peer's may be taken. */
+  protected hasRoom(): boolean {
+    return (
+      this.inbound < this.limits.maxStreams &&
+      (this.#acceptors.length > 0 || this.#waitingStreams.length < this.limits.acceptBacklog)
+    );
+  }
+
+  /** Hands a new stream of the peer's to the application. */
+  protected offer(stream: S): void {
+    const accept = this.#acceptors.shift();
+    if (accept === undefined) {
+      this.#waitingStreams.push(stream);
+      return;
+    }
+    this.onAccepted(stream);
+    accept(stream);
+  }
+
+  /** A stream has ended in both directions, or was abandoned. */
+  protected forget(stream: S): void {
+    if (!this.streams.delete(stream.key)) return;
+    if (stream.inbound) this.inbound--;
+    const index = stream.inbound ? this.#waitingStreams.indexOf(stream) : -1;
+    // A stream that the peer gave up before it was accepted is of no use to anyone.
+    if (index >= 0 && stream.isReset) this.#waitingStreams.splice(index, 1);
+  }
+
+  // Sending.
+
+  /** `stream` has something to send. */
+  schedule(stream: S): void {
+    if (stream.isScheduled || this.ending !== undefined) return;
+    stream.isScheduled = true;
+    this.#ready.push(stream);
+    this.#scheduleFlush();
+  }
+
+  protected sendControl(frame: Uint8Array): void {
+    this.#control.push(frame);
+    this.#scheduleFlush();
+  }
+
+  /** Sends a control frame that the peer provoked. @throws when it provokes without reading. */
+  protected sendAnswer(frame: Uint8Array): void {
+    if (++this.#unsentAnswers > MAX_UNSENT_ANSWERS) {
+      throw violation('the peer sends requests and does not read the answers');
+    }
+    this.sendControl(frame);
+  }
+
+  /** For `sendFrames`: writes to the wire; false when it is full. */
+  protected send(chunk: Uint8Array): boolean {
+    if (!this.#stream.write(chunk)) this.#blocked = true;
+    return !this.#blocked;
+  }
+
+  #scheduleFlush(): void {
+    if (this.#flushScheduled || this.#blocked) return;
+    this.#flushScheduled = true;
+    process.nextTick(this.#flush);
+  }
+
+  readonly #flush = (): void => {
+    this.#flushScheduled = false;
+    if (this.ending !== undefined || this.#blocked) return;
+    try {
+      if (this.#control.length > 0) {
+        const frames = this.#control;
+        this.#control = [];
+        this.#unsentAnswers = 0;
+        for (const frame of frames) this.send(frame);
+      }
+      let turn = 0;
+      const ready = this.#ready;
+      while (turn < ready.length && !this.#blocked) {
+        const stream = ready[turn++] as S;
+        stream.isScheduled = false;
+        if (this.sendFrames(stream) && !stream.isScheduled) {
+          stream.isScheduled = true;
+          ready.push(stream);
+        }
+      }
+      if (turn === ready.length) ready.length = 0;
+      else ready.splice(0, turn);
+      if (this.#blocked) this.#stream.drain().then(this.#onDrain, this.#onWriteError);
+    } catch (error) {
+      this.fail(error);
+    }
+  };
+
+  readonly #onDrain = (): void => {
+    this.#blocked = false;
+    this.#flush();
+  };
+
+  readonly #onWriteError = (error: unknown): void => this.fail(error);
+}

@@ -1,0 +1,24 @@
+/** What a secure channel is to the upgrade: a wire whose other end is known. */
+
+import type { PeerId } from '../identity/peer-id.ts';
+import type { Wire } from '../transports/wire.ts';
+
+/** The harness's names; `/noise` and `/tls/1.0.0` on the wire. */
+export type SecureName = 'noise' | 'tls';
+
+export interface SecureChannel {
+  /** Plaintext in and out. */
+  readonly wire: Wire;
+  /** Proven by the handshake. */
+  readonly remotePeer: PeerId;
+  /** What early muxer negotiation agreed on; `undefined` when the peer does not do it. */
+  readonly muxer: string | undefined;
+}
+
+export interface SecureOptions {
+  readonly role: 'dialer' | 'listener';
+  /** Who must answer; `undefined` accepts whoever does. */
+  readonly expectedPeer: PeerId | undefined;
+  /** Protocol names of the muxers that we speak, best first. */
+  readonly muxers: readonly string[];
+}

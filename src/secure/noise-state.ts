@@ -1,0 +1,265 @@
+/**
+ * Noise_XX_25519_ChaChaPoly_SHA256 (The Noise Protocol Framework, revision 34), without I/O:
+ * messages in, messages out. Section numbers below are that document's.
+ *
+ *     XX:  -> e
+ *          <- e, ee, s, es
+ *          -> s, se
+ */
+
+import {
+  createHash,
+  createHmac,
+  createPrivateKey,
+  createPublicKey,
+  diffieHellman,
+  generateKeyPairSync,
+  type KeyObject,
+} from 'node:crypto';
+import { LeanError } from '../errors.ts';
+import { chacha, concat, TAG_LENGTH } from './chacha.ts';
+
+/** The longest Noise message, tag included (section 3). */
+export const MAX_MESSAGE = 65_535;
+/** The longest plaintext of a transport message. */
+export const MAX_PLAINTEXT = MAX_MESSAGE - TAG_LENGTH;
+
+const PROTOCOL = 'Noise_XX_25519_ChaChaPoly_SHA256';
+const KEY_LENGTH = 32;
+const EMPTY = new Uint8Array(0);
+
+/** PKCS#8 and SubjectPublicKeyInfo of X25519 (RFC 8410) up to the raw key. */
+const PRIVATE_PREFIX = Buffer.from('302e020100300506032b656e04220420', 'hex');
+const PUBLIC_PREFIX = Buffer.from('302a300506032b656e032100', 'hex');
+
+/** An X25519 key pair. */
+export interface NoiseKeyPair {
+  /** 32 bytes (RFC 7748 section 5). */
+  readonly publicKey: Uint8Array;
+  readonly privateKey: KeyObject;
+}
+
+export const generateNoiseKeyPair = (): NoiseKeyPair => {
+  const { publicKey, privateKey } = generateKeyPairSync('x25519');
+  return { publicKey: rawPublicKey(publicKey), privateKey };
+};
+
+/** The key pair of a 32-byte X25519 secret. */
+export const noiseKeyPairFrom = (secret: Uint8Array): NoiseKeyPair => {
+  const privateKey = createPrivateKey({
+    key: Buffer.concat([PRIVATE_PREFIX, secret]),
+    format: 'der',
+    type: 'pkcs8',
+  });
+  return { publicKey: rawPublicKey(createPublicKey(privateKey)), privateKey };
+};
+
+const rawPublicKey = (key: KeyObject): Uint8Array =>
+  key.export({ format: 'der', type: 'spki' }).subarray(PUBLIC_PREFIX.length);
+
+/** A key and the number of messages it has protected (section 5.1). */
+export interface CipherState {
+  /** Encrypts one message, given in chunks; ciphertext in chunks, the tag at the end of the last. */
+  seal(ad: Uint8Array, chunks: readonly Uint8Array[]): Uint8Array[];
+  /** Decrypts one message; `undefined`, and the nonce not advanced, when it is not authentic. */
+  open(ad: Uint8Array, chunks: readonly Uint8Array[], tag: Uint8Array): Uint8Array[] | undefined;
+}
+
+const cipherState = (key: Uint8Array): CipherState => {
+  const nonce = Buffer.alloc(12);
+  /** Messages so far. 2^53 of them are out of reach: 285 years at a million a second. */
+  let count = 0;
+  const setNonce = (): void => {
+    nonce.writeUInt32LE(count % 0x1_0000_0000, 4);
+    nonce.writeUInt32LE(Math.floor(count / 0x1_0000_0000), 8);
+  };
+  return {
+    seal: (ad, chunks) => {
+      setNonce();
+      count++;
+      return chacha.seal(key, nonce, ad, chunks);
+    },
+    open: (ad, chunks, tag) => {
+      setNonce();
+      const plain = chacha.open(key, nonce, ad, chunks, tag);
+      if (plain !== undefined) count++;
+      return plain;
+    },
+  };
+};
+
+export interface HandshakeOptions {
+  readonly initiator: boolean;
+  readonly staticKey: NoiseKeyPair;
+  /** Both sides must give the same; libp2p leaves it empty. */
+  readonly prologue?: Uint8Array;
+  /** For test vectors only. */
+  readonly ephemeralKey?: NoiseKeyPair;
+}
+
+/**
+ * One side of one handshake. Call `write` and `read` in turn, the initiator `write` first, three
+ * calls in all; then `finish`.
+ */
+export interface Handshake {
+  /** The next message, with `payload` in it. */
+  write(payload: Uint8Array): Uint8Array;
+  /**
+   * Takes the peer's next message.
+   *
+   * @returns its payload.
+   * @throws ERR_HANDSHAKE when it is too short, not authentic, or holds a key of low order.
+   */
+  read(message: Uint8Array): Uint8Array;
+  /** 32 bytes; known after the message that holds it. */
+  readonly remoteStatic: Uint8Array;
+  /** The handshake hash, for channel binding (section 11.2). */
+  readonly hash: Uint8Array;
+  /** The two directions' keys (`Split()`, section 5.2). */
+  finish(): { send: CipherState; receive: CipherState };
+}
+
+export const startHandshake = (options: HandshakeOptions): Handshake => {
+  const { initiator, staticKey } = options;
+  // The name has exactly 32 bytes, the hash's length: it is the first hash (section 5.2).
+  let hash: Uint8Array = Buffer.from(PROTOCOL, 'latin1');
+  let chainingKey = hash;
+  let cipher: CipherState | undefined;
+  let ephemeral: NoiseKeyPair | undefined;
+  let remoteEphemeral: Uint8Array = EMPTY;
+  let remoteStatic: Uint8Array = EMPTY;
+  /** Messages so far, in both directions. */
+  let step = 0;
+
+  const mixHash = (data: Uint8Array): void => {
+    hash = createHash('sha256').update(hash).update(data).digest();
+  };
+
+  const mixKey = (ours: NoiseKeyPair, theirs: Uint8Array): void => {
+    const [first, second] = hkdf(chainingKey, agree(ours, theirs));
+    chainingKey = first;
+    cipher = cipherState(second);
+  };
+
+  const encryptAndHash = (plain: Uint8Array): Uint8Array => {
+    const sealed = cipher === undefined ? plain : concat(cipher.seal(hash, [plain]));
+    mixHash(sealed);
+    return sealed;
+  };
+
+  const decryptAndHash = (sealed: Uint8Array): Uint8Array => {
+    if (cipher === undefined) {
+      mixHash(sealed);
+      return sealed;
+    }
+    const split = sealed.length - TAG_LENGTH;
+    const plain =
+      split < 0
+        ? undefined
+        : cipher.open(hash, [sealed.subarray(0, split)], sealed.subarray(split));
+    if (plain === undefined) throw refuse(`message ${step + 1} is not authentic`);
+    mixHash(sealed);
+    return concat(plain);
+  };
+
+  const ownEphemeral = (): NoiseKeyPair => {
+    ephemeral ??= options.ephemeralKey ?? generateNoiseKeyPair();
+    return ephemeral;
+  };
+
+  mixHash(options.prologue ?? EMPTY);
+
+  return {
+    write: (payload) => {
+      expectTurn(step, initiator, true);
+      const parts: Uint8Array[] = [];
+      if (step < 2) {
+        const key = ownEphemeral().publicKey;
+        mixHash(key);
+        parts.push(key);
+      }
+      if (step === 1) mixKey(ownEphemeral(), remoteEphemeral); // ee
+      if (step > 0) {
+        parts.push(encryptAndHash(staticKey.publicKey)); // s
+        mixKey(staticKey, remoteEphemeral); // es of the responder, se of the initiator
+      }
+      parts.push(encryptAndHash(payload));
+      step++;
+      return concat(parts);
+    },
+
+    read: (message) => {
+      expectTurn(step, initiator, false);
+      let at = 0;
+      const take = (length: number): Uint8Array => {
+        if (message.length - at < length) throw refuse(`message ${step + 1} is too short`);
+        at += length;
+        return message.subarray(at - length, at);
+      };
+      if (step < 2) {
+        // A copy: the message is the caller's.
+        remoteEphemeral = Uint8Array.from(take(KEY_LENGTH));
+        mixHash(remoteEphemeral);
+      }
+      if (step === 1) mixKey(ownEphemeral(), remoteEphemeral); // ee
+      if (step > 0) {
+        remoteStatic = Uint8Array.from(decryptAndHash(take(KEY_LENGTH + TAG_LENGTH))); // s
+        mixKey(ownEphemeral(), remoteStatic); // es of the initiator, se of the responder
+      }
+      const payload = decryptAndHash(message.subarray(at));
+      step++;
+      return payload;
+    },
+
+    get remoteStatic() {
+      return remoteStatic;
+    },
+
+    get hash() {
+      return hash;
+    },
+
+    finish: () => {
+      if (step !== 3) throw new Error('the Noise handshake is not complete');
+      const [first, second] = hkdf(chainingKey, EMPTY);
+      const toResponder = cipherState(first);
+      const toInitiator = cipherState(second);
+      return initiator
+        ? { send: toResponder, receive: toInitiator }
+        : { send: toInitiator, receive: toResponder };
+    },
+  };
+};
+
+/** Messages 0 and 2 are the initiator's. */
+const expectTurn = (step: number, initiator: boolean, writing: boolean): void => {
+  if (step > 2 || ((step % 2 === 0) === initiator) !== writing) {
+    throw new Error('Noise messages out of turn');
+  }
+};
+
+/** X25519. A public key of low order makes an all-zero secret, which OpenSSL refuses. */
+const agree = (ours: NoiseKeyPair, theirs: Uint8Array): Uint8Array => {
+  try {
+    const key = Buffer.concat([PUBLIC_PREFIX, theirs]);
+    const publicKey = createPublicKey({ key, format: 'der', type: 'spki' });
+    return diffieHellman({ privateKey: ours.privateKey, publicKey });
+  } catch (cause) {
+    throw new LeanError('ERR_HANDSHAKE', 'noise: unusable public key', { cause });
+  }
+};
+
+/** HKDF with two outputs (section 4.3). */
+const hkdf = (chainingKey: Uint8Array, input: Uint8Array): [Uint8Array, Uint8Array] => {
+  const temporary = hmac(chainingKey, input);
+  const first = hmac(temporary, ONE);
+  return [first, hmac(temporary, Buffer.concat([first, TWO]))];
+};
+
+const ONE = Uint8Array.of(1);
+const TWO = Uint8Array.of(2);
+
+const hmac = (key: Uint8Array, data: Uint8Array): Uint8Array =>
+  createHmac('sha256', key).update(data).digest();
+
+const refuse = (what: string): LeanError => new LeanError('ERR_HANDSHAKE', `noise: ${what}`);

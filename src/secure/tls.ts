@@ -1,0 +1,98 @@
+/** The TLS secure channel (libp2p/specs tls/tls.md) over `node:tls`, TLS 1.3 only. */
+
+import { once } from 'node:events';
+import tls, { type SecureContext, type TLSSocket } from 'node:tls';
+import { LeanError, messageOf } from '../errors.ts';
+import type { TlsCredentials } from '../quic/engine.ts';
+import { verifyCertificate } from '../tls/verify.ts';
+import { socketWire, type Wire } from '../transports/wire.ts';
+import type { SecureChannel, SecureOptions } from './channel.ts';
+import { toDuplex } from './duplex.ts';
+
+export const TLS = '/tls/1.0.0';
+
+/** The ALPN of peers that negotiate the muxer afterwards; always the last of the list. */
+const ALPN_WITHOUT_MUXER = 'libp2p';
+
+/** Parses certificate and key, once for many connections. */
+export const createTlsContext = (credentials: TlsCredentials): SecureContext =>
+  tls.createSecureContext({
+    cert: credentials.certificatePem,
+    key: credentials.privateKeyPem,
+    minVersion: 'TLSv1.3',
+    maxVersion: 'TLSv1.3',
+  });
+
+/**
+ * Performs the handshake over `wire`, which is of no use afterwards. As dialer it resolves before the
+ * listener has seen our certificate: a refusal then ends the connection.
+ *
+ * @throws ERR_HANDSHAKE, the ERR_CERT_… codes, ERR_PEER_ID_MISMATCH, ERR_KEY_MALFORMED, ERR_KEY_TYPE.
+ */
+export const secureWithTls = async (
+  wire: Wire,
+  secureContext: SecureContext,
+  options: SecureOptions,
+): Promise<SecureChannel> => {
+  const { muxers, expectedPeer } = options;
+  const socket = wire.detach?.() ?? toDuplex(wire);
+  // Certificates are judged by us, below: OpenSSL does not know libp2p's.
+  const common = { secureContext, rejectUnauthorized: false, allowHalfOpen: true };
+  let secured: TLSSocket;
+  if (options.role === 'dialer') {
+    // Without `servername` there is no SNI, as the specification wants it.
+    secured = tls.connect({
+      ...common,
+      socket,
+      ALPNProtocols: [...muxers, ALPN_WITHOUT_MUXER],
+    });
+  } else {
+    secured = new tls.TLSSocket(socket, {
+      ...common,
+      isServer: true,
+      requestCert: true,
+      ALPNCallback: ({ protocols }) => chooseMuxer(protocols, muxers),
+    } as tls.TLSSocketOptions);
+  }
+  const handshake = Promise.race([
+    once(secured, options.role === 'dialer' ? 'secureConnect' : 'secure'),
+    once(secured, 'close').then(() => {
+      throw new Error('the peer closed the connection');
+    }),
+  ]);
+  try {
+    await handshake;
+  } catch (cause) {
+    secured.on('error', ignore);
+    secured.destroy();
+    throw new LeanError('ERR_HANDSHAKE', `tls: ${messageOf(cause)}`, { cause });
+  }
+  const plain = socketWire(secured, wire.id);
+  try {
+    const remotePeer = verifyCertificate(peerChain(secured), expectedPeer);
+    const alpn = secured.alpnProtocol;
+    const muxer = alpn === false || alpn === ALPN_WITHOUT_MUXER ? undefined : (alpn ?? undefined);
+    return { wire: plain, remotePeer, muxer };
+  } catch (error) {
+    plain.reset();
+    throw error;
+  }
+};
+
+const ignore = (): void => {};
+
+/** The dialer's preference counts; nothing in common ends the handshake. */
+const chooseMuxer = (offered: readonly string[], muxers: readonly string[]): string | undefined =>
+  offered.find((name) => muxers.includes(name)) ??
+  offered.find((name) => name === ALPN_WITHOUT_MUXER);
+
+/** The certificates that the peer sent, DER, leaf first, as far as OpenSSL tells of them. */
+const peerChain = (socket: TLSSocket): Uint8Array[] => {
+  const chain: Uint8Array[] = [];
+  let certificate = socket.getPeerX509Certificate();
+  while (certificate !== undefined && chain.length < 4) {
+    chain.push(certificate.raw);
+    certificate = certificate.issuerCertificate;
+  }
+  return chain;
+};

@@ -1,0 +1,209 @@
+/** Connections over TCP (libp2p/specs connections/README.md): `/ip4|ip6|dns|dns4|dns6/…/tcp/N`. */
+
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import type { Multiaddr } from '@multiformats/multiaddr';
+import type { Connection } from '../connection.ts';
+import { LeanError, messageOf } from '../errors.ts';
+import {
+  parseTcpAddress,
+  requireTcpAddress,
+  type TcpAddress,
+  tcpMultiaddr,
+} from './tcp-address.ts';
+import type { Transport, TransportListener, TransportListenOptions } from './transport.ts';
+import { createUpgrade, type Path, type Upgrade, type UpgradeOptions } from './upgrade.ts';
+import { socketWire } from './wire.ts';
+
+/** Milliseconds of silence after which the kernel probes whether the peer is still there. */
+const KEEP_ALIVE_DELAY = 15_000;
+
+/** @throws ERR_CONFIG when `tls` is wanted without a certificate, or a list is empty. */
+export const tcpTransport = (options: UpgradeOptions): Transport => {
+  const upgrade = createUpgrade(options);
+  return {
+    name: 'tcp',
+    handles: (address) => parseTcpAddress(address)?.kind === 'tcp',
+    dial: async (address, { expectedPeer, signal }) => {
+      const target = requireTcpAddress(address, ['tcp']);
+      const socket = await openSocket(target, signal);
+      const wire = socketWire(socket, 'tcp');
+      return upgrade.dialed(wire, socketPath('tcp', socket, ''), expectedPeer, signal);
+    },
+    listen: async (address, settings) => {
+      const target = requireTcpAddress(address, ['tcp']);
+      const server = createServer({
+        noDelay: true,
+        keepAlive: true,
+        keepAliveInitialDelay: KEEP_ALIVE_DELAY,
+        allowHalfOpen: true,
+      });
+      const admission = createAdmission(upgrade, settings);
+      server.on('connection', (socket: Socket) => {
+        const remote = `${socket.remoteAddress}:${socket.remotePort}`;
+        if (!admission.mayEnter()) {
+          socket.on('error', () => {});
+          socket.destroy();
+          settings.onRefused(tooMany(), remote);
+          return;
+        }
+        const path = socketPath('tcp', socket, '');
+        const wire = socketWire(socket, 'tcp');
+        admission.admit(remote, (signal) => upgrade.accepted(wire, path, signal));
+      });
+      return listenOn(server, target, '', admission);
+    },
+  };
+};
+
+/** Connects. @throws ERR_DIAL; the signal's reason. */
+const openSocket = (target: TcpAddress, signal: AbortSignal): Promise<Socket> =>
+  new Promise((resolve, reject) => {
+    if (signal.aborted) {
+      reject(abortReason(signal));
+      return;
+    }
+    const socket = connect({
+      host: target.host,
+      port: target.port,
+      family: target.family,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: KEEP_ALIVE_DELAY,
+      allowHalfOpen: true,
+    });
+    const settle = (): void => {
+      signal.removeEventListener('abort', onAbort);
+      socket.off('connect', onConnect);
+    };
+    const onConnect = (): void => {
+      settle();
+      socket.off('error', onError);
+      resolve(socket);
+    };
+    const onError = (cause: Error): void => {
+      settle();
+      reject(dialFailed(target, cause));
+    };
+    const onAbort = (): void => {
+      settle();
+      socket.destroy();
+      reject(abortReason(signal));
+    };
+    // Stays in place after an abort, when the socket may still fail.
+    socket.on('error', onError);
+    socket.on('connect', onConnect);
+    signal.addEventListener('abort', onAbort);
+  });
+
+export const dialFailed = (target: TcpAddress, cause: unknown): LeanError =>
+  new LeanError(
+    'ERR_DIAL',
+    `cannot connect to ${target.host}:${target.port}: ${messageOf(cause)}`,
+    {
+      cause,
+    },
+  );
+
+export const abortReason = (signal: AbortSignal): Error =>
+  signal.reason instanceof LeanError
+    ? signal.reason
+    : new LeanError('ERR_ABORTED', 'the dial was aborted', { cause: signal.reason });
+
+export const tooMany = (): LeanError =>
+  new LeanError('ERR_CONNECTION_CLOSED', 'too many connections');
+
+/** The two ends of a connected socket. */
+export const socketPath = (transport: string, socket: Socket, suffix: string): Path => {
+  const { localAddress = '0.0.0.0', localPort = 0 } = socket;
+  const { remoteAddress = '0.0.0.0', remotePort = 0 } = socket;
+  return {
+    transport,
+    localAddress: () => tcpMultiaddr(localAddress, localPort, suffix),
+    remoteAddress: () => tcpMultiaddr(remoteAddress, remotePort, suffix),
+  };
+};
+
+/** Counts a listener's connections and sees them through the upgrade. */
+export interface Admission {
+  /** Whether there is room for one more. */
+  mayEnter(): boolean;
+  /** Upgrades one connection and hands it up, or reports why not. */
+  admit(remote: string, upgrade: (signal: AbortSignal) => Promise<Connection>): void;
+  /** Closes every connection and gives up the upgrades. Never rejects. */
+  close(): Promise<void>;
+}
+
+export const createAdmission = (upgrade: Upgrade, settings: TransportListenOptions): Admission => {
+  const { maxConnections, maxUpgrades } = upgrade.limits;
+  const connections = new Set<Connection>();
+  const upgrades = new Set<Promise<void>>();
+  const stop = new AbortController();
+
+  const run = async (remote: string, start: (signal: AbortSignal) => Promise<Connection>) => {
+    let connection: Connection;
+    try {
+      connection = await start(stop.signal);
+    } catch (error) {
+      settings.onRefused(error instanceof Error ? error : new Error(String(error)), remote);
+      return;
+    }
+    connections.add(connection);
+    connection.closed.then(() => connections.delete(connection));
+    settings.onConnection(connection);
+  };
+
+  return {
+    mayEnter: () =>
+      !stop.signal.aborted &&
+      upgrades.size < maxUpgrades &&
+      upgrades.size + connections.size < maxConnections,
+    admit: (remote, start) => {
+      const done: Promise<void> = run(remote, start).finally(() => upgrades.delete(done));
+      upgrades.add(done);
+    },
+    close: async () => {
+      stop.abort(new LeanError('ERR_ABORTED', 'the listener was closed'));
+      await Promise.all(upgrades);
+      await Promise.all([...connections].map((connection) => connection.close()));
+    },
+  };
+};
+
+/** Binds `server`. @throws ERR_LISTEN. */
+export const listenOn = async (
+  server: Server,
+  target: TcpAddress,
+  suffix: string,
+  admission: Admission,
+): Promise<TransportListener> => {
+  await new Promise<void>((resolve, reject) => {
+    const onError = (cause: Error): void => {
+      const where = `${target.host}:${target.port}`;
+      reject(new LeanError('ERR_LISTEN', `cannot listen on ${where}: ${cause.message}`, { cause }));
+    };
+    server.once('error', onError);
+    server.listen({ host: target.host, port: target.port, backlog: 1024 }, () => {
+      server.off('error', onError);
+      resolve();
+    });
+  });
+  // Running out of file descriptors, for instance: the connections that are there go on.
+  server.on('error', () => {});
+  const bound = server.address();
+  if (bound === null || typeof bound === 'string') throw new LeanError('ERR_LISTEN', 'not bound');
+  let closing: Promise<void> | undefined;
+  const address: Multiaddr = tcpMultiaddr(bound.address, bound.port, suffix);
+  return {
+    address,
+    close: () => {
+      closing ??= new Promise((resolve) => {
+        server.close(() => resolve());
+        admission.close().then(() => {
+          if ('closeAllConnections' in server)
+            (server as { closeAllConnections(): void }).closeAllConnections();
+        });
+      });
+      return closing;
+    },
+  };
+};

@@ -1,0 +1,222 @@
+/**
+ * The upgrade of a raw connection (libp2p/specs connections/README.md): a secure channel is
+ * negotiated and set up, then a muxer, unless the secure channel's handshake has settled it already.
+ */
+
+import type { Multiaddr } from '@multiformats/multiaddr';
+import type { Connection } from '../connection.ts';
+import { startDeadline } from '../deadline.ts';
+import { LeanError } from '../errors.ts';
+import type { HostKey } from '../identity/keys.ts';
+import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
+import { negotiate, select, selectLazily } from '../multistream.ts';
+import { createMplex, MPLEX } from '../mux/mplex.ts';
+import type { CreateMuxer, Muxer, MuxerName, MuxLimits } from '../mux/muxer.ts';
+import { createYamux, YAMUX } from '../mux/yamux.ts';
+import type { SecureChannel, SecureName } from '../secure/channel.ts';
+import { createNoiseIdentity, NOISE, secureWithNoise } from '../secure/noise.ts';
+import { createTlsContext, secureWithTls, TLS } from '../secure/tls.ts';
+import type { Stream } from '../stream.ts';
+import type { TlsIdentity } from '../tls/issue.ts';
+import type { Wire } from './wire.ts';
+
+export interface UpgradeOptions {
+  readonly hostKey: HostKey;
+  /** Needed for the secure channel `tls`. */
+  readonly tls?: TlsIdentity;
+  /** Secure channels, best first; with one, that one is forced. */
+  readonly secure: readonly SecureName[];
+  /** Muxers, best first; with one, that one is forced. */
+  readonly muxers: readonly MuxerName[];
+  readonly limits?: Partial<UpgradeLimits & MuxLimits>;
+}
+
+/** Bounds of a transport; milliseconds. */
+export interface UpgradeLimits {
+  /** How long the upgrade of one connection may take. */
+  readonly upgradeTimeout: number;
+  /** Connections that a listener holds, and those among them that are not upgraded yet. */
+  readonly maxConnections: number;
+  readonly maxUpgrades: number;
+}
+
+export const DEFAULT_UPGRADE_LIMITS: UpgradeLimits = {
+  upgradeTimeout: 10_000,
+  maxConnections: 10_000,
+  maxUpgrades: 1_000,
+};
+
+export interface Upgrade {
+  readonly limits: UpgradeLimits;
+  /**
+   * Upgrades `wire`, which it closes when it fails.
+   *
+   * @throws ERR_PROTOCOL_NOT_SUPPORTED, ERR_HANDSHAKE, ERR_PEER_ID_MISMATCH, the ERR_CERT_… codes,
+   * ERR_TIMEOUT, ERR_ABORTED, ERR_CONNECTION_CLOSED, ERR_EOF, ERR_PROTOCOL_VIOLATION.
+   */
+  dialed(
+    wire: Wire,
+    path: Path,
+    expected: PeerId | undefined,
+    signal: AbortSignal,
+  ): Promise<Connection>;
+  accepted(wire: Wire, path: Path, signal: AbortSignal): Promise<Connection>;
+}
+
+/** What a connection is made over. */
+export interface Path {
+  /** `tcp`, `ws` or `wss`. */
+  readonly transport: string;
+  localAddress(): Multiaddr;
+  remoteAddress(): Multiaddr;
+}
+
+const MUXERS: Readonly<Record<MuxerName, { protocol: string; create: CreateMuxer }>> = {
+  yamux: { protocol: YAMUX, create: createYamux },
+  mplex: { protocol: MPLEX, create: createMplex },
+};
+
+const SECURE: Readonly<Record<SecureName, string>> = { noise: NOISE, tls: TLS };
+
+type Role = 'dialer' | 'listener';
+
+/** @throws ERR_CONFIG when `tls` is wanted and there is no certificate for it, or a list is empty. */
+export const createUpgrade = (options: UpgradeOptions): Upgrade => {
+  const { hostKey, secure, limits = {} } = options;
+  if (secure.length === 0) throw new LeanError('ERR_CONFIG', 'no secure channel is given');
+  if (options.muxers.length === 0) throw new LeanError('ERR_CONFIG', 'no muxer is given');
+  const localPeer = peerIdOf(hostKey.publicKey);
+  const upgradeLimits: UpgradeLimits = { ...DEFAULT_UPGRADE_LIMITS, ...limits };
+  const secureProtocols = secure.map((name) => SECURE[name]);
+  const muxers = options.muxers.map((name) => MUXERS[name].protocol);
+  const noise = secure.includes('noise') ? createNoiseIdentity(hostKey, muxers) : undefined;
+  if (secure.includes('tls') && options.tls === undefined) {
+    throw new LeanError('ERR_CONFIG', 'the secure channel tls needs a certificate');
+  }
+  const tlsContext = options.tls === undefined ? undefined : createTlsContext(options.tls);
+
+  const setUpSecureChannel = async (
+    wire: Wire,
+    role: Role,
+    expectedPeer: PeerId | undefined,
+  ): Promise<{ channel: SecureChannel; name: SecureName }> => {
+    const [only] = secureProtocols;
+    let stream: Stream = wire;
+    let protocol: string;
+    if (role === 'listener') {
+      protocol = await negotiate(wire, secureProtocols);
+    } else if (only === NOISE && secureProtocols.length === 1) {
+      // One round trip less: the first Noise message leaves with the proposal.
+      stream = selectLazily(wire, NOISE);
+      protocol = NOISE;
+    } else {
+      protocol = await select(wire, secureProtocols);
+    }
+    const settings = { role, expectedPeer, muxers };
+    if (protocol === NOISE && noise !== undefined) {
+      return { channel: await secureWithNoise(stream, wire, noise, settings), name: 'noise' };
+    }
+    if (tlsContext === undefined) throw new Error(`unexpected protocol ${protocol}`);
+    return { channel: await secureWithTls(wire, tlsContext, settings), name: 'tls' };
+  };
+
+  const setUpMuxer = async (
+    channel: SecureChannel,
+    role: Role,
+  ): Promise<{ muxer: Muxer; name: MuxerName }> => {
+    const { wire } = channel;
+    let stream: Stream = wire;
+    let protocol = channel.muxer;
+    if (protocol === undefined) {
+      const [only] = muxers;
+      if (role === 'listener') {
+        protocol = await negotiate(wire, muxers);
+      } else if (only !== undefined && muxers.length === 1) {
+        // A refusal then shows on the connection's streams, with the same error code.
+        stream = selectLazily(wire, only);
+        protocol = only;
+      } else {
+        protocol = await select(wire, muxers);
+      }
+    }
+    const name: MuxerName = protocol === YAMUX ? 'yamux' : 'mplex';
+    const carrier = { stream, close: () => wire.close() };
+    return { muxer: MUXERS[name].create(carrier, role, limits), name };
+  };
+
+  const upgrade = async (
+    wire: Wire,
+    path: Path,
+    role: Role,
+    expected: PeerId | undefined,
+    signal: AbortSignal,
+  ): Promise<Connection> => {
+    const deadline = startDeadline(upgradeLimits.upgradeTimeout, 'the upgrade', signal);
+    let top = wire;
+    const onAbort = (): void => {
+      top.reset();
+      wire.reset();
+    };
+    deadline.signal.addEventListener('abort', onAbort);
+    try {
+      if (deadline.signal.aborted) throw deadline.signal.reason;
+      const secured = await setUpSecureChannel(wire, role, expected);
+      top = secured.channel.wire;
+      const muxed = await setUpMuxer(secured.channel, role);
+      if (deadline.signal.aborted) throw deadline.signal.reason;
+      return makeConnection(
+        role,
+        localPeer,
+        secured.channel.remotePeer,
+        path,
+        `${path.transport}/${secured.name}/${muxed.name}`,
+        muxed.muxer,
+      );
+    } catch (error) {
+      // A listener lets its refusal reach the peer.
+      if (role === 'listener' && !deadline.signal.aborted) top.close();
+      else onAbort();
+      throw deadline.signal.aborted ? deadline.signal.reason : error;
+    } finally {
+      deadline.signal.removeEventListener('abort', onAbort);
+      deadline.clear();
+    }
+  };
+
+  return {
+    limits: upgradeLimits,
+    dialed: (wire, path, expected, signal) => upgrade(wire, path, 'dialer', expected, signal),
+    accepted: (wire, path, signal) => upgrade(wire, path, 'listener', undefined, signal),
+  };
+};
+
+const makeConnection = (
+  role: Role,
+  localPeer: PeerId,
+  remotePeer: PeerId,
+  path: Path,
+  description: string,
+  muxer: Muxer,
+): Connection => {
+  let localAddress: Multiaddr | undefined;
+  let remoteAddress: Multiaddr | undefined;
+  return {
+    direction: role === 'dialer' ? 'dialed' : 'accepted',
+    localPeer,
+    remotePeer,
+    // Made when asked for: parsing them takes a noticeable part of a fast handshake.
+    get localAddress() {
+      localAddress ??= path.localAddress();
+      return localAddress;
+    },
+    get remoteAddress() {
+      remoteAddress ??= path.remoteAddress();
+      return remoteAddress;
+    },
+    description,
+    openStream: (signal) => muxer.openStream(signal),
+    acceptStream: () => muxer.acceptStream(),
+    close: (code, reason) => muxer.close(code, reason),
+    closed: muxer.closed,
+  };
+};

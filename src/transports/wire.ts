@@ -1,0 +1,210 @@
+/**
+ * A whole connection as one byte stream, before it is multiplexed: a TCP socket, a TLS socket, a
+ * WebSocket, or Noise over any of them.
+ */
+
+import type { Socket } from 'node:net';
+import { LeanError } from '../errors.ts';
+import type { Stream } from '../stream.ts';
+
+export interface Wire extends Stream {
+  /**
+   * Ends the connection: what was written leaves first, what still comes in is discarded. Resolves
+   * when it has left this machine, when the connection is gone, or after {@link LINGER} ms.
+   * Idempotent; never rejects.
+   */
+  close(): Promise<void>;
+
+  /**
+   * Of a socket's wire: hands the socket back, paused and without listeners, with what was received
+   * but not read still in it. For `node:tls`, which takes over the socket underneath. The wire is of
+   * no use afterwards; its `reset()` still destroys the socket.
+   */
+  detach?(): Socket;
+}
+
+/** Milliseconds that a closing connection gets to send its last bytes and to hear the peer's end. */
+export const LINGER = 1_000;
+
+/** Bytes queued for sending above which writers are told to wait. */
+export const WRITE_HIGH_WATER = 256 << 10;
+/** Bytes received and not yet read above which the socket is paused. */
+const READ_HIGH_WATER = 256 << 10;
+/** Chunks received and not yet read above which the socket is paused. */
+const READ_HIGH_COUNT = 1024;
+
+/** Wraps a connected socket: `net.Socket` or `tls.TLSSocket`. Takes over its data and its end. */
+export const socketWire = (socket: Socket, id: string): Wire => {
+  /** What `unread` put back, last first. */
+  const putBack: Uint8Array[] = [];
+  const received: Uint8Array[] = [];
+  let receivedBytes = 0;
+  let paused = false;
+  let ended = false;
+  let corked = false;
+  let closing: Promise<void> | undefined;
+  let failure: LeanError | undefined;
+  let reader: PromiseWithResolvers<Uint8Array | null> | undefined;
+  let writers: PromiseWithResolvers<void> | undefined;
+
+  const onData = (chunk: Uint8Array): void => {
+    if (closing !== undefined || failure !== undefined) return;
+    if (reader !== undefined) {
+      const { resolve } = reader;
+      reader = undefined;
+      resolve(chunk);
+      return;
+    }
+    received.push(chunk);
+    receivedBytes += chunk.length;
+    if (!paused && (receivedBytes >= READ_HIGH_WATER || received.length >= READ_HIGH_COUNT)) {
+      paused = true;
+      socket.pause();
+    }
+  };
+
+  const onEnd = (): void => {
+    ended = true;
+    if (received.length > 0 || reader === undefined) return;
+    const { resolve } = reader;
+    reader = undefined;
+    resolve(null);
+  };
+
+  const fail = (error: LeanError): void => {
+    failure ??= error;
+    reader?.reject(failure);
+    writers?.reject(failure);
+    reader = undefined;
+    writers = undefined;
+  };
+
+  const onError = (cause: Error): void => {
+    fail(new LeanError('ERR_CONNECTION_CLOSED', `connection lost: ${cause.message}`, { cause }));
+  };
+
+  const onClose = (): void => {
+    if (ended) onEnd();
+    fail(new LeanError('ERR_CONNECTION_CLOSED', 'the connection is closed'));
+  };
+
+  const onDrain = (): void => {
+    writers?.resolve();
+    writers = undefined;
+  };
+
+  const uncork = (): void => {
+    corked = false;
+    socket.uncork();
+  };
+
+  socket.on('data', onData);
+  socket.on('end', onEnd);
+  socket.on('error', onError);
+  socket.on('close', onClose);
+  socket.on('drain', onDrain);
+
+  const wire: Wire = {
+    id,
+
+    read: () => {
+      const back = putBack.pop();
+      if (back !== undefined) return Promise.resolve(back);
+      const chunk = received.shift();
+      if (chunk !== undefined) {
+        receivedBytes -= chunk.length;
+        if (paused && receivedBytes < READ_HIGH_WATER / 2 && failure === undefined) {
+          paused = false;
+          socket.resume();
+        }
+        return Promise.resolve(chunk);
+      }
+      if (ended) return Promise.resolve(null);
+      if (failure !== undefined) return Promise.reject(failure);
+      reader = Promise.withResolvers();
+      return reader.promise;
+    },
+
+    unread: (chunk) => {
+      if (chunk.length > 0) putBack.push(chunk);
+    },
+
+    write: (chunk) => {
+      if (failure !== undefined) throw failure;
+      if (socket.writableEnded) {
+        throw new LeanError('ERR_STREAM_CLOSED', 'write on a connection that we closed');
+      }
+      if (!corked) {
+        corked = true;
+        socket.cork();
+        process.nextTick(uncork);
+      }
+      socket.write(chunk);
+      return socket.writableLength < WRITE_HIGH_WATER;
+    },
+
+    drain: () => {
+      if (failure !== undefined) return Promise.reject(failure);
+      if (socket.writableLength < WRITE_HIGH_WATER) return Promise.resolve();
+      writers ??= Promise.withResolvers();
+      return writers.promise;
+    },
+
+    closeWrite: () => {
+      socket.end();
+    },
+
+    stopSending: () => {
+      putBack.length = 0;
+      received.length = 0;
+      receivedBytes = 0;
+    },
+
+    reset: () => {
+      fail(new LeanError('ERR_CONNECTION_CLOSED', 'the connection was reset by us'));
+      socket.destroy();
+    },
+
+    close: () => {
+      closing ??= new Promise((resolve) => {
+        putBack.length = 0;
+        received.length = 0;
+        const timer = setTimeout(() => {
+          socket.destroy();
+          resolve();
+        }, LINGER);
+        socket.once('close', () => {
+          clearTimeout(timer);
+          resolve();
+        });
+        if (socket.destroyed) {
+          clearTimeout(timer);
+          resolve();
+          return;
+        }
+        socket.resume();
+        socket.end(() => {
+          resolve();
+          if (ended) socket.destroy();
+          else socket.once('end', () => socket.destroy());
+        });
+        fail(new LeanError('ERR_CONNECTION_CLOSED', 'the connection was closed by us'));
+      });
+      return closing;
+    },
+
+    detach: () => {
+      socket.pause();
+      socket.off('data', onData);
+      socket.off('end', onEnd);
+      socket.off('error', onError);
+      socket.off('close', onClose);
+      socket.off('drain', onDrain);
+      if (corked) uncork();
+      received.unshift(...putBack.reverse());
+      for (const chunk of received.splice(0).reverse()) socket.unshift(chunk);
+      return socket;
+    },
+  };
+  return wire;
+};
