@@ -1,0 +1,351 @@
+#!/usr/bin/env node
+/**
+ * `libp2p-lean-matrix`: runs the interop matrix, or merges the results of several runs.
+ * docs/matrix.md is its manual.
+ *
+ * Exit codes: 0 every cell passed, or is accounted for; 1 a cell failed, a listed cell passed, or
+ * the run is not complete; 2 a flag or a file is wrong; 130/143 stopped by Ctrl-C/SIGTERM.
+ */
+import { existsSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join, resolve } from 'node:path';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { isLeanError, messageOf } from '../src/errors.ts';
+import { allCells, parseShard, type Selection, selectCells, shardOf } from './runner/cells.ts';
+import { MatrixError } from './runner/error.ts';
+import { type Implementation, readImages } from './runner/images.ts';
+import { type KnownFailure, readKnownFailures } from './runner/known-failures.ts';
+import { ROOT, resolveParticipants } from './runner/participants.ts';
+import { exitCodeOf, killAll } from './runner/processes.ts';
+import { createReporter, duration } from './runner/progress.ts';
+import { onPath, REDIS_MISSING } from './runner/redis.ts';
+import {
+  type ImplementationRecord,
+  mergeResults,
+  type Results,
+  readResults,
+  succeeded,
+} from './runner/results.ts';
+import { runMatrix } from './runner/run-matrix.ts';
+import { dockerMissing } from './runner/stages.ts';
+import { gatherLogs, writeResults } from './runner/write-results.ts';
+
+interface Flags extends Selection {
+  readonly images: string;
+  readonly known: string | false;
+  readonly out: string;
+  readonly exec: 'process' | 'docker';
+  readonly dialect: 'unified' | 'legacy';
+  readonly workers: number;
+  readonly timeout: number;
+  readonly repeat: number;
+  readonly listenerIp?: string;
+  readonly shard?: string;
+  readonly requireAll: boolean;
+  readonly debug: boolean;
+  readonly listTests: boolean;
+  readonly listImages: boolean;
+  readonly showIgnored: boolean;
+  readonly checkDeps: boolean;
+}
+
+const say = (line: string): void => void process.stderr.write(`${line}\n`);
+const print = (line: string): void => void process.stdout.write(`${line}\n`);
+
+const whole =
+  (least: number, most: number) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (!Number.isInteger(value) || value < least || value > most) {
+      throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
+    }
+    return value;
+  };
+
+const DIMENSIONS = [
+  ['impl', 'implementations'],
+  ['transport', 'transports'],
+  ['secure', 'secure channels'],
+  ['muxer', 'muxers'],
+  ['test', 'tests by their name'],
+] as const;
+
+const FILTER_FLAGS = DIMENSIONS.flatMap(([name]) => [`${name}Select`, `${name}Ignore`] as const);
+
+const stopSignal = (): { signal: AbortSignal; caught: () => NodeJS.Signals | undefined } => {
+  const controller = new AbortController();
+  let caught: NodeJS.Signals | undefined;
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(name, () => {
+      if (caught !== undefined) {
+        killAll();
+        process.exit(exitCodeOf(name));
+      }
+      caught = name;
+      say(`${name}: stopping; once more kills at once`);
+      controller.abort(`stopped by ${name}`);
+    });
+  }
+  return { signal: controller.signal, caught: () => caught };
+};
+
+const knownFailures = async (
+  flags: Pick<Flags, 'known' | 'images'>,
+): Promise<ReadonlyMap<string, KnownFailure>> => {
+  if (flags.known === false) return new Map();
+  const images = await readImages(flags.images);
+  return readKnownFailures(flags.known, allCells(images.implementations));
+};
+
+const recordOf = (
+  { id, ours, transports, secureChannels, muxers, dialOnly }: Implementation,
+  version: string | undefined,
+  skipped: string | undefined,
+): ImplementationRecord => ({
+  id,
+  ours,
+  version: version ?? null,
+  transports,
+  secureChannels,
+  muxers,
+  dialOnly,
+  skipped: skipped ?? null,
+});
+
+/** The run itself; returns the exit code. */
+const run = async (flags: Flags): Promise<number> => {
+  const images = await readImages(flags.images);
+  if (flags.listImages) {
+    for (const { id } of images.implementations) print(id);
+    return 0;
+  }
+  if (flags.checkDeps) return await checkDeps(flags.exec);
+  const known = await knownFailures(flags);
+  const { selected, ignored } = selectCells(images, flags);
+  const shard = flags.shard === undefined ? undefined : parseShard(flags.shard);
+  const wanted = shard === undefined ? selected : shardOf(selected, shard);
+  if (flags.listTests) {
+    for (const cell of wanted) print(cell.name);
+    if (flags.showIgnored) for (const cell of ignored) print(`(ignored) ${cell.name}`);
+    say(`${wanted.length} selected, ${ignored.length} ignored`);
+    return 0;
+  }
+  if (selected.length === 0)
+    throw new MatrixError('the selection leaves no test to run; see --list-tests');
+
+  const { signal, caught } = stopSignal();
+  const inPlay = new Set(wanted.flatMap((cell) => [cell.dialer, cell.listener]));
+  const implementations = images.implementations.filter(({ id }) => inPlay.has(id));
+  const { participants, versions, skipped } = await resolveParticipants(
+    implementations,
+    flags.exec,
+    flags.dialect,
+  );
+  for (const [id, why] of skipped) say(`skipped ${id}: ${why}`);
+  const cells = wanted.filter(
+    (cell) => participants.has(cell.dialer) && participants.has(cell.listener),
+  );
+  if (skipped.size > 0) say(`${wanted.length - cells.length} cells fall away with what is skipped`);
+
+  const out = resolve(flags.out);
+  // The logs of an earlier run would be taken for this one's.
+  await rm(join(out, 'logs'), { recursive: true, force: true });
+  await mkdir(join(out, 'logs'), { recursive: true });
+  const filters: Record<string, string> = {};
+  for (const key of FILTER_FLAGS) {
+    const value = flags[key];
+    if (value)
+      filters[`--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`] = value;
+  }
+  const results = await runMatrix({
+    images,
+    cells,
+    known,
+    participants,
+    implementations: implementations.map((one) =>
+      recordOf(one, versions.get(one.id), skipped.get(one.id)),
+    ),
+    out,
+    exec: flags.exec,
+    dialect: flags.dialect,
+    workers: flags.workers,
+    timeoutSecs: flags.timeout,
+    repeat: flags.repeat,
+    // As a process, stay on this machine; in a container, do as the upstream harnesses do.
+    listenerIp: flags.listenerIp ?? (flags.exec === 'docker' ? '0.0.0.0' : '127.0.0.1'),
+    debug: flags.debug,
+    shard,
+    filters,
+    signal,
+    reporter: createReporter(process.stderr),
+  });
+  const code = await conclude(results, out);
+  const stopped = caught();
+  if (stopped !== undefined) return exitCodeOf(stopped);
+  if (wanted.length > 0 && cells.length === 0) {
+    say('nothing was run: every selected implementation was skipped');
+    return 1;
+  }
+  if (flags.requireAll && skipped.size > 0) {
+    say(`--require-all: ${[...skipped.keys()].join(', ')} did not take part`);
+    return 1;
+  }
+  return code;
+};
+
+const merge = async (
+  files: readonly string[],
+  flags: Pick<Flags, 'images' | 'known' | 'out'>,
+): Promise<number> => {
+  const known = await knownFailures(flags);
+  const parts: Results[] = [];
+  const out = resolve(flags.out);
+  for (const file of files) parts.push(await readResults(file));
+  const merged = mergeResults(await gatherLogs(files, parts, out), known);
+  return await conclude(merged, out);
+};
+
+const checkDeps = async (exec: 'process' | 'docker'): Promise<number> => {
+  const missing =
+    exec === 'docker' ? await dockerMissing() : onPath('redis-server') ? undefined : REDIS_MISSING;
+  print(
+    missing ??
+      'everything the runner itself needs is here; peers say what they lack when they are built',
+  );
+  return missing === undefined ? 0 : 2;
+};
+
+/** Writes the three files and says what came of it. */
+const conclude = async (results: Results, out: string): Promise<number> => {
+  const files = await writeResults(results, out);
+  const { summary } = results;
+  for (const cell of results.cells) {
+    if (cell.verdict === 'fail') print(`FAILED  ${cell.name}`);
+    if (cell.verdict === 'unexpected-pass') {
+      print(`PASSED  ${cell.name}: it is listed in known-failures.yaml; take it off the list`);
+    }
+  }
+  const notes = [
+    ...(summary.known > 0 ? [`${summary.known} failed as listed`] : []),
+    ...(summary.peer > 0 ? [`${summary.peer} failed between peers`] : []),
+    ...(summary.unexpectedPasses > 0
+      ? [`${summary.unexpectedPasses} passed but listed as failing`]
+      : []),
+  ];
+  const mine = summary.failed - summary.known - summary.peer;
+  print(
+    `${summary.passed} of ${summary.total} cells passed, ${mine} failed${notes.map((note) => `, ${note}`).join('')} in ${duration(Date.parse(results.completedAt) - Date.parse(results.startedAt))}`,
+  );
+  if (results.interrupted !== null) print(`not complete: ${results.interrupted}`);
+  print(files.join('\n'));
+  return succeeded(results) ? 0 : 1;
+};
+
+const INTEROP = join(ROOT, 'interop');
+const LISTED = join(INTEROP, 'known-failures.yaml');
+
+const program = new Command('libp2p-lean-matrix')
+  .description('Runs the libp2p interop matrix on this machine: every dialer with every listener.')
+  .exitOverride()
+  .enablePositionalOptions()
+  .showHelpAfterError('(--help says more)');
+
+const common = (command: Command): Command =>
+  command
+    .option('--images <file>', 'the capability file', join(INTEROP, 'images.yaml'))
+    .option('--known <file>', 'the list of known failures', existsSync(LISTED) ? LISTED : false)
+    .option('--no-known', 'use no list of known failures')
+    .option(
+      '--out <folder>',
+      'where results.json, results.md, results.html and logs go',
+      join(ROOT, 'results'),
+    );
+
+const main = common(program);
+main.optionsGroup('Selection:');
+for (const [name, what] of DIMENSIONS) {
+  for (const verb of ['select', 'ignore'] as const) {
+    const option = new Option(`--${name}-${verb} <filter>`, `${verb} ${what}`).env(
+      `${name}_${verb}`.toUpperCase(),
+    );
+    main.addOption(option);
+  }
+}
+main.optionsGroup('How cells run:');
+main
+  .addOption(new Option('--image-select <filter>', 'the same as --impl-select').hideHelp())
+  .addOption(new Option('--image-ignore <filter>', 'the same as --impl-ignore').hideHelp())
+  .addOption(
+    new Option('--exec <how>', 'run participants as')
+      .choices(['process', 'docker'])
+      .default('process'),
+  )
+  .addOption(
+    new Option(
+      '--dialect <dialect>',
+      'speak to participants as unified-testing or as test-plans (legacy) does',
+    )
+      .choices(['unified', 'legacy'])
+      .default('unified'),
+  )
+  .addOption(
+    new Option('--workers <n>', 'cells at a time')
+      .env('WORKER_COUNT')
+      .argParser(whole(1, 64))
+      .default(availableParallelism(), 'one per CPU'),
+  )
+  .option('--timeout <seconds>', 'for one cell', whole(1, 3600), 60)
+  .option('--repeat <n>', 'run every cell n times; it passes if all runs pass', whole(1, 1000), 1)
+  .option('--shard <i/n>', 'run only the i-th of n parts (merge puts them together)')
+  .option(
+    '--listener-ip <ip>',
+    'what listeners bind to (default: 127.0.0.1; 0.0.0.0 with --exec docker)',
+  )
+  .option('--require-all', 'fail if an implementation had to be skipped', false)
+  .option('--debug', 'participants log every step', process.env.DEBUG === 'true')
+  .option('--list-tests', 'print the selected tests and stop', false)
+  .option('--list-images', 'print the implementations and stop', false)
+  .option('--show-ignored', 'with --list-tests: the others too', false)
+  .option('--check-deps', 'say whether Redis (or Docker) is there, and stop', false)
+  .addOption(new Option('-y, --yes', 'accepted, as nothing is asked').hideHelp())
+  .addHelpText(
+    'after',
+    `
+Filters are parts joined by |: a part matches every name that contains it, ~name is an alias of
+the capability file, !part is everything that does not match. First select, then ignore.
+
+Examples:
+  libp2p-lean-matrix                                       the whole matrix
+  libp2p-lean-matrix --impl-select 'lean|go' --transport-select quic-v1
+  libp2p-lean-matrix --test-select 'lean-v0.1 x rust-v0.57 (quic-v1)' --debug --repeat 10
+  libp2p-lean-matrix --impl-ignore '!~lean' --list-tests
+  libp2p-lean-matrix --shard 2/4 --out part-2`,
+  );
+
+let exitCode: number | undefined;
+main.action(async (options: Flags & { imageSelect?: string; imageIgnore?: string }) => {
+  const { imageSelect, imageIgnore } = options;
+  exitCode = await run({
+    ...options,
+    implSelect: options.implSelect ?? imageSelect,
+    implIgnore: options.implIgnore ?? imageIgnore,
+  });
+});
+common(program.command('merge'))
+  .description('puts the results of shards, or of repeated runs, together')
+  .argument('<results...>', 'results.json files')
+  .action(async (files: string[], options: Flags) => {
+    exitCode = await merge(files, options);
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) exitCode = error.exitCode === 0 ? 0 : 2;
+  else if (isLeanError(error, 'ERR_CONFIG')) {
+    say(`libp2p-lean-matrix: ${messageOf(error)}`);
+    exitCode = 2;
+  } else throw error;
+}
+process.exitCode = exitCode ?? 1;

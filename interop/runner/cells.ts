@@ -1,0 +1,192 @@
+/**
+ * The cells of the matrix: every dialer × listener × transport × secure channel × muxer that both
+ * sides can do, named and keyed as unified-testing names and keys them
+ * (transport/lib/generate-tests.sh and lib/lib-test-caching.sh there).
+ */
+import { createHash } from 'node:crypto';
+import { MatrixError } from './error.ts';
+import { expand, narrow, refuseUnknown } from './filter.ts';
+import { type Images, type Implementation, STANDALONE_TRANSPORTS } from './images.ts';
+import type { Shard } from './results.ts';
+
+export interface Cell {
+  /** `dialer x listener (transport)` or `dialer x listener (transport, secure channel, muxer)`. */
+  readonly name: string;
+  readonly dialer: string;
+  readonly listener: string;
+  readonly transport: string;
+  /** Null on standalone transports. */
+  readonly secureChannel: string | null;
+  readonly muxer: string | null;
+  /** Whether one side at least is the project's own. */
+  readonly ours: boolean;
+}
+
+/** The selection flags, as given; undefined where not given. */
+export interface Selection {
+  readonly implSelect?: string | undefined;
+  readonly implIgnore?: string | undefined;
+  readonly transportSelect?: string | undefined;
+  readonly transportIgnore?: string | undefined;
+  readonly secureSelect?: string | undefined;
+  readonly secureIgnore?: string | undefined;
+  readonly muxerSelect?: string | undefined;
+  readonly muxerIgnore?: string | undefined;
+  readonly testSelect?: string | undefined;
+  readonly testIgnore?: string | undefined;
+}
+
+const cell = (
+  dialer: Implementation,
+  listener: Implementation,
+  transport: string,
+  layers?: readonly [string, string],
+): Cell => ({
+  name: `${dialer.id} x ${listener.id} (${[transport, ...(layers ?? [])].join(', ')})`,
+  dialer: dialer.id,
+  listener: listener.id,
+  transport,
+  secureChannel: layers?.[0] ?? null,
+  muxer: layers?.[1] ?? null,
+  ours: dialer.ours || listener.ours,
+});
+
+/** Every cell that the capability file allows, in file order. */
+export const allCells = (implementations: readonly Implementation[]): Cell[] => {
+  const cells: Cell[] = [];
+  for (const dialer of implementations) {
+    for (const listener of implementations) {
+      for (const transport of dialer.transports) {
+        if (!listener.transports.includes(transport) || listener.dialOnly.includes(transport))
+          continue;
+        if (STANDALONE_TRANSPORTS.includes(transport)) {
+          cells.push(cell(dialer, listener, transport));
+          continue;
+        }
+        for (const secure of dialer.secureChannels) {
+          if (!listener.secureChannels.includes(secure)) continue;
+          for (const muxer of dialer.muxers) {
+            if (listener.muxers.includes(muxer))
+              cells.push(cell(dialer, listener, transport, [secure, muxer]));
+          }
+        }
+      }
+    }
+  }
+  return cells;
+};
+
+/**
+ * Splits the full matrix by the selection flags.
+ *
+ * @throws MatrixError on an unknown alias, or on a part that matches nothing there is
+ */
+export const selectCells = (
+  images: Images,
+  selection: Selection,
+): { selected: Cell[]; ignored: Cell[] } => {
+  const ids = images.implementations.map((implementation) => implementation.id);
+  const distinct = (pick: (implementation: Implementation) => readonly string[]) => [
+    ...new Set(images.implementations.flatMap(pick)),
+  ];
+  const cells = allCells(images.implementations);
+  const given = (filter: string | undefined): filter is string =>
+    filter !== undefined && filter !== '';
+  const dimension = (
+    flag: string,
+    what: string,
+    names: readonly string[],
+    select?: string,
+    ignore?: string,
+  ) => {
+    if (given(select)) refuseUnknown(`--${flag}-select`, select, names, what);
+    if (given(ignore)) refuseUnknown(`--${flag}-ignore`, ignore, names, what);
+    return new Set(
+      narrow(
+        names,
+        given(select) ? expand(select, names, images.aliases) : undefined,
+        given(ignore) ? expand(ignore, names, images.aliases) : undefined,
+      ),
+    );
+  };
+  const implementations = dimension(
+    'impl',
+    'implementations',
+    ids,
+    selection.implSelect,
+    selection.implIgnore,
+  );
+  const transports = dimension(
+    'transport',
+    'transports',
+    distinct((implementation) => implementation.transports),
+    selection.transportSelect,
+    selection.transportIgnore,
+  );
+  const secureChannels = dimension(
+    'secure',
+    'secure channels',
+    distinct((implementation) => implementation.secureChannels),
+    selection.secureSelect,
+    selection.secureIgnore,
+  );
+  const muxers = dimension(
+    'muxer',
+    'muxers',
+    distinct((implementation) => implementation.muxers),
+    selection.muxerSelect,
+    selection.muxerIgnore,
+  );
+  // Test names are matched as they are, but aliases and negations in them stand for
+  // implementation ids: as unified-testing has it.
+  const testNames = cells.map(({ name }) => name);
+  const { testSelect, testIgnore } = selection;
+  if (given(testSelect)) refuseUnknown('--test-select', testSelect, testNames, 'tests');
+  if (given(testIgnore)) refuseUnknown('--test-ignore', testIgnore, testNames, 'tests');
+  const tests = new Set(
+    narrow(
+      testNames,
+      given(testSelect) ? expand(testSelect, ids, images.aliases) : undefined,
+      given(testIgnore) ? expand(testIgnore, ids, images.aliases) : undefined,
+    ),
+  );
+  const chosen = (candidate: Cell) =>
+    implementations.has(candidate.dialer) &&
+    implementations.has(candidate.listener) &&
+    transports.has(candidate.transport) &&
+    (candidate.secureChannel === null || secureChannels.has(candidate.secureChannel)) &&
+    (candidate.muxer === null || muxers.has(candidate.muxer)) &&
+    tests.has(candidate.name);
+  return {
+    selected: cells.filter(chosen),
+    ignored: cells.filter((candidate) => !chosen(candidate)),
+  };
+};
+
+/** Every `count`-th cell, starting with the `index`-th (1-based): shards of nearly equal cost. */
+export const shardOf = <T>(cells: readonly T[], { index, count }: Shard): T[] =>
+  cells.filter((_, position) => position % count === index - 1);
+
+/** Parses `i/n`. Throws {@link MatrixError}. */
+export const parseShard = (text: string): Shard => {
+  const [, index, count] = (/^(\d{1,4})\/(\d{1,4})$/.exec(text) ?? []).map(Number);
+  if (index === undefined || count === undefined || index < 1 || index > count) {
+    throw new MatrixError(`--shard: "${text}" is not i/n with 1 <= i <= n, such as 2/4`);
+  }
+  return { index, count };
+};
+
+/**
+ * TEST_KEY: the first 8 hex digits of the SHA-256 of the test name. As unified-testing hashes what
+ * `echo` prints, the name is followed by a newline; the keys are then the same as there.
+ *
+ * @param attempt 1-based; the key of a repeated attempt must be another, as Redis still holds the last
+ */
+export const testKeyOf = (name: string, attempt = 1): string =>
+  createHash('sha256')
+    .update(`${name}${attempt === 1 ? '' : ` #${attempt}`}\n`)
+    .digest('hex')
+    .slice(0, 8);
+
+/** A file name for the cell, as unified-testing makes it. */
+export const slugOf = (name: string): string => name.replaceAll(/[^a-zA-Z0-9-]/g, '_');

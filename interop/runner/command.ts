@@ -1,0 +1,33 @@
+/** Runs a short command to its end and collects what it printed. */
+import { execFile } from 'node:child_process';
+
+export interface CommandResult {
+  /** Null when it could not be started, was killed or timed out. */
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Never rejects. `timeoutMs` bounds it; output beyond 8 MiB is an error of the command. */
+export const run = (
+  command: readonly string[],
+  timeoutMs: number,
+  cwd?: string,
+): Promise<CommandResult> =>
+  new Promise((resolve) => {
+    const [file = '', ...args] = command;
+    execFile(
+      file,
+      args,
+      {
+        timeout: timeoutMs,
+        maxBuffer: 8 * 1024 * 1024,
+        encoding: 'utf8',
+        ...(cwd === undefined ? {} : { cwd }),
+      },
+      (error, stdout, stderr) => {
+        const code = error === null ? 0 : typeof error.code === 'number' ? error.code : null;
+        resolve({ code, stdout, stderr: stderr || (error?.message ?? '') });
+      },
+    );
+  });

@@ -1,0 +1,37 @@
+/** Picks the lines of a participant's log that a person would look for first. */
+import { readFile } from 'node:fs/promises';
+
+const TELLING =
+  /error|fail|panic|fatal|exception|traceback|refused|timed? ?out|unreachable|mismatch|invalid|abort|denied|cannot|could not|unsupported|not supported|no such|\bERR_/i;
+/** Frames of stack traces, and the runner's own marks. */
+const NOISE = /^\s*(at |File "|goroutine \d|#|\^+$)/;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: terminal colours are control characters
+const ANSI = /\u001b\[[0-9;?]*[A-Za-z]/g;
+
+/**
+ * The first lines that name an error, in their order and without repetition; if none does, the
+ * last lines there are.
+ *
+ * @param log text of a log file as processes.ts writes it
+ * @param limit at most so many
+ */
+export const errorLines = (log: string, limit = 5): string[] => {
+  const lines = log
+    .replace(ANSI, '')
+    .split('\n')
+    .filter((line) => !line.startsWith('#'))
+    .map((line) => line.replace(/^ *\d+\.\d{3} (out|err) {2}/, '').trimEnd())
+    .filter((line) => line.trim() !== '' && !NOISE.test(line))
+    .map((line) => (line.length > 300 ? `${line.slice(0, 300)}…` : line));
+  const telling = [...new Set(lines.filter((line) => TELLING.test(line)))];
+  return telling.length > 0 ? telling.slice(0, limit) : lines.slice(-Math.min(3, limit));
+};
+
+/** The same for a file; nothing when it cannot be read. */
+export const errorLinesOf = async (path: string, limit?: number): Promise<string[]> => {
+  try {
+    return errorLines(await readFile(path, 'utf8'), limit);
+  } catch {
+    return [];
+  }
+};

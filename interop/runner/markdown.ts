@@ -1,0 +1,183 @@
+/**
+ * `results.md`: the matrix tables as unified-testing's dashboard prints them
+ * (transport/lib/generate-dashboard.sh there), then what failed and why, then every test.
+ */
+import { duration } from './progress.ts';
+import type { CellResult, Results, Verdict } from './results.ts';
+
+export const ICONS: Readonly<Record<Verdict, string>> = {
+  pass: '✅',
+  fail: '❌',
+  known: '⚠️',
+  peer: '➖❌',
+  'unexpected-pass': '❗',
+};
+
+/** Cells of one transport + secure channel + muxer. */
+export interface Combination {
+  readonly title: string;
+  readonly transport: string;
+  readonly dialers: readonly string[];
+  readonly listeners: readonly string[];
+  readonly cells: ReadonlyMap<string, CellResult>;
+}
+
+/** Groups cells by what they run over; implementations keep the order of the capability file. */
+export const combinationsOf = (results: Results): Combination[] => {
+  const order = results.implementations.map(({ id }) => id);
+  const groups = new Map<string, CellResult[]>();
+  for (const cell of results.cells) {
+    const title = [cell.transport, cell.secureChannel, cell.muxer]
+      .filter((part) => part !== null)
+      .join(' + ');
+    groups.set(title, [...(groups.get(title) ?? []), cell]);
+  }
+  return [...groups]
+    .map(([title, cells]) => ({
+      title,
+      transport: cells[0]?.transport ?? title,
+      dialers: order.filter((id) => cells.some((cell) => cell.dialer === id)),
+      listeners: order.filter((id) => cells.some((cell) => cell.listener === id)),
+      cells: new Map(cells.map((cell) => [`${cell.dialer} x ${cell.listener}`, cell])),
+    }))
+    .sort((a, b) => rank(a.transport) - rank(b.transport) || a.title.localeCompare(b.title));
+};
+
+/** QUIC first: it is what this project is about. */
+const rank = (transport: string): number => {
+  const place = ['quic-v1', 'tcp', 'ws', 'wss'].indexOf(transport);
+  return place === -1 ? 99 : place;
+};
+
+/** Text that came from a peer must not break a table or become markup. */
+const escapeCell = (text: string): string =>
+  text
+    .replaceAll('\\', '\\\\')
+    .replaceAll('|', '\\|')
+    .replaceAll('<', '&lt;')
+    .replaceAll('`', "'")
+    .replaceAll(/\s+/g, ' ');
+
+const fixed = (value: number | null | undefined): string =>
+  value == null ? '-' : value.toFixed(3);
+
+/** The whole file. */
+export const renderMarkdown = (results: Results): string => {
+  const { summary, options, host } = results;
+  const rate = summary.total === 0 ? '0.0' : ((summary.passed * 100) / summary.total).toFixed(1);
+  const lines: string[] = [];
+  const add = (...more: string[]) => lines.push(...more);
+  add(
+    '# Transport Interoperability Test Results',
+    '',
+    '**Summary:**',
+    `- **Total Tests:** ${summary.total}`,
+    `- **Passed:** ✅ ${summary.passed}`,
+    `- **Failed:** ❌ ${summary.failed}`,
+  );
+  if (summary.known > 0) add(`  - listed in known-failures.yaml: ${summary.known}`);
+  if (summary.peer > 0) add(`  - between peers, none of them ours: ${summary.peer}`);
+  if (summary.unexpectedPasses > 0)
+    add(`- **Passed, but listed as known failures:** ❗ ${summary.unexpectedPasses}`);
+  add(
+    `- **Pass Rate:** ${rate}%`,
+    '',
+    '**Environment:**',
+    `- **Platform:** ${host.arch}`,
+    `- **OS:** ${host.os}`,
+    `- **Workers:** ${options.workers}`,
+    `- **Run as:** ${options.exec}, ${options.dialect} dialect`,
+    `- **Duration:** ${duration(Date.parse(results.completedAt) - Date.parse(results.startedAt))}`,
+    '',
+    '**Timestamps:**',
+    `- **Started:** ${results.startedAt}`,
+    `- **Completed:** ${results.completedAt}`,
+    '',
+  );
+  if (results.interrupted !== null)
+    add(`> **The run is not complete:** ${escapeCell(results.interrupted)}`, '');
+  const skipped = results.implementations.filter(
+    (implementation) => implementation.skipped !== null,
+  );
+  if (skipped.length > 0) {
+    add(
+      '**Not run here:**',
+      ...skipped.map(({ id, skipped: why }) => `- ${id}: ${escapeCell(why ?? '')}`),
+      '',
+    );
+  }
+  add('---', '', '## Matrix View by Transport + Secure Channel + Muxer', '');
+  for (const { title, dialers, listeners, cells } of combinationsOf(results)) {
+    add(
+      `### ${title}`,
+      '',
+      `| Dialer \\ Listener | ${listeners.join(' | ')} |`,
+      `|---|${'---|'.repeat(listeners.length)}`,
+    );
+    for (const dialer of dialers) {
+      const row = listeners.map((listener) => {
+        const cell = cells.get(`${dialer} x ${listener}`);
+        return cell === undefined ? '-' : ICONS[cell.verdict];
+      });
+      add(`| **${dialer}** | ${row.join(' | ')} |`);
+    }
+    add('');
+  }
+  add(
+    '---',
+    '',
+    '## Legend',
+    '',
+    `- ${ICONS.pass} Test passed`,
+    `- ${ICONS.fail} Test failed`,
+    `- ${ICONS.known} Test failed, as listed in known-failures.yaml`,
+    `- ${ICONS.peer} Test failed between two peers; shown, not counted`,
+    `- ${ICONS['unexpected-pass']} Test passed, but is listed in known-failures.yaml`,
+    '- **-** No test run for this combination',
+    '- Dialers are the rows, listeners the columns',
+    '',
+  );
+  const failed = results.cells.filter((cell) => cell.verdict !== 'pass');
+  if (failed.length > 0) {
+    add('---', '', '## Failures', '');
+    for (const cell of failed) {
+      add(`### ${ICONS[cell.verdict]} ${cell.name}`, '');
+      if (cell.known !== null)
+        add(`- known: ${escapeCell(cell.known.reason)} (${escapeCell(cell.known.evidence)})`);
+      const attempt = cell.attempts.find(({ failure }) => failure !== null);
+      if (attempt?.failure) {
+        add(`- ${escapeCell(attempt.failure.message)}`);
+        for (const role of ['dialer', 'listener'] as const) {
+          for (const line of attempt[role].errorLines) add(`- ${role}: \`${escapeCell(line)}\``);
+          add(`- ${role} log: ${attempt[role].log}`);
+        }
+      }
+      add('');
+    }
+  }
+  add(
+    '---',
+    '',
+    '## Test Results',
+    '',
+    '| Test | Dialer | Listener | Transport | Secure | Muxer | Status | Duration | Handshake+RTT (ms) | Ping RTT (ms) |',
+    '|------|--------|----------|-----------|--------|-------|--------|----------|-------------------|---------------|',
+  );
+  for (const cell of results.cells) {
+    const attempt = cell.attempts.at(-1);
+    const columns = [
+      cell.name,
+      cell.dialer,
+      cell.listener,
+      cell.transport,
+      cell.secureChannel ?? '-',
+      cell.muxer ?? '-',
+      ICONS[cell.verdict],
+      `${Math.round((attempt?.durationMs ?? 0) / 1000)}s`,
+      fixed(attempt?.handshakePlusOneRttMs),
+      fixed(attempt?.pingRttMs),
+    ];
+    add(`| ${columns.join(' | ')} |`);
+  }
+  return `${lines.join('\n')}\n\n---\n\n*Generated: ${results.completedAt}*\n`;
+};

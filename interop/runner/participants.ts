@@ -1,0 +1,84 @@
+/** Finds out how each implementation is run here, or why it cannot be. */
+
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { messageOf } from '../../src/errors.ts';
+import type { Implementation } from './images.ts';
+import type { Participant } from './stages.ts';
+
+/** The checkout: `path` and `./` of the capability file are relative to it. */
+export const ROOT: string = fileURLToPath(new URL('../../', import.meta.url));
+
+type Built =
+  | {
+      readonly id: string;
+      readonly command: readonly string[];
+      readonly env?: Readonly<Record<string, string>>;
+      readonly version: string;
+    }
+  | { readonly id: string; readonly skipped: string };
+
+interface PeerBuilder {
+  buildPeers(select: readonly string[]): Promise<readonly Built[]>;
+}
+
+export interface Resolved {
+  readonly participants: ReadonlyMap<string, Participant>;
+  readonly versions: ReadonlyMap<string, string>;
+  /** Why an implementation does not take part, by its id. */
+  readonly skipped: ReadonlyMap<string, string>;
+}
+
+/** Resolves `implementations` for `exec`; builds the peers that need it. Never throws for a peer. */
+export const resolveParticipants = async (
+  implementations: readonly Implementation[],
+  exec: 'process' | 'docker',
+  dialect: 'unified' | 'legacy',
+): Promise<Resolved> => {
+  const participants = new Map<string, Participant>();
+  const versions = new Map<string, string>();
+  const skipped = new Map<string, string>();
+  const toBuild: Implementation[] = [];
+  for (const implementation of implementations) {
+    const { id, env, image, command } = implementation;
+    const unset = implementation.requiresEnv.filter((name) => !process.env[name]);
+    if (unset.length > 0) skipped.set(id, `${unset.join(', ')} is not set`);
+    else if (implementation.legacy && dialect !== 'legacy') {
+      skipped.set(id, 'it speaks the legacy dialect only; run it with --dialect legacy');
+    } else if (exec === 'docker') {
+      if (image === undefined) skipped.set(id, 'it has no container image');
+      else participants.set(id, { id, command: [], image, env });
+    } else if (command !== undefined) {
+      participants.set(id, { id, command: command.map(fromRoot), image, env });
+    } else if (implementation.path !== undefined) toBuild.push(implementation);
+    else skipped.set(id, 'the capability file gives it neither path nor command');
+  }
+  if (toBuild.length > 0) {
+    const built = await build(toBuild.map(({ id }) => id));
+    for (const { id, env, image } of toBuild) {
+      const peer = built.get(id);
+      if (peer === undefined) skipped.set(id, 'interop/build-peers.ts does not know it');
+      else if ('skipped' in peer) skipped.set(id, peer.skipped);
+      else {
+        participants.set(id, { id, command: peer.command, image, env: { ...peer.env, ...env } });
+        versions.set(id, peer.version);
+      }
+    }
+  }
+  return { participants, versions, skipped };
+};
+
+const fromRoot = (word: string): string => (word.startsWith('./') ? join(ROOT, word) : word);
+
+const build = async (ids: readonly string[]): Promise<Map<string, Built>> => {
+  try {
+    const module = (await import(
+      new URL('../build-peers.ts', import.meta.url).href
+    )) as PeerBuilder;
+    const built = await module.buildPeers(ids);
+    return new Map(built.map((peer) => [peer.id, peer]));
+  } catch (error) {
+    const skipped = `the peers could not be built: ${messageOf(error)}`;
+    return new Map(ids.map((id) => [id, { id, skipped }]));
+  }
+};

@@ -1,0 +1,194 @@
+/**
+ * One attempt at one cell: a listener and a dialer meet over Redis; the dialer's exit code and
+ * stdout decide. Both are started at once, as the upstream harnesses do, and nothing of either is
+ * left when this returns.
+ */
+import { join, relative } from 'node:path';
+import { type Cell, slugOf, testKeyOf } from './cells.ts';
+import { errorLinesOf } from './error-lines.ts';
+import { addressKey, type Dialect, type Latencies, parseResult } from './participant.ts';
+import type { Child, Exit } from './processes.ts';
+import type { Publication } from './redis.ts';
+import type { Attempt, FailureKind, ParticipantRecord, Role } from './results.ts';
+
+/** What a place where cells run (processes, or containers) offers to an attempt. */
+export interface Stage {
+  readonly dialect: Dialect;
+  /** Starts one side. `log` is the file for its output. */
+  launch(role: Role, log: string): Promise<Launched>;
+  published(key: string): Publication | undefined;
+  /** Ends what belongs to this attempt alone. */
+  close(): Promise<void>;
+}
+
+export interface Launched {
+  readonly child: Child;
+  readonly command: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export interface AttemptOptions {
+  readonly cell: Cell;
+  /** 1-based. */
+  readonly number: number;
+  /** Folder of results.json. */
+  readonly out: string;
+  readonly timeoutSecs: number;
+  /** Aborted when the whole run is to stop; its reason is a line. */
+  readonly signal: AbortSignal;
+  readonly stage: (testKey: string) => Promise<Stage>;
+}
+
+/** A participant gets this long beyond its own timeout before the runner ends it. */
+const GRACE_MS = 3000;
+/** How long a dialer may still take after its listener has gone. */
+const ORPHAN_MS = 2000;
+
+const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
+
+const describe = (role: Role, exit: Exit): string =>
+  exit.error !== undefined
+    ? `the ${role} could not be started: ${exit.error}`
+    : exit.signal !== null
+      ? `the ${role} was ended by ${exit.signal}`
+      : `the ${role} exited with code ${exit.code}${exit.code === 127 ? ' (not supported, or not found)' : ''}`;
+
+type Event =
+  | { readonly kind: 'dialer' | 'listener'; readonly exit: Exit }
+  | { readonly kind: 'timeout' | 'aborted' | 'orphaned' };
+
+/** Runs one attempt. Never rejects for anything a participant does. */
+export const runAttempt = async (options: AttemptOptions): Promise<Attempt> => {
+  const { cell, number, out, timeoutSecs, signal } = options;
+  const testKey = testKeyOf(cell.name, number);
+  const folder = join(out, 'logs', slugOf(cell.name), ...(number === 1 ? [] : [String(number)]));
+  const logs: Record<Role, string> = {
+    listener: join(folder, 'listener.log'),
+    dialer: join(folder, 'dialer.log'),
+  };
+  const startedAt = new Date();
+  const began = performance.now();
+  const stage = await options.stage(testKey);
+  const key = addressKey(stage.dialect, testKey);
+  const launchedAt = performance.now();
+  const [listener, dialer] = await Promise.all([
+    stage.launch('listener', logs.listener),
+    stage.launch('dialer', logs.dialer),
+  ]);
+
+  const timers: NodeJS.Timeout[] = [];
+  const after = (ms: number, kind: 'timeout' | 'orphaned') =>
+    new Promise<Event>((resolve) => {
+      timers.push(setTimeout(() => resolve({ kind }), ms));
+    });
+  let onAbort = () => {};
+  const aborted = new Promise<Event>((resolve) => {
+    onAbort = () => resolve({ kind: 'aborted' });
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+  });
+  const dialerDone = dialer.child.exited.then((exit): Event => ({ kind: 'dialer', exit }));
+  const listenerDone = listener.child.exited.then((exit): Event => ({ kind: 'listener', exit }));
+  const limit = after(timeoutSecs * 1000 + GRACE_MS, 'timeout');
+
+  let first = await Promise.race([dialerDone, listenerDone, limit, aborted]);
+  let listenerGone: Exit | undefined;
+  if (first.kind === 'listener') {
+    listenerGone = first.exit;
+    first = await Promise.race([dialerDone, after(ORPHAN_MS, 'orphaned'), limit, aborted]);
+  }
+  for (const timer of timers) clearTimeout(timer);
+  signal.removeEventListener('abort', onAbort);
+
+  const [dialerExit, listenerExit] = await Promise.all([
+    dialer.child.stop(),
+    listener.child.stop(),
+  ]);
+  const publication = stage.published(key);
+  await stage.close();
+
+  const outcome = judgeAttempt({
+    event: first,
+    dialect: stage.dialect,
+    stdout: dialer.child.stdout(),
+    listenerGone,
+    timeoutSecs,
+    reason: String(signal.reason ?? 'interrupted'),
+    // With no view of Redis nothing is said about the address.
+    story:
+      publication === undefined
+        ? 'the listener never published its address'
+        : `the listener published ${publication.multiaddr} after ${seconds(publication.at - launchedAt)}`,
+  });
+  const failed = 'kind' in outcome;
+
+  const record = async (
+    role: Role,
+    launched: Launched,
+    exit: Exit,
+  ): Promise<ParticipantRecord> => ({
+    command: launched.command,
+    env: launched.env,
+    exitCode: exit.code,
+    signal: exit.signal,
+    log: relative(out, logs[role]),
+    errorLines: failed ? await errorLinesOf(logs[role]) : [],
+  });
+  const [dialerRecord, listenerRecord] = await Promise.all([
+    record('dialer', dialer, dialerExit),
+    record('listener', listener, listenerExit),
+  ]);
+  return {
+    status: failed ? 'fail' : 'pass',
+    testKey,
+    startedAt: startedAt.toISOString(),
+    durationMs: Math.round(performance.now() - began),
+    handshakePlusOneRttMs: failed ? null : outcome.handshakePlusOneRttMs,
+    pingRttMs: failed ? null : outcome.pingRttMs,
+    listenerReadyMs:
+      publication === undefined ? null : Math.round((publication.at - launchedAt) * 10) / 10,
+    multiaddr: publication?.multiaddr ?? null,
+    failure: failed ? outcome : null,
+    dialer: dialerRecord,
+    listener: listenerRecord,
+  };
+};
+
+/** Turns what happened into latencies, or into a failure with one line. */
+const judgeAttempt = (seen: {
+  readonly event: Event;
+  readonly dialect: Dialect;
+  readonly stdout: string;
+  readonly listenerGone: Exit | undefined;
+  readonly timeoutSecs: number;
+  readonly reason: string;
+  readonly story: string;
+}): Latencies | { readonly kind: FailureKind; readonly message: string } => {
+  const { event, listenerGone } = seen;
+  const orphan =
+    listenerGone === undefined
+      ? ''
+      : `${describe('listener', listenerGone)} before the dialer was done`;
+  if (event.kind === 'aborted') return { kind: 'interrupted', message: seen.reason };
+  if (event.kind === 'timeout') {
+    return { kind: 'timeout', message: `timed out after ${seen.timeoutSecs} s: ${seen.story}` };
+  }
+  if (event.kind !== 'dialer') {
+    return { kind: listenerGone?.error === undefined ? 'listener-exit' : 'start', message: orphan };
+  }
+  if (event.exit.error !== undefined)
+    return { kind: 'start', message: describe('dialer', event.exit) };
+  if (event.exit.code !== 0) {
+    if (listenerGone !== undefined) {
+      return {
+        kind: listenerGone.error === undefined ? 'listener-exit' : 'start',
+        message: `${orphan}; ${describe('dialer', event.exit)}`,
+      };
+    }
+    return { kind: 'dialer-exit', message: `${describe('dialer', event.exit)}; ${seen.story}` };
+  }
+  const result = parseResult(seen.dialect, seen.stdout);
+  return typeof result === 'string'
+    ? { kind: 'output', message: `the dialer exited with code 0, but ${result}` }
+    : result;
+};

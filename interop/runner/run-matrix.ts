@@ -1,0 +1,125 @@
+/** Runs the selected cells with a number of workers and puts the results together. */
+import { availableParallelism } from 'node:os';
+import { messageOf } from '../../src/errors.ts';
+import type { Cell } from './cells.ts';
+import type { Images } from './images.ts';
+import type { KnownFailure } from './known-failures.ts';
+import type { Dialect } from './participant.ts';
+import {
+  type Attempt,
+  type CellResult,
+  type ImplementationRecord,
+  judge,
+  RESULTS_SCHEMA,
+  type Results,
+  type Shard,
+  summarise,
+} from './results.ts';
+import { runAttempt } from './run-cell.ts';
+import { dockerVenue, type Participant, processVenue } from './stages.ts';
+
+/** Told about everything that happens, as it happens. */
+export interface Reporter {
+  begin(total: number, workers: number): void;
+  cell(result: CellResult): void;
+  end(): void;
+}
+
+export interface RunOptions {
+  readonly images: Images;
+  readonly cells: readonly Cell[];
+  readonly known: ReadonlyMap<string, KnownFailure>;
+  readonly participants: ReadonlyMap<string, Participant>;
+  /** Every implementation of the run, with what was skipped and why. */
+  readonly implementations: readonly ImplementationRecord[];
+  readonly out: string;
+  readonly exec: 'process' | 'docker';
+  readonly dialect: Dialect;
+  readonly workers: number;
+  readonly timeoutSecs: number;
+  readonly repeat: number;
+  readonly listenerIp: string;
+  readonly debug: boolean;
+  readonly shard: Shard | undefined;
+  readonly filters: Readonly<Record<string, string>>;
+  /** Aborted by Ctrl-C or SIGTERM; its reason is a line. */
+  readonly signal: AbortSignal;
+  readonly reporter: Reporter;
+}
+
+/**
+ * Runs every cell. Cells that a stop cut short are left out of the results.
+ *
+ * @throws MatrixError when the run cannot begin (no Redis, no Docker engine)
+ */
+export const runMatrix = async (options: RunOptions): Promise<Results> => {
+  const { cells, known, out, repeat, reporter, timeoutSecs } = options;
+  const startedAt = new Date().toISOString();
+  const stop = new AbortController();
+  const onAbort = () => stop.abort(options.signal.reason);
+  if (options.signal.aborted) onAbort();
+  else options.signal.addEventListener('abort', onAbort, { once: true });
+
+  const results = new Map<string, CellResult>();
+  if (cells.length > 0) {
+    const venue = await (options.exec === 'docker' ? dockerVenue : processVenue)(options);
+    venue.lost.then((reason) => stop.abort(reason));
+    reporter.begin(cells.length, options.workers);
+    const queue = cells[Symbol.iterator]();
+    const work = async () => {
+      for (const cell of queue) {
+        if (stop.signal.aborted) return;
+        const attempts: Attempt[] = [];
+        for (let number = 1; number <= repeat && !stop.signal.aborted; number++) {
+          const attempt = await runAttempt({
+            cell,
+            number,
+            out,
+            timeoutSecs,
+            signal: stop.signal,
+            stage: (testKey) => venue.stage(cell, testKey),
+          }).catch((error: unknown) => {
+            // Not a participant's doing (no Redis for it, a full disk): the run cannot go on.
+            stop.abort(messageOf(error));
+          });
+          if (attempt === undefined) return;
+          if (attempt.failure?.kind !== 'interrupted') attempts.push(attempt);
+        }
+        if (attempts.length < repeat) return;
+        const result = judge(cell, attempts, known);
+        results.set(cell.name, result);
+        reporter.cell(result);
+      }
+    };
+    try {
+      await Promise.all(Array.from({ length: Math.min(options.workers, cells.length) }, work));
+    } finally {
+      reporter.end();
+      options.signal.removeEventListener('abort', onAbort);
+      await venue.close();
+    }
+  }
+
+  const done = cells.flatMap((cell) => results.get(cell.name) ?? []);
+  return {
+    schema: RESULTS_SCHEMA,
+    startedAt,
+    completedAt: new Date().toISOString(),
+    host: { os: process.platform, arch: process.arch, cpus: availableParallelism() },
+    options: {
+      exec: options.exec,
+      dialect: options.dialect,
+      workers: options.workers,
+      timeoutSecs,
+      repeat,
+      filters: options.filters,
+    },
+    shards: options.shard === undefined ? [] : [options.shard],
+    interrupted: stop.signal.aborted
+      ? `${String(stop.signal.reason)}; ${done.length} of ${cells.length} cells were run`
+      : null,
+    summary: summarise(done),
+    implementations: options.implementations,
+    cells: done,
+  };
+};

@@ -1,0 +1,255 @@
+/** Where cells run: as processes of this machine, or as containers on a private Docker network. */
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import type { Cell } from './cells.ts';
+import { run as runCommand } from './command.ts';
+import { MatrixError } from './error.ts';
+import { CONTRACT_VARIABLES, contractEnv, type Dialect } from './participant.ts';
+import { start } from './processes.ts';
+import { onPath, publicationsOf, type RedisServer, startRedis } from './redis.ts';
+import type { Role } from './results.ts';
+import type { Stage } from './run-cell.ts';
+
+/** How one implementation is run. */
+export interface Participant {
+  readonly id: string;
+  /** A command for processes; an image for containers. */
+  readonly command: readonly string[];
+  readonly image: string | undefined;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** What all cells of a run share. */
+export interface Venue {
+  /** Sets the stage for one attempt. */
+  stage(cell: Cell, testKey: string): Promise<Stage>;
+  /** Settles with a line when the run cannot go on. */
+  readonly lost: Promise<string>;
+  close(): Promise<void>;
+}
+
+export interface VenueOptions {
+  readonly dialect: Dialect;
+  readonly participants: ReadonlyMap<string, Participant>;
+  readonly out: string;
+  readonly timeoutSecs: number;
+  readonly debug: boolean;
+  /** What listeners are told to bind to. */
+  readonly listenerIp: string;
+}
+
+const participantOf = (options: VenueOptions, id: string): Participant => {
+  const participant = options.participants.get(id);
+  if (participant === undefined) throw new MatrixError(`no way to run ${id}`);
+  return participant;
+};
+
+const header = (command: readonly string[], env: Readonly<Record<string, string>>): string[] => [
+  ...Object.entries(env).map(([key, value]) => `${key}=${value}`),
+  command.join(' '),
+];
+
+const never = new Promise<string>(() => {});
+
+/**
+ * The unified dialect shares one Redis, its keys told apart by TEST_KEY; the legacy dialect has one
+ * fixed key, so each attempt gets a Redis of its own.
+ */
+const sharedRedis = async (
+  dialect: Dialect,
+  create: (name: string) => Promise<RedisServer>,
+): Promise<{
+  forAttempt(testKey: string): Promise<RedisServer>;
+  release(redis: RedisServer): Promise<void>;
+  lost: Promise<string>;
+  close(): Promise<void>;
+}> => {
+  if (dialect === 'legacy') {
+    const open = new Set<RedisServer>();
+    return {
+      forAttempt: async (testKey) => {
+        const redis = await create(testKey);
+        open.add(redis);
+        return redis;
+      },
+      release: async (redis) => {
+        open.delete(redis);
+        await redis.stop();
+      },
+      lost: never,
+      close: async () => {
+        await Promise.all([...open].map((redis) => redis.stop()));
+      },
+    };
+  }
+  const redis = await create('shared');
+  return {
+    forAttempt: async () => redis,
+    release: async () => {},
+    lost: redis.lost,
+    close: () => redis.stop(),
+  };
+};
+
+/** Cells as pairs of child processes and a redis-server on 127.0.0.1. */
+export const processVenue = async (options: VenueOptions): Promise<Venue> => {
+  const { dialect, out } = options;
+  const redises = await sharedRedis(dialect, (name) =>
+    startRedis(join(out, 'logs', name === 'shared' ? 'redis.log' : `redis-${name}.log`)),
+  );
+  const inherited: NodeJS.ProcessEnv = { ...process.env };
+  for (const name of CONTRACT_VARIABLES) delete inherited[name];
+  return {
+    lost: redises.lost,
+    close: redises.close,
+    stage: async (cell, testKey) => {
+      const redis = await redises.forAttempt(testKey);
+      return {
+        dialect,
+        published: redis.published,
+        close: () => redises.release(redis),
+        launch: async (role: Role, log: string) => {
+          const { command, env: own } = participantOf(options, cell[role]);
+          const env = {
+            ...own,
+            ...contractEnv({ ...options, cell, role, redisAddress: redis.address, testKey }),
+          };
+          const child = await start({
+            command,
+            env: { ...inherited, ...env },
+            cwd: join(log, '..'),
+            log,
+            header: header(command, env),
+          });
+          return { child, command, env };
+        },
+      };
+    },
+  };
+};
+
+const REDIS_IMAGE = 'redis:7-alpine';
+
+/** The docker CLI; throws {@link MatrixError} with its own words when it fails. */
+const docker = async (...args: string[]): Promise<string> => {
+  const result = await runCommand(['docker', ...args], 120_000);
+  if (result.code !== 0) {
+    throw new MatrixError(
+      `docker ${args[0]} failed: ${result.stderr.trim().split('\n').at(-1) ?? 'no output'}`,
+    );
+  }
+  return result.stdout.trim();
+};
+
+/** The one line for a machine without a Docker engine, or undefined where there is one. */
+export const dockerMissing = async (): Promise<string | undefined> => {
+  if (!onPath('docker'))
+    return 'docker is not on PATH; --exec docker needs the Docker CLI and an engine';
+  const { code } = await runCommand(['docker', 'info', '--format', '{{.ServerVersion}}'], 20_000);
+  return code === 0
+    ? undefined
+    : 'no Docker engine answers (docker info failed); start one, or leave out --exec docker';
+};
+
+/** Cells as pairs of containers on a network of their own, with a Redis container in it. */
+export const dockerVenue = async (options: VenueOptions): Promise<Venue> => {
+  const { dialect, out } = options;
+  const missing = await dockerMissing();
+  if (missing !== undefined) throw new MatrixError(missing);
+  const run = `libp2p-lean-${randomBytes(4).toString('hex')}`;
+  const label = ['--label', `libp2p-lean-matrix=${run}`];
+  await docker('network', 'create', ...label, run);
+  const removeAll = async () => {
+    const ids = await docker('ps', '-aq', '--filter', `label=libp2p-lean-matrix=${run}`).catch(
+      () => '',
+    );
+    if (ids !== '') await docker('rm', '-f', ...ids.split('\n')).catch(() => {});
+    await docker('network', 'rm', run).catch(() => {});
+  };
+  const redisContainer = async (key: string): Promise<RedisServer> => {
+    const name = `${run}-redis-${key}`;
+    await docker(
+      ...['run', '-d', '--rm', '--name', name, '--network', run, ...label],
+      ...[REDIS_IMAGE, 'redis-server', '--bind', '0.0.0.0', '--protected-mode', 'no'],
+      ...['--save', '', '--appendonly', 'no'],
+    );
+    for (let attempt = 0; ; attempt++) {
+      const { stdout } = await runCommand(['docker', 'exec', name, 'redis-cli', 'ping'], 10_000);
+      if (stdout.includes('PONG')) break;
+      if (attempt === 50) throw new MatrixError(`Redis did not come up in container ${name}`);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    const { feed, published } = publicationsOf();
+    const monitor = await start({
+      command: ['docker', 'exec', name, 'redis-cli', 'monitor'],
+      env: process.env,
+      cwd: out,
+      log: join(out, 'logs', `redis-${key}.log`),
+      header: [],
+      onStdout: feed,
+    });
+    let stopping = false;
+    return {
+      address: `${name}:6379`,
+      published,
+      lost: monitor.exited.then(() =>
+        stopping ? never : 'the Redis container ended during the run',
+      ),
+      stop: async () => {
+        stopping = true;
+        await docker('rm', '-f', name).catch(() => {});
+        await monitor.stop(500);
+      },
+    };
+  };
+  let redises: Awaited<ReturnType<typeof sharedRedis>>;
+  try {
+    redises = await sharedRedis(dialect, redisContainer);
+  } catch (error) {
+    await removeAll();
+    throw error;
+  }
+  return {
+    lost: redises.lost,
+    close: async () => {
+      await redises.close();
+      await removeAll();
+    },
+    stage: async (cell, testKey) => {
+      const redis = await redises.forAttempt(testKey);
+      const containers: string[] = [];
+      return {
+        dialect,
+        published: redis.published,
+        close: async () => {
+          await docker('rm', '-f', ...containers).catch(() => {});
+          await redises.release(redis);
+        },
+        launch: async (role: Role, log: string) => {
+          const { image = '', env: own } = participantOf(options, cell[role]);
+          const env = {
+            ...own,
+            ...contractEnv({ ...options, cell, role, redisAddress: redis.address, testKey }),
+          };
+          const name = `${run}-${testKey}-${role}`;
+          containers.push(name);
+          // Attached and without a terminal: the CLI keeps stdout and stderr apart, passes signals
+          // on and exits with the container's code.
+          const command = [
+            ...['docker', 'run', '--rm', '--init', '--name', name, '--network', run, ...label],
+            ...Object.entries(env).flatMap(([key, value]) => ['-e', `${key}=${value}`]),
+            image,
+          ];
+          const child = await start({
+            command,
+            env: process.env,
+            cwd: join(log, '..'),
+            log,
+            header: [command.join(' ')],
+          });
+          return { child, command: ['docker', 'run', '--rm', '--init', image], env };
+        },
+      };
+    },
+  };
+};
