@@ -104,6 +104,8 @@ export interface QuicLimits {
   /** Connections that a listener holds, and handshakes in progress among them. */
   readonly maxConnections: number;
   readonly maxHandshakes: number;
+  /** Handshakes in progress above which a client must prove its address first (Retry). */
+  readonly retryAbove: number;
 }
 
 /** go-libp2p's and rust-libp2p's values where they agree. */
@@ -115,6 +117,7 @@ export const DEFAULT_LIMITS: QuicLimits = {
   maxStreams: 256,
   maxConnections: 10_000,
   maxHandshakes: 1_000,
+  retryAbove: 64,
 };
 
 export const ALPN = 'libp2p';

@@ -74,14 +74,14 @@ export interface QuicheHandle {
   streamRecv(id: number, out: Uint8Array): [length: number, fin: boolean] | null;
   streamSend(id: number, data: Uint8Array, fin: boolean): number | null;
   /** Direction 0 sends STOP_SENDING, 1 RESET_STREAM. */
-  streamShutdown(id: number, direction: 0 | 1, code: number): void | null;
+  streamShutdown(id: number, direction: 0 | 1, code: number): undefined | null;
   streamCapacity(id: number): number;
   peerStreamsLeftBidi(): number;
   readable(): Iterable<number>;
   /** Milliseconds, rounded down; `null`: no timer. */
   timeout(): number | null;
   onTimeout(): void;
-  close(application: boolean, code: number, reason: Uint8Array): void | null;
+  close(application: boolean, code: number, reason: Uint8Array): undefined | null;
   applicationProto(): Uint8Array;
   /** DER, leaf first. */
   peerCertChain(): Uint8Array[] | null;

@@ -76,6 +76,7 @@ export class QuicheConnection implements QuicConnection {
   readonly #startedAt = performance.now();
   readonly #handshakeTimeout: number;
   #received = 0;
+  #sendTwice = false;
   #info: { from: SocketAddress; to: SocketAddress };
   #resolveClosed: (reason: CloseReason) => void = () => {};
   #endError: Error | undefined;
@@ -87,6 +88,8 @@ export class QuicheConnection implements QuicConnection {
   readonly #finWaiting = new Set<QuicheStream>();
   #nextLocal: number;
   #nextRemote: number;
+  /** Streams the peer must have opened before one we heard of, but whose packets are still missing. */
+  readonly #skipped = new Set<number>();
   readonly #accepted: QuicheStream[] = [];
   readonly #accepters: ((stream: Stream | null) => void)[] = [];
   /** Who waits for the peer's stream limit to rise. Called without a stream when the wait is over. */
@@ -165,7 +168,9 @@ export class QuicheConnection implements QuicConnection {
       }
       if (result === null) return false;
       packetOffset += result[0];
-      transmit(room.subarray(0, result[0]), result[1].to);
+      const packet = room.subarray(0, result[0]);
+      transmit(packet, result[1].to);
+      if (this.#sendTwice) transmit(packet, result[1].to);
     }
     return true;
   }
@@ -346,20 +351,23 @@ export class QuicheConnection implements QuicConnection {
 
   #notifyReadable(): void {
     for (const id of this.#handle.readable()) {
-      let stream = this.#streams.get(id);
-      if (stream === undefined && (id & 1) === (this.#nextRemote & 1) && id >= this.#nextRemote) {
-        // A stream opens all lower-numbered ones of its kind (RFC 9000 section 2.1).
-        while (this.#nextRemote <= id) {
-          stream = new QuicheStream(this, this.#nextRemote);
-          this.#streams.set(this.#nextRemote, stream);
-          this.#nextRemote += 4;
-          const accepter = this.#accepters.shift();
-          if (accepter === undefined) this.#accepted.push(stream);
-          else accepter(stream);
-        }
-      }
+      const stream = this.#streams.get(id) ?? this.#openedByPeer(id);
       if (stream?.onReadable() !== true) this.#discard(id);
     }
+  }
+
+  /** Hands up the stream `id` when it is new; `undefined` when it was here and is done with. */
+  #openedByPeer(id: number): QuicheStream | undefined {
+    if ((id & 1) !== (this.#nextRemote & 1)) return undefined;
+    if (id < this.#nextRemote && !this.#skipped.delete(id)) return undefined;
+    for (; this.#nextRemote < id; this.#nextRemote += 4) this.#skipped.add(this.#nextRemote);
+    if (id === this.#nextRemote) this.#nextRemote += 4;
+    const stream = new QuicheStream(this, id);
+    this.#streams.set(id, stream);
+    const accepter = this.#accepters.shift();
+    if (accepter === undefined) this.#accepted.push(stream);
+    else accepter(stream);
+    return stream;
   }
 
   /** Reads a stream nobody holds any more to its end, so that quiche lets go of it. */
@@ -379,7 +387,9 @@ export class QuicheConnection implements QuicConnection {
   /**
    * Sends FINs that have no data to travel with. quiche 0.18 forgets a stream as soon as its last
    * data byte is acknowledged, and a FIN that the congestion window still holds back with it. So a
-   * lone FIN is handed over only when it can leave at once, before the next packet is taken in.
+   * lone FIN is handed over only when it can leave at once, before the next packet is taken in. And
+   * since quiche would not repeat it either if it were lost meanwhile, its packet is sent twice:
+   * receivers drop duplicates (RFC 9000 section 12.3).
    */
   #sendFins(): void {
     this.#driver.flushNow();
@@ -395,7 +405,10 @@ export class QuicheConnection implements QuicConnection {
       this.#finWaiting.delete(stream);
       stream.onFinSent();
     }
-    if (used > MIN_FIN_ROOM) this.#driver.flushNow();
+    if (used === MIN_FIN_ROOM) return;
+    this.#sendTwice = true;
+    this.#driver.flushNow();
+    this.#sendTwice = false;
   }
 
   #retryOpeners(): void {

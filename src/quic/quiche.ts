@@ -28,8 +28,6 @@ import { type RetryTokens, retryTokens } from './retry-token.ts';
 const CID_LENGTH = 16;
 /** A client's first packet is at least this long (RFC 9000 section 14.1). */
 const MIN_INITIAL = 1200;
-/** With this many handshakes in progress, clients must first prove their address with a Retry. */
-const RETRY_ABOVE = 64;
 /** Asked of the kernel, which may give less (net.core.rmem_max). */
 const SOCKET_BUFFER = 4 << 20;
 /** How long `close()` waits for the socket's own queue; milliseconds. */
@@ -329,7 +327,7 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
     const remote = { host: withoutZone(from.address), port: from.port };
     const original =
       header.token.length === 0 ? undefined : openToken(tokens, remote, header.token, header.dcid);
-    if (original === undefined && handshakes >= RETRY_ABOVE) {
+    if (original === undefined && handshakes >= limits.retryAbove) {
       const scid = randomBytes(CID_LENGTH);
       const token = tokens.issue(remote, header.dcid);
       const { scid: to, dcid, version } = header;

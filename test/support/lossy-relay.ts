@@ -1,0 +1,53 @@
+/** A UDP relay in front of a listener that loses packets, for tests of recovery. */
+
+import { createSocket, type Socket } from 'node:dgram';
+import type { SocketAddress } from '../../src/quic/engine.ts';
+import { seededRandom } from './random.ts';
+
+export interface LossyRelay {
+  readonly address: SocketAddress;
+  readonly dropped: () => number;
+  close(): void;
+}
+
+/**
+ * Relays between whoever sends to its address and `target`; loses each packet with probability
+ * `loss`, the same ones for the same `seed` and traffic.
+ */
+export const lossyRelay = async (
+  target: SocketAddress,
+  loss: number,
+  seed: number,
+): Promise<LossyRelay> => {
+  const random = seededRandom(seed);
+  let dropped = 0;
+  const kept = (): boolean => {
+    const keep = random.below(10_000) >= loss * 10_000;
+    if (!keep) dropped++;
+    return keep;
+  };
+  const front = createSocket('udp4');
+  const backs = new Map<string, Socket>();
+  front.on('message', (packet, from) => {
+    const key = `${from.address} ${from.port}`;
+    let back = backs.get(key);
+    if (back === undefined) {
+      back = createSocket('udp4');
+      back.on('message', (answer) => {
+        if (kept()) front.send(answer, from.port, from.address);
+      });
+      backs.set(key, back);
+    }
+    if (kept()) back.send(packet, target.port, target.host);
+  });
+  await new Promise<void>((resolve) => front.bind(0, '127.0.0.1', resolve));
+  const { address, port } = front.address();
+  return {
+    address: { host: address, port },
+    dropped: () => dropped,
+    close() {
+      front.close();
+      for (const back of backs.values()) back.close();
+    },
+  };
+};
