@@ -1,0 +1,367 @@
+/** Nodes over real QUIC, once per engine of the running runtime. */
+
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import { multiaddr } from '@multiformats/multiaddr';
+import type { Connection } from '../src/connection.ts';
+import { isLeanError } from '../src/errors.ts';
+import { generateHostKey } from '../src/identity/keys.ts';
+import { peerIdOf } from '../src/identity/peer-id.ts';
+import { kindOf, multiaddrOf, withoutPeer, withPeer } from '../src/multiaddr.ts';
+import { createNode, type LeanNode, type NodeOptions } from '../src/node.ts';
+import { IDENTIFY, identify } from '../src/protocols/identify.ts';
+import { handlePerf, PERF, perf } from '../src/protocols/perf.ts';
+import { PING, ping } from '../src/protocols/ping.ts';
+import { readExactly } from '../src/stream.ts';
+import { AGENT_VERSION } from '../src/version.ts';
+import { enginesHere } from './support/engines.ts';
+import {
+  deadAddress,
+  echo,
+  hasIPv6,
+  inbox,
+  readAll,
+  rejection,
+  silentSocket,
+} from './support/quic-helpers.ts';
+
+const HANG = { timeout: 30_000 };
+const LOOPBACK = '/ip4/127.0.0.1/udp/0/quic-v1';
+const text = (value: string): Uint8Array => new TextEncoder().encode(value);
+const stranger = peerIdOf(generateHostKey().publicKey);
+const code = (expected: string) => (error: unknown) => {
+  assert(isLeanError(error), String(error));
+  assert.equal(error.code, expected, error.message);
+  return true;
+};
+
+for (const quicEngine of await enginesHere(['dial', 'listen'])) {
+  const makeNode = async (t: TestContext, options: NodeOptions = {}): Promise<LeanNode> => {
+    const node = await createNode({ quicEngine, ...options });
+    t.after(() => node.close());
+    return node;
+  };
+  /** A listener and a dialer with a connection between them. */
+  const makePair = async (t: TestContext, options: NodeOptions = {}) => {
+    const [listener, dialer] = await Promise.all([makeNode(t, options), makeNode(t)]);
+    const address = await listener.listen(LOOPBACK);
+    const connection = await dialer.dial(address);
+    return { listener, dialer, address, connection };
+  };
+
+  describe(`a node on the ${quicEngine} engine`, HANG, () => {
+    it('listens on a free port and names itself', async (t) => {
+      const node = await makeNode(t);
+      const bound = await node.listen(LOOPBACK);
+      assert.match(bound.toString(), /^\/ip4\/127\.0\.0\.1\/udp\/[1-9]\d*\/quic-v1\/p2p\/12D3/);
+      assert(bound.toString().endsWith(`/p2p/${node.peerId}`));
+      assert.deepEqual(node.addresses().map(String), [bound.toString()]);
+      const any = await node.listen('/ip4/0.0.0.0/udp/0/quic-v1');
+      const reachable = node.addresses().slice(1).map(String);
+      assert(reachable.length > 0 && !reachable.some((it) => it.includes('0.0.0.0')));
+      const port = any.getComponents()[1]?.value;
+      assert(reachable.includes(`/ip4/127.0.0.1/udp/${port}/quic-v1/p2p/${node.peerId}`));
+      assert(!withoutPeer(any).equals(any));
+    });
+
+    it('has one identity for its whole life, and the one it is given', async (t) => {
+      const hostKey = generateHostKey();
+      const node = await makeNode(t, { hostKey });
+      assert(node.peerId.equals(peerIdOf(hostKey.publicKey)));
+      const dialer = await makeNode(t);
+      const connection = await dialer.dial(await node.listen(LOOPBACK));
+      assert(connection.remotePeer.equals(node.peerId));
+      assert(connection.localPeer.equals(dialer.peerId));
+    });
+
+    it('answers pings, many on one stream and on many streams at once', async (t) => {
+      const { dialer, connection } = await makePair(t);
+      const pings = async (count: number) => {
+        const stream = await dialer.openStream(connection, PING);
+        for (let i = 0; i < count; i++) assert((await ping(stream)) > 0);
+        stream.closeWrite();
+        assert.equal(await stream.read(), null);
+      };
+      await Promise.all(Array.from({ length: 20 }, () => pings(10)));
+    });
+
+    it('is pinged over the connection that it dialled, too', async (t) => {
+      const accepted = inbox<Connection>();
+      const { listener, dialer, connection } = await makePair(t);
+      listener.handle('/here/1', async (_, theirs) => accepted.push(theirs));
+      (await dialer.openStream(connection, '/here/1')).closeWrite();
+      const theirs = await accepted.next();
+      assert.equal(theirs.direction, 'accepted');
+      assert(theirs.remotePeer.equals(dialer.peerId));
+      assert((await ping(await listener.openStream(theirs, PING))) > 0);
+    });
+
+    it('says who it is', async (t) => {
+      const { listener, dialer, connection } = await makePair(t);
+      const told = await identify(await dialer.openStream(connection, IDENTIFY), listener.peerId);
+      assert.equal(told.agentVersion, AGENT_VERSION);
+      assert.deepEqual(told.protocols, [PING, IDENTIFY]);
+      const listens = listener.addresses().map((it) => withoutPeer(it).toString());
+      assert.deepEqual(told.listenAddrs.map(String), listens);
+      assert.equal(told.observedAddr?.toString(), connection.localAddress.toString());
+    });
+
+    it('moves perf transfers of any size', async (t) => {
+      const { listener, dialer, connection } = await makePair(t);
+      const served = inbox<{ uploaded: number; downloaded: number }>();
+      listener.handle(PERF, async (stream) => served.push(await handlePerf(stream)));
+      for (const [up, down] of [
+        [0, 0],
+        [1, 0],
+        [0, 1],
+        [32 << 20, 0],
+        [0, 32 << 20],
+        [1_000_003, 2_000_005],
+      ] as const) {
+        await perf(await dialer.openStream(connection, PERF), up, down);
+        assert.deepEqual(await served.next(), { uploaded: up, downloaded: down });
+      }
+    });
+
+    it('serves protocols of its user', async (t) => {
+      const { listener, dialer, connection } = await makePair(t);
+      listener.handle('/echo/1', echo);
+      const stream = await dialer.openStream(connection, '/echo/1');
+      stream.write(text('hello'));
+      stream.closeWrite();
+      assert.equal((await readAll(stream)).toString(), 'hello');
+    });
+
+    it('resets the stream of a handler that fails, and nothing else', async (t) => {
+      const failures = inbox<unknown>();
+      const { listener, dialer, connection } = await makePair(t, {
+        log: (event, detail) => event === 'stream failed' && failures.push(detail?.error),
+      });
+      listener.handle('/fail/1', async () => {
+        throw new Error('handler failed');
+      });
+      const stream = await dialer.openStream(connection, '/fail/1');
+      await assert.rejects(readAll(stream), code('ERR_STREAM_RESET'));
+      assert.equal(await failures.next(), 'handler failed');
+      assert((await ping(await dialer.openStream(connection, PING))) > 0);
+    });
+
+    it('ends the stream of a handler that returns before the peer has finished', async (t) => {
+      const { listener, dialer, connection } = await makePair(t);
+      listener.handle('/brief/1', async (stream) => {
+        stream.write(text('bye'));
+      });
+      const stream = await dialer.openStream(connection, '/brief/1');
+      stream.write(text('something that nobody reads'));
+      assert.equal((await readAll(stream)).toString(), 'bye');
+      stream.closeWrite();
+    });
+
+    it('refuses protocols that it does not know, and lives on', async (t) => {
+      const { dialer, connection } = await makePair(t);
+      const stream = await dialer.openStream(connection, '/unknown/1');
+      stream.write(text('payload'));
+      await assert.rejects(stream.read(), code('ERR_PROTOCOL_NOT_SUPPORTED'));
+      assert((await ping(await dialer.openStream(connection, PING))) > 0);
+    });
+
+    it('refuses a peer that is not the one dialled', async (t) => {
+      const { dialer, address } = await makePair(t);
+      const wrong = withPeer(address, stranger);
+      await assert.rejects(dialer.dial(wrong), code('ERR_PEER_ID_MISMATCH'));
+      assert((await dialer.dial(address)).remotePeer.toString() !== stranger.toString());
+    });
+
+    it('accepts whoever answers where no peer is named', async (t) => {
+      const { listener, dialer, address } = await makePair(t);
+      const connection = await dialer.dial(withoutPeer(address));
+      assert(connection.remotePeer.equals(listener.peerId));
+    });
+
+    it('dials names and IPv6', async (t) => {
+      const { listener, dialer, address } = await makePair(t);
+      const [, ...rest] = address.getComponents();
+      const named = multiaddr([{ code: 54, name: 'dns4', value: 'localhost' }, ...rest]);
+      assert.equal(kindOf(named), 'quic-v1');
+      assert((await dialer.dial(named)).remotePeer.equals(listener.peerId));
+      if (!(await hasIPv6())) return t.diagnostic('no IPv6 here: not dialled');
+      const six = await dialer.dial(await listener.listen('/ip6/::1/udp/0/quic-v1'));
+      assert.match(six.remoteAddress.toString(), /^\/ip6\/::1\/udp\/\d+\/quic-v1$/);
+      return undefined;
+    });
+
+    it('refuses addresses that it cannot dial, each with its reason', async (t) => {
+      const node = await makeNode(t);
+      const cases: [string | string[], string][] = [
+        ['nonsense', 'ERR_ADDRESS'],
+        [[], 'ERR_ADDRESS'],
+        [`/ip4/127.0.0.1/udp/1/quic-v1/p2p/12D3Koo`, 'ERR_ADDRESS'],
+        ['/ip4/127.0.0.1/udp/1/quic-v1/webtransport', 'ERR_UNSUPPORTED'],
+        [
+          [
+            `/ip4/127.0.0.1/udp/1/quic-v1/p2p/${stranger}`,
+            `/ip4/127.0.0.1/udp/2/quic-v1/p2p/${node.peerId}`,
+          ],
+          'ERR_ADDRESS',
+        ],
+        ['/dns4/does-not-exist.invalid/udp/1/quic-v1', 'ERR_ADDRESS'],
+      ];
+      for (const [address, expected] of cases) {
+        const error = await rejection(node.dial(address));
+        assert(isLeanError(error), `${address}: ${error}`);
+        const codes = [expected, ...(expected === 'ERR_ADDRESS' ? ['ERR_PEER_ID_MALFORMED'] : [])];
+        assert(codes.includes(error.code), `${address}: ${error.code} ${error.message}`);
+      }
+      await assert.rejects(node.listen('/ip4/127.0.0.1/udp/0'), code('ERR_UNSUPPORTED'));
+      await assert.rejects(node.listen('/dns4/localhost/udp/0/quic-v1'), code('ERR_ADDRESS'));
+    });
+
+    it('reports a port in use', async (t) => {
+      const { listener, address } = await makePair(t);
+      await assert.rejects(listener.listen(address), code('ERR_LISTEN'));
+    });
+
+    it('gives up on a silent address after its time, and when told to', async (t) => {
+      const silent = await silentSocket();
+      t.after(() => silent.close());
+      const address = multiaddrOf('quic-v1', silent.address);
+      const hasty = await makeNode(t, { dialTimeout: 50 });
+      await assert.rejects(hasty.dial(address), code('ERR_TIMEOUT'));
+      const abort = new AbortController();
+      const dial = hasty.dial(address, { signal: abort.signal });
+      abort.abort();
+      await assert.rejects(dial, code('ERR_ABORTED'));
+      await assert.rejects(hasty.dial(address, { signal: abort.signal }), code('ERR_ABORTED'));
+    });
+
+    it('takes the address that answers, whatever the others do', async (t) => {
+      const { listener, dialer, address } = await makePair(t);
+      const silent = await silentSocket();
+      t.after(() => silent.close());
+      const connection = await dialer.dial([
+        multiaddrOf('quic-v1', silent.address),
+        multiaddrOf('quic-v1', await deadAddress()),
+        '/ip4/127.0.0.1/udp/1/quic-v1/webtransport',
+        '/dns4/does-not-exist.invalid/udp/1/quic-v1',
+        address,
+      ]);
+      assert(connection.remotePeer.equals(listener.peerId));
+      assert.equal(connection.remoteAddress.toString(), withoutPeer(address).toString());
+      assert((await ping(await dialer.openStream(connection, PING))) > 0);
+    });
+
+    it('keeps one connection of several that answer', async (t) => {
+      const events = inbox<string>();
+      const { listener, dialer, address } = await makePair(t, {
+        log: (event) => events.push(event),
+      });
+      const second = await listener.listen(LOOPBACK);
+      const connection = await dialer.dial([address, second]);
+      assert((await ping(await dialer.openStream(connection, PING))) > 0);
+      await dialer.close();
+      // Every connection that the listener accepted ends, the losers' too.
+      let open = 0;
+      for (;;) {
+        const event = await events.next();
+        if (event === 'accepted') open++;
+        if (event === 'disconnected' && --open === 0 && events.size === 0) break;
+      }
+    });
+
+    it('names every address when all fail', async (t) => {
+      const dialer = await makeNode(t);
+      const [a, b] = [await deadAddress(), await deadAddress()];
+      const error = await rejection(
+        dialer.dial([multiaddrOf('quic-v1', a), multiaddrOf('quic-v1', b)]),
+      );
+      assert(isLeanError(error), String(error));
+      assert(
+        error.message.includes(`/udp/${a.port}/`) && error.message.includes(`/udp/${b.port}/`),
+      );
+    });
+
+    it('serves others while one peer keeps many streams without a protocol', async (t) => {
+      const { listener, dialer, address, connection } = await makePair(t);
+      const silent = [];
+      for (let i = 0; i < 40; i++) {
+        const stream = await connection.openStream();
+        stream.write(Uint8Array.of(19)); // the length of a header that does not come
+        silent.push(stream);
+      }
+      const other = await makeNode(t);
+      assert((await ping(await other.openStream(await other.dial(address), PING))) > 0);
+      // The peer itself is served again when it lets go.
+      for (const stream of silent) stream.reset();
+      assert((await ping(await dialer.openStream(connection, PING))) > 0);
+      assert(listener.addresses().length > 0);
+    });
+
+    it('survives a peer that answers nothing, closes mid-ping or sends garbage', async (t) => {
+      const { listener, dialer, connection } = await makePair(t);
+      listener.handle('/silent/1', () => new Promise(() => {}));
+      const silent = await dialer.openStream(connection, '/silent/1');
+      await assert.rejects(ping(silent, 50), code('ERR_TIMEOUT'));
+      listener.handle('/short/1', async (stream) => {
+        await readExactly(stream, 32);
+        stream.write(new Uint8Array(16));
+      });
+      await assert.rejects(ping(await dialer.openStream(connection, '/short/1')), code('ERR_EOF'));
+      listener.handle('/wrong/1', async (stream) => {
+        stream.write((await readExactly(stream, 32)).map((byte) => byte ^ 1));
+      });
+      await assert.rejects(
+        ping(await dialer.openStream(connection, '/wrong/1')),
+        code('ERR_PING_MISMATCH'),
+      );
+      const garbage = await connection.openStream();
+      garbage.write(text('GET / HTTP/1.1\r\n\r\n'.repeat(9)));
+      await assert.rejects(readAll(garbage), (error) => isLeanError(error, 'ERR_STREAM_RESET'));
+      assert((await ping(await dialer.openStream(connection, PING))) > 0);
+    });
+
+    it('fails what is under way when the peer goes', async (t) => {
+      const { listener, dialer, connection } = await makePair(t);
+      listener.handle(PERF, (stream) => handlePerf(stream).then(() => {}));
+      const stream = await dialer.openStream(connection, PERF);
+      const transfer = rejection(perf(stream, 2 ** 40, 0));
+      const pinged = await dialer.openStream(connection, PING);
+      await ping(pinged);
+      await listener.close();
+      const error = await transfer;
+      assert(isLeanError(error, 'ERR_CONNECTION_CLOSED'), String(error));
+      await assert.rejects(ping(pinged), code('ERR_CONNECTION_CLOSED'));
+      await assert.rejects(dialer.openStream(connection, PING), code('ERR_CONNECTION_CLOSED'));
+      assert.equal((await connection.closed).by, 'remote');
+    });
+
+    it('ends dials, connections and listeners when it closes, once', async (t) => {
+      const { listener, dialer, address, connection } = await makePair(t);
+      const silent = await silentSocket();
+      t.after(() => silent.close());
+      const dial = rejection(dialer.dial(multiaddrOf('quic-v1', silent.address)));
+      await Promise.all([dialer.close(), dialer.close()]);
+      assert(isLeanError(await dial, 'ERR_ABORTED'));
+      assert.equal((await connection.closed).by, 'local');
+      await assert.rejects(dialer.dial(address), code('ERR_ABORTED'));
+      await assert.rejects(dialer.listen(LOOPBACK), code('ERR_ABORTED'));
+      await listener.close();
+      // The port is free again.
+      const next = await makeNode(t);
+      assert.equal(
+        withoutPeer(await next.listen(address)).toString(),
+        withoutPeer(address).toString(),
+      );
+    });
+  });
+}
+
+describe('a node without a QUIC engine', () => {
+  it('can be made; its use of QUIC says what is missing', async (t) => {
+    const missing = (await enginesHere(['dial'])).includes('node') ? undefined : 'node';
+    if (missing === undefined) return t.skip('this runtime has every engine');
+    const node = await createNode({ quicEngine: missing });
+    await assert.rejects(node.listen(LOOPBACK), code('ERR_ENGINE_UNAVAILABLE'));
+    await assert.rejects(node.dial('/ip4/127.0.0.1/udp/1/quic-v1'), code('ERR_ENGINE_UNAVAILABLE'));
+    return node.close();
+  });
+});
