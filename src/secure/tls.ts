@@ -54,6 +54,8 @@ export const secureWithTls = async (
       ALPNCallback: ({ protocols }) => chooseMuxer(protocols, muxers),
     } as tls.TLSSocketOptions);
   }
+  // There must be a listener at all times, between the handshake and the wire too.
+  secured.on('error', ignore);
   const handshake = Promise.race([
     once(secured, options.role === 'dialer' ? 'secureConnect' : 'secure'),
     once(secured, 'close').then(() => {
@@ -63,7 +65,6 @@ export const secureWithTls = async (
   try {
     await handshake;
   } catch (cause) {
-    secured.on('error', ignore);
     secured.destroy();
     throw new LeanError('ERR_HANDSHAKE', `tls: ${messageOf(cause)}`, { cause });
   }

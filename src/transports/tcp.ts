@@ -77,7 +77,6 @@ const openSocket = (target: TcpAddress, signal: AbortSignal): Promise<Socket> =>
     };
     const onConnect = (): void => {
       settle();
-      socket.off('error', onError);
       resolve(socket);
     };
     const onError = (cause: Error): void => {
@@ -89,7 +88,7 @@ const openSocket = (target: TcpAddress, signal: AbortSignal): Promise<Socket> =>
       socket.destroy();
       reject(abortReason(signal));
     };
-    // Stays in place after an abort, when the socket may still fail.
+    // Stays in place: the socket may fail before it is wrapped, or after an abort.
     socket.on('error', onError);
     socket.on('connect', onConnect);
     signal.addEventListener('abort', onAbort);

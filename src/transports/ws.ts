@@ -1,0 +1,189 @@
+/**
+ * Connections over WebSocket (libp2p/specs websockets/README.md): `/tcp/N/ws`, `/tcp/N/tls/ws` and
+ * `/tcp/N/wss`. The TLS of `wss` only hides the connection; the peer is authenticated, and everything
+ * encrypted, by the secure channel within.
+ */
+
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  type ServerResponse,
+} from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
+import { isIP, isIPv6, type Server, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { WebSocket, WebSocketServer } from 'ws';
+import { LeanError } from '../errors.ts';
+import type { TlsCredentials } from '../quic/engine.ts';
+import { issueCertificate } from '../tls/issue.ts';
+import { abortReason, createAdmission, dialFailed, listenOn, socketPath, tooMany } from './tcp.ts';
+import { parseTcpAddress, requireTcpAddress, type TcpAddress } from './tcp-address.ts';
+import type { Transport } from './transport.ts';
+import { createUpgrade, type Path, type UpgradeOptions } from './upgrade.ts';
+import type { Wire } from './wire.ts';
+import { wsWire } from './ws-wire.ts';
+
+export interface WsOptions extends UpgradeOptions {
+  /** Dials `wss` listeners whose certificate nobody vouches for. For test programs only. */
+  readonly insecureWss?: boolean;
+  /** What a `wss` listener shows; without it a self-signed certificate is made. */
+  readonly wssCertificate?: TlsCredentials;
+}
+
+/** The longest message taken. Peers send one for each Noise message or TLS record, or a few. */
+const MAX_MESSAGE = 1 << 20;
+const WIRE_OPTIONS = {
+  perMessageDeflate: false,
+  maxPayload: MAX_MESSAGE,
+  skipUTF8Validation: true,
+} as const;
+const SUFFIXES = { tcp: '', ws: '/ws', wss: '/tls/ws' } as const;
+
+/** @throws ERR_CONFIG when `tls` is wanted without a certificate, or a list is empty. */
+export const wsTransport = (options: WsOptions): Transport => {
+  const upgrade = createUpgrade(options);
+  const { upgradeTimeout } = upgrade.limits;
+  return {
+    name: 'ws',
+    handles: (address) => (parseTcpAddress(address)?.kind ?? 'tcp') !== 'tcp',
+
+    dial: async (address, { expectedPeer, signal }) => {
+      const target = requireTcpAddress(address, ['ws', 'wss']);
+      const insecure = options.insecureWss === true;
+      const { wire, path } = await openWebSocket(target, insecure, upgradeTimeout, signal);
+      return upgrade.dialed(wire, path, expectedPeer, signal);
+    },
+
+    listen: async (address, settings) => {
+      const target = requireTcpAddress(address, ['ws', 'wss']);
+      const { kind } = target;
+      const suffix = SUFFIXES[kind];
+      const admission = createAdmission(upgrade, settings);
+      /** Sockets that have not become WebSockets yet, by their remote end, with their time limit. */
+      const waiting = new Map<string, NodeJS.Timeout>();
+      const server = await createServer(kind, options, upgradeTimeout);
+      const webSockets = new WebSocketServer({ ...WIRE_OPTIONS, noServer: true });
+
+      const onSocket = (socket: Socket): void => {
+        const remote = remoteOf(socket);
+        const refuse = (error: Error): void => {
+          socket.destroy();
+          settings.onRefused(error, remote);
+        };
+        if (!admission.mayEnter() || waiting.size >= upgrade.limits.maxUpgrades) {
+          socket.on('error', () => {});
+          refuse(tooMany());
+          return;
+        }
+        const expire = (): void => {
+          const limit = `the WebSocket handshake took longer than ${upgradeTimeout} ms`;
+          refuse(new LeanError('ERR_TIMEOUT', limit));
+        };
+        waiting.set(remote, setTimeout(expire, upgradeTimeout));
+        socket.on('close', () => {
+          clearTimeout(waiting.get(remote));
+          waiting.delete(remote);
+        });
+      };
+
+      const onUpgrade = (request: IncomingMessage, duplex: Duplex, head: Buffer): void => {
+        const remote = remoteOf(request.socket);
+        const path = socketPath(kind, request.socket, suffix);
+        webSockets.handleUpgrade(request, duplex, head, (webSocket) => {
+          clearTimeout(waiting.get(remote));
+          waiting.delete(remote);
+          const wire = wsWire(webSocket, kind);
+          if (!admission.mayEnter()) {
+            wire.reset();
+            settings.onRefused(tooMany(), remote);
+            return;
+          }
+          admission.admit(remote, (signal) => upgrade.accepted(wire, path, signal));
+        });
+      };
+
+      server.on('connection', onSocket);
+      server.on('upgrade', onUpgrade);
+      return listenOn(server, target, suffix, admission);
+    },
+  };
+};
+
+const remoteOf = (socket: Socket): string => `${socket.remoteAddress}:${socket.remotePort}`;
+
+/** An HTTP or HTTPS server that only takes WebSocket handshakes. */
+const createServer = async (
+  kind: TcpAddress['kind'],
+  options: WsOptions,
+  handshakeTimeout: number,
+): Promise<Server> => {
+  const onRequest = (_request: IncomingMessage, response: ServerResponse) => {
+    response.writeHead(426, { Connection: 'close', Upgrade: 'websocket' }).end();
+  };
+  const common = { noDelay: true, keepAlive: true } as const;
+  if (kind === 'ws') return createHttpServer(common, onRequest);
+  const { wssCertificate, tls, hostKey } = options;
+  const credentials = wssCertificate ?? tls ?? (await issueCertificate(hostKey));
+  return createHttpsServer(
+    {
+      ...common,
+      cert: credentials.certificatePem,
+      key: credentials.privateKeyPem,
+      handshakeTimeout,
+    },
+    onRequest,
+  );
+};
+
+/** Connects and performs the WebSocket handshake. @throws ERR_DIAL; the signal's reason. */
+const openWebSocket = (
+  target: TcpAddress,
+  insecure: boolean,
+  handshakeTimeout: number,
+  signal: AbortSignal,
+): Promise<{ wire: Wire; path: Path }> =>
+  new Promise((resolve, reject) => {
+    if (signal.aborted) {
+      reject(abortReason(signal));
+      return;
+    }
+    const { kind, host, port, family, sni, path } = target;
+    const authority = `${isIPv6(host.split('%')[0] ?? host) ? `[${host}]` : host}:${port}`;
+    const serverName = sni ?? (isIP(host) === 0 ? host : '');
+    const webSocket = new WebSocket(`${kind}://${authority}${path}`, {
+      ...WIRE_OPTIONS,
+      handshakeTimeout,
+      family,
+      ...(kind === 'wss' ? { rejectUnauthorized: !insecure, servername: serverName } : {}),
+    });
+    let socket: Socket | undefined;
+    const settle = (): void => {
+      signal.removeEventListener('abort', onAbort);
+    };
+    const onAbort = (): void => {
+      settle();
+      webSocket.terminate();
+      reject(abortReason(signal));
+    };
+    // Stays in place: after an abort, for instance, the WebSocket still fails.
+    const onError = (cause: Error): void => {
+      settle();
+      reject(dialFailed(target, cause));
+    };
+    webSocket.once('upgrade', (response) => {
+      socket = response.socket;
+    });
+    webSocket.on('error', onError);
+    webSocket.once('open', () => {
+      settle();
+      if (socket === undefined) {
+        webSocket.terminate();
+        reject(dialFailed(target, new Error('no socket')));
+        return;
+      }
+      // At once: the first message may come before a promise is looked at.
+      const wire = wsWire(webSocket, kind);
+      resolve({ wire, path: socketPath(kind, socket, SUFFIXES[kind]) });
+    });
+    signal.addEventListener('abort', onAbort);
+  });
