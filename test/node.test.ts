@@ -1,17 +1,20 @@
 /** Nodes over real QUIC, once per engine of the running runtime. */
 
 import assert from 'node:assert/strict';
+import { createSocket, type RemoteInfo } from 'node:dgram';
 import { describe, it, type TestContext } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../src/connection.ts';
 import { isLeanError } from '../src/errors.ts';
 import { generateHostKey } from '../src/identity/keys.ts';
 import { peerIdOf } from '../src/identity/peer-id.ts';
-import { kindOf, multiaddrOf, withoutPeer, withPeer } from '../src/multiaddr.ts';
+import { kindOf, multiaddrOf, socketAddressOf, withoutPeer, withPeer } from '../src/multiaddr.ts';
 import { createNode, type LeanNode, type NodeOptions } from '../src/node.ts';
 import { IDENTIFY, identify } from '../src/protocols/identify.ts';
 import { handlePerf, PERF, perf } from '../src/protocols/perf.ts';
 import { PING, ping } from '../src/protocols/ping.ts';
+import type { SocketAddress } from '../src/quic/engine.ts';
 import { readExactly } from '../src/stream.ts';
 import { AGENT_VERSION } from '../src/version.ts';
 import { enginesHere } from './support/engines.ts';
@@ -83,6 +86,22 @@ for (const quicEngine of await enginesHere(['dial', 'listen'])) {
         assert.equal(await stream.read(), null);
       };
       await Promise.all(Array.from({ length: 20 }, () => pings(10)));
+    });
+
+    it('sends header, proposal and first payload in one packet', async (t) => {
+      const [listener, dialer] = await Promise.all([makeNode(t), makeNode(t)]);
+      const address = await listener.listen(LOOPBACK);
+      const relay = await udpRelay(socketAddressOf(withoutPeer(address)));
+      t.after(() => relay.close());
+      const connection = await dialer.dial(multiaddrOf('quic-v1', relay.address));
+      await ping(await dialer.openStream(connection, PING));
+      await relay.quiet();
+      relay.forward.length = 0;
+      await ping(await dialer.openStream(connection, PING));
+      // 70 bytes of payload, and at least 20 of QUIC around them; acknowledgements are shorter.
+      const long = relay.forward.filter((length) => length > 50);
+      assert.equal(long.length, 1, `datagrams: ${relay.forward}`);
+      assert((long[0] ?? 0) > 90, `datagrams: ${relay.forward}`);
     });
 
     it('is pinged over the connection that it dialled, too', async (t) => {
@@ -354,6 +373,37 @@ for (const quicEngine of await enginesHere(['dial', 'listen'])) {
     });
   });
 }
+
+/** Passes datagrams between one dialer and `target`, and notes the sizes of the dialer's. */
+const udpRelay = async (target: SocketAddress) => {
+  const [near, far] = [createSocket('udp4'), createSocket('udp4')];
+  const forward: number[] = [];
+  let last = performance.now();
+  let dialer: RemoteInfo | undefined;
+  near.on('message', (datagram, from) => {
+    dialer = from;
+    last = performance.now();
+    forward.push(datagram.length);
+    far.send(datagram, target.port, target.host);
+  });
+  far.on('message', (datagram) => {
+    last = performance.now();
+    if (dialer !== undefined) near.send(datagram, dialer.port, dialer.address);
+  });
+  await new Promise<void>((resolve) => near.bind(0, '127.0.0.1', resolve));
+  return {
+    address: { host: '127.0.0.1', port: near.address().port },
+    forward,
+    /** Resolves when nothing has passed for 100 ms. */
+    quiet: async () => {
+      while (performance.now() - last < 100) await delay(20);
+    },
+    close: () => {
+      near.close();
+      far.close();
+    },
+  };
+};
 
 describe('a node without a QUIC engine', () => {
   it('can be made; its use of QUIC says what is missing', async (t) => {
