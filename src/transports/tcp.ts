@@ -4,12 +4,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../connection.ts';
 import { LeanError, messageOf } from '../errors.ts';
-import {
-  parseTcpAddress,
-  requireTcpAddress,
-  type TcpAddress,
-  tcpMultiaddr,
-} from './tcp-address.ts';
+import { type AddressKind, type Host, hostOf, kindOf, multiaddrOf } from '../multiaddr.ts';
 import type { Transport, TransportListener, TransportListenOptions } from './transport.ts';
 import { createUpgrade, type Path, type Upgrade, type UpgradeOptions } from './upgrade.ts';
 import { socketWire } from './wire.ts';
@@ -22,15 +17,15 @@ export const tcpTransport = (options: UpgradeOptions): Transport => {
   const upgrade = createUpgrade(options);
   return {
     name: 'tcp',
-    handles: (address) => parseTcpAddress(address)?.kind === 'tcp',
+    handles: (address) => kindOf(address) === 'tcp',
     dial: async (address, { expectedPeer, signal }) => {
-      const target = requireTcpAddress(address, ['tcp']);
+      const target = targetOf(address, ['tcp']);
       const socket = await openSocket(target, signal);
       const wire = socketWire(socket, 'tcp');
-      return upgrade.dialed(wire, socketPath('tcp', socket, ''), expectedPeer, signal);
+      return upgrade.dialed(wire, socketPath('tcp', socket), expectedPeer, signal);
     },
     listen: async (address, settings) => {
-      const target = requireTcpAddress(address, ['tcp']);
+      const target = targetOf(address, ['tcp']);
       const server = createServer({
         noDelay: true,
         keepAlive: true,
@@ -46,17 +41,33 @@ export const tcpTransport = (options: UpgradeOptions): Transport => {
           settings.onRefused(tooMany(), remote);
           return;
         }
-        const path = socketPath('tcp', socket, '');
+        const path = socketPath('tcp', socket);
         const wire = socketWire(socket, 'tcp');
         admission.admit(remote, (signal) => upgrade.accepted(wire, path, signal));
       });
-      return listenOn(server, target, '', admission);
+      return listenOn(server, target, admission);
     },
   };
 };
 
+/** Where to connect to or to listen, and how. */
+export interface Target extends Host {
+  readonly kind: AddressKind;
+}
+
+/** @throws ERR_ADDRESS when `address` is not one of these kinds. */
+export const targetOf = (address: Multiaddr, kinds: readonly AddressKind[]): Target => {
+  const kind = kindOf(address);
+  if (kind !== undefined && kinds.includes(kind)) return { ...hostOf(address), kind };
+  throw new LeanError('ERR_ADDRESS', `${address} is not an address of ${kinds.join(' or ')}`);
+};
+
+/** For a name that must be resolved to one of them. */
+export const familyOf = ({ name }: Host): 0 | 4 | 6 =>
+  name === 'dns4' ? 4 : name === 'dns6' ? 6 : 0;
+
 /** Connects. @throws ERR_DIAL; the signal's reason. */
-const openSocket = (target: TcpAddress, signal: AbortSignal): Promise<Socket> =>
+const openSocket = (target: Target, signal: AbortSignal): Promise<Socket> =>
   new Promise((resolve, reject) => {
     if (signal.aborted) {
       reject(abortReason(signal));
@@ -65,7 +76,7 @@ const openSocket = (target: TcpAddress, signal: AbortSignal): Promise<Socket> =>
     const socket = connect({
       host: target.host,
       port: target.port,
-      family: target.family,
+      family: familyOf(target),
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: KEEP_ALIVE_DELAY,
@@ -94,7 +105,7 @@ const openSocket = (target: TcpAddress, signal: AbortSignal): Promise<Socket> =>
     signal.addEventListener('abort', onAbort);
   });
 
-export const dialFailed = (target: TcpAddress, cause: unknown): LeanError =>
+export const dialFailed = (target: Target, cause: unknown): LeanError =>
   new LeanError(
     'ERR_DIAL',
     `cannot connect to ${target.host}:${target.port}: ${messageOf(cause)}`,
@@ -112,13 +123,13 @@ export const tooMany = (): LeanError =>
   new LeanError('ERR_CONNECTION_CLOSED', 'too many connections');
 
 /** The two ends of a connected socket. */
-export const socketPath = (transport: string, socket: Socket, suffix: string): Path => {
+export const socketPath = (kind: AddressKind, socket: Socket): Path => {
   const { localAddress = '0.0.0.0', localPort = 0 } = socket;
   const { remoteAddress = '0.0.0.0', remotePort = 0 } = socket;
   return {
-    transport,
-    localAddress: () => tcpMultiaddr(localAddress, localPort, suffix),
-    remoteAddress: () => tcpMultiaddr(remoteAddress, remotePort, suffix),
+    transport: kind,
+    localAddress: () => multiaddrOf(kind, { host: localAddress, port: localPort }),
+    remoteAddress: () => multiaddrOf(kind, { host: remoteAddress, port: remotePort }),
   };
 };
 
@@ -171,8 +182,7 @@ export const createAdmission = (upgrade: Upgrade, settings: TransportListenOptio
 /** Binds `server`. @throws ERR_LISTEN. */
 export const listenOn = async (
   server: Server,
-  target: TcpAddress,
-  suffix: string,
+  target: Target,
   admission: Admission,
 ): Promise<TransportListener> => {
   await new Promise<void>((resolve, reject) => {
@@ -191,7 +201,7 @@ export const listenOn = async (
   const bound = server.address();
   if (bound === null || typeof bound === 'string') throw new LeanError('ERR_LISTEN', 'not bound');
   let closing: Promise<void> | undefined;
-  const address: Multiaddr = tcpMultiaddr(bound.address, bound.port, suffix);
+  const address = multiaddrOf(target.kind, { host: bound.address, port: bound.port });
   return {
     address,
     close: () => {

@@ -10,14 +10,15 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
-import { isIP, isIPv6, type Server, type Socket } from 'node:net';
+import { isIPv6, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { CODE_SNI } from '@multiformats/multiaddr';
 import { WebSocket, WebSocketServer } from 'ws';
 import { LeanError } from '../errors.ts';
+import { type AddressKind, kindOf } from '../multiaddr.ts';
 import type { TlsCredentials } from '../quic/engine.ts';
 import { issueCertificate } from '../tls/issue.ts';
 import { abortReason, createAdmission, dialFailed, listenOn, socketPath, tooMany } from './tcp.ts';
-import { parseTcpAddress, requireTcpAddress, type TcpAddress } from './tcp-address.ts';
 import type { Transport } from './transport.ts';
 import { createUpgrade, type Path, type UpgradeOptions } from './upgrade.ts';
 import type { Wire } from './wire.ts';
@@ -37,7 +38,7 @@ const WIRE_OPTIONS = {
   maxPayload: MAX_MESSAGE,
   skipUTF8Validation: true,
 } as const;
-const SUFFIXES = { tcp: '', ws: '/ws', wss: '/tls/ws' } as const;
+const KINDS: readonly AddressKind[] = ['ws', 'wss'];
 
 /** @throws ERR_CONFIG when `tls` is wanted without a certificate, or a list is empty. */
 export const wsTransport = (options: WsOptions): Transport => {
@@ -45,19 +46,19 @@ export const wsTransport = (options: WsOptions): Transport => {
   const { upgradeTimeout } = upgrade.limits;
   return {
     name: 'ws',
-    handles: (address) => (parseTcpAddress(address)?.kind ?? 'tcp') !== 'tcp',
+    handles: (address) => KINDS.some((kind) => kind === kindOf(address)),
 
     dial: async (address, { expectedPeer, signal }) => {
-      const target = requireTcpAddress(address, ['ws', 'wss']);
+      const target = targetOf(address, KINDS);
       const insecure = options.insecureWss === true;
-      const { wire, path } = await openWebSocket(target, insecure, upgradeTimeout, signal);
+      const sni = address.getComponents().find(({ code }) => code === CODE_SNI)?.value;
+      const { wire, path } = await openWebSocket(target, sni, insecure, upgradeTimeout, signal);
       return upgrade.dialed(wire, path, expectedPeer, signal);
     },
 
     listen: async (address, settings) => {
-      const target = requireTcpAddress(address, ['ws', 'wss']);
+      const target = targetOf(address, KINDS);
       const { kind } = target;
-      const suffix = SUFFIXES[kind];
       const admission = createAdmission(upgrade, settings);
       /** Sockets that have not become WebSockets yet, by their remote end, with their time limit. */
       const waiting = new Map<string, NodeJS.Timeout>();
@@ -88,7 +89,7 @@ export const wsTransport = (options: WsOptions): Transport => {
 
       const onUpgrade = (request: IncomingMessage, duplex: Duplex, head: Buffer): void => {
         const remote = remoteOf(request.socket);
-        const path = socketPath(kind, request.socket, suffix);
+        const path = socketPath(kind, request.socket);
         webSockets.handleUpgrade(request, duplex, head, (webSocket) => {
           clearTimeout(waiting.get(remote));
           waiting.delete(remote);
@@ -104,7 +105,7 @@ export const wsTransport = (options: WsOptions): Transport => {
 
       server.on('connection', onSocket);
       server.on('upgrade', onUpgrade);
-      return listenOn(server, target, suffix, admission);
+      return listenOn(server, target, admission);
     },
   };
 };
@@ -113,7 +114,7 @@ const remoteOf = (socket: Socket): string => `${socket.remoteAddress}:${socket.r
 
 /** An HTTP or HTTPS server that only takes WebSocket handshakes. */
 const createServer = async (
-  kind: TcpAddress['kind'],
+  kind: AddressKind,
   options: WsOptions,
   handshakeTimeout: number,
 ): Promise<Server> => {
@@ -137,7 +138,8 @@ const createServer = async (
 
 /** Connects and performs the WebSocket handshake. @throws ERR_DIAL; the signal's reason. */
 const openWebSocket = (
-  target: TcpAddress,
+  target: Target,
+  sni: string | undefined,
   insecure: boolean,
   handshakeTimeout: number,
   signal: AbortSignal,
@@ -147,13 +149,13 @@ const openWebSocket = (
       reject(abortReason(signal));
       return;
     }
-    const { kind, host, port, family, sni, path } = target;
-    const authority = `${isIPv6(host.split('%')[0] ?? host) ? `[${host}]` : host}:${port}`;
-    const serverName = sni ?? (isIP(host) === 0 ? host : '');
-    const webSocket = new WebSocket(`${kind}://${authority}${path}`, {
+    const { kind, host, port, name } = target;
+    const authority = `${isIPv6(host) ? `[${host}]` : host}:${port}`;
+    const serverName = sni ?? (name === undefined ? '' : host);
+    const webSocket = new WebSocket(`${kind}://${authority}/`, {
       ...WIRE_OPTIONS,
       handshakeTimeout,
-      family,
+      family: familyOf(target),
       ...(kind === 'wss' ? { rejectUnauthorized: !insecure, servername: serverName } : {}),
     });
     let socket: Socket | undefined;
@@ -183,7 +185,7 @@ const openWebSocket = (
       }
       // At once: the first message may come before a promise is looked at.
       const wire = wsWire(webSocket, kind);
-      resolve({ wire, path: socketPath(kind, socket, SUFFIXES[kind]) });
+      resolve({ wire, path: socketPath(kind, socket) });
     });
     signal.addEventListener('abort', onAbort);
   });
