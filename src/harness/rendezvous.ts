@@ -92,14 +92,15 @@ export const openRendezvous = ({ redis, key, signal, log }: RendezvousOptions): 
     return new LeanError(reason?.code ?? 'ERR_ABORTED', why);
   };
 
-  /** One command; tried again while the connection is down. */
-  const command = async (...args: string[]): Promise<unknown> => {
+  /** Commands that leave together; all are tried again while the connection is down. */
+  const send = async (...commands: string[][]): Promise<unknown[]> => {
     const { ErrorReply } = await import('redis');
     for (;;) {
       if (signal.aborted) throw interrupted();
       try {
         const client = await connecting;
-        return await orAborted(client.sendCommand(args), signal);
+        const replies = Promise.all(commands.map((command) => client.sendCommand(command)));
+        return await orAborted(replies, signal);
       } catch (error) {
         if (signal.aborted) throw interrupted();
         if (error instanceof ErrorReply && !TRANSIENT.test(error.message)) throw error;
@@ -128,8 +129,7 @@ export const openRendezvous = ({ redis, key, signal, log }: RendezvousOptions): 
   return {
     publish: async (multiaddr) => {
       try {
-        await command('DEL', key);
-        await command('RPUSH', key, multiaddr);
+        await send(['DEL', key], ['RPUSH', key, multiaddr]);
       } catch (error) {
         throw refused(error);
       }
@@ -138,17 +138,17 @@ export const openRendezvous = ({ redis, key, signal, log }: RendezvousOptions): 
     fetch: async () => {
       try {
         for (;;) {
-          const type = await command('TYPE', key);
+          const [type] = await send(['TYPE', key]);
           if (type === 'string') {
-            const value = await command('GET', key);
+            const [value] = await send(['GET', key]);
             if (value !== null) return check(value);
           } else if (type === 'list' || type === 'none') {
-            const popped = await command('BLPOP', key, BLOCK_SECONDS).catch((error: unknown) => {
+            const popped = await send(['BLPOP', key, BLOCK_SECONDS]).catch((error: unknown) => {
               // Somebody SET it after we asked for its type.
-              if (error instanceof Error && error.message.startsWith('WRONGTYPE')) return null;
+              if (error instanceof Error && error.message.startsWith('WRONGTYPE')) return [];
               throw error;
             });
-            if (Array.isArray(popped)) return check(popped[1]);
+            if (Array.isArray(popped[0])) return check(popped[0][1]);
           } else {
             const what = `a ${String(type)}; a list or a string was expected`;
             throw new LeanError('ERR_REDIS', `${key} in ${where} holds ${what}`);
