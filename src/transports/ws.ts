@@ -18,7 +18,17 @@ import { LeanError } from '../errors.ts';
 import { type AddressKind, kindOf } from '../multiaddr.ts';
 import type { TlsCredentials } from '../quic/engine.ts';
 import { issueCertificate } from '../tls/issue.ts';
-import { abortReason, createAdmission, dialFailed, listenOn, socketPath, tooMany } from './tcp.ts';
+import {
+  abortReason,
+  createAdmission,
+  dialFailed,
+  familyOf,
+  listenOn,
+  socketPath,
+  type Target,
+  targetOf,
+  tooMany,
+} from './tcp.ts';
 import type { Transport } from './transport.ts';
 import { createUpgrade, type Path, type UpgradeOptions } from './upgrade.ts';
 import type { Wire } from './wire.ts';
