@@ -335,7 +335,6 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
     }
 
     const scid = original === undefined ? randomBytes(CID_LENGTH) : Buffer.from(header.dcid);
-    handshakes++;
     let settled = false;
     const handshakeOver = (): void => {
       if (!settled) handshakes--;
@@ -372,6 +371,7 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
       // Until it hears our id, the client keeps using the one it made up.
       routes: [scid.toString('latin1'), Buffer.from(header.dcid).toString('latin1')],
     };
+    handshakes++;
     entries.add(entry);
     for (const route of entry.routes) routes.set(route, entry);
     return entry;
@@ -380,7 +380,12 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
   socket.on('message', (packet, from) => {
     const dcidEnd = isLongHeader(packet) ? 6 + (packet[5] ?? 0) : 1 + CID_LENGTH;
     const dcidStart = isLongHeader(packet) ? 6 : 1;
-    const entry = routes.get(packet.toString('latin1', dcidStart, dcidEnd)) ?? accept(packet, from);
+    let entry = routes.get(packet.toString('latin1', dcidStart, dcidEnd));
+    try {
+      entry ??= accept(packet, from);
+    } catch {
+      // quiche would not make a connection of it: whatever it was, it is dropped.
+    }
     if (entry === undefined) return;
     entry.connection.receive(packet, withoutZone(from.address), from.port);
     entry.received = true;
