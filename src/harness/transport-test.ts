@@ -8,7 +8,7 @@ import { isIPv6 } from 'node:net';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { orAborted, startDeadline } from '../deadline.ts';
 import { LeanError, messageOf } from '../errors.ts';
-import { kindOf, parseMultiaddr, reachableAddresses } from '../multiaddr.ts';
+import { kindOf, parseMultiaddr, peerOf, reachableAddresses } from '../multiaddr.ts';
 import { createNode, type LeanNode } from '../node.ts';
 import { PING, ping } from '../protocols/ping.ts';
 import type { HarnessConfig } from './environment.ts';
@@ -127,6 +127,7 @@ const checkAddress = (config: HarnessConfig, published: string): Multiaddr => {
   let address: Multiaddr;
   try {
     address = parseMultiaddr(published);
+    peerOf(address);
   } catch (cause) {
     throw new LeanError('ERR_REDIS', `${held}, which is not a multiaddr`, { cause });
   }
