@@ -4,7 +4,8 @@
  */
 
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { after, before, describe, it, type TestContext } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { quic } from '@chainsafe/libp2p-quic';
 import { identify as jsIdentify } from '@libp2p/identify';
 import { ping as jsPing } from '@libp2p/ping';
@@ -34,11 +35,9 @@ for (const quicEngine of await enginesHere(['dial', 'listen'])) {
   describe(`js-libp2p and our ${quicEngine} engine`, HANG, () => {
     let peer: Awaited<ReturnType<typeof startPeer>>;
     let node: LeanNode;
-    const events: [string, Record<string, unknown> | undefined][] = [];
 
     before(async () => {
-      const log = (event: string, detail?: Record<string, unknown>) => events.push([event, detail]);
-      [peer, node] = await Promise.all([startPeer(), createNode({ quicEngine, log })]);
+      [peer, node] = await Promise.all([startPeer(), createNode({ quicEngine })]);
       await node.listen('/ip4/127.0.0.1/udp/0/quic-v1');
     });
     after(async () => {
@@ -54,11 +53,13 @@ for (const quicEngine of await enginesHere(['dial', 'listen'])) {
       assert(address !== undefined);
       return address;
     };
-    /** js-libp2p reuses a connection that it does not yet know to be closed. */
-    const dialUs = async () => {
-      while (peer.getConnections().length > 0) await new Promise((go) => setTimeout(go, 5));
-      return peer.dial(multiaddr(ourAddress().toString()));
+    /** A js-libp2p node that has not met us yet. */
+    const newPeer = async (t: TestContext) => {
+      const dialer = await startPeer();
+      t.after(() => dialer.stop());
+      return dialer;
     };
+    const us = () => multiaddr(ourAddress().toString());
     const dial = async <T>(use: (connection: Connection) => Promise<T>): Promise<T> => {
       const connection = await node.dial(peerAddress());
       try {
@@ -90,18 +91,33 @@ for (const quicEngine of await enginesHere(['dial', 'listen'])) {
         assert.equal(seen, connection.localAddress.toString());
       }));
 
-    it('dials and pings us', async () => {
-      const connection = await dialUs();
+    it('dials and pings us', async (t) => {
+      const dialer = await newPeer(t);
+      const connection = await dialer.dial(us());
       assert.equal(connection.remotePeer.toString(), node.peerId.toString());
       for (let i = 0; i < 3; i++) {
-        assert((await peer.services.ping.ping(connection.remotePeer)) >= 0);
+        assert((await dialer.services.ping.ping(connection.remotePeer)) >= 0);
       }
-      await connection.close();
     });
 
-    it('learns from us who we are', async () => {
-      const connection = await dialUs();
-      const told = await peer.services.identify.identify(connection);
+    // node:quic hands out address tokens (NEW_TOKEN) and, with `validateAddress: false`, drops every
+    // Initial that carries one (node src/quic/endpoint.cc, "unexpected token"); quinn returns them.
+    const todo =
+      quicEngine === 'node' && 'node:quic drops the first packet of a client that returns';
+    it('dials us again', { todo, timeout: 5_000 }, async (t) => {
+      const dialer = await newPeer(t);
+      for (let i = 0; i < 3; i++) {
+        const connection = await dialer.dial(us(), { signal: AbortSignal.timeout(1_500) });
+        assert((await dialer.services.ping.ping(connection.remotePeer)) >= 0);
+        await connection.close();
+        // It reuses a connection that it does not yet know to be closed.
+        while (dialer.getConnections().length > 0) await delay(5);
+      }
+    });
+
+    it('learns from us who we are', async (t) => {
+      const dialer = await newPeer(t);
+      const told = await dialer.services.identify.identify(await dialer.dial(us()));
       assert.equal(told.peerId.toString(), node.peerId.toString());
       assert.equal(told.agentVersion, AGENT_VERSION);
       assert.equal(told.protocolVersion, 'ipfs/0.1.0');
@@ -109,16 +125,15 @@ for (const quicEngine of await enginesHere(['dial', 'listen'])) {
       assert.deepEqual(told.listenAddrs.map(String), [withoutPeer(ourAddress()).toString()]);
       const seen = told.observedAddr?.toString() ?? '';
       assert.match(seen, /^\/ip4\/127\.0\.0\.1\/udp\/\d+\/quic-v1$/);
-      await connection.close();
     });
 
-    it('is told that we do not support a protocol, and so are we', async () => {
-      const connection = await dialUs();
+    it('is told that we do not support a protocol, and so are we', async (t) => {
+      const dialer = await newPeer(t);
+      const connection = await dialer.dial(us());
       await assert.rejects(connection.newStream('/no/such/1'), {
         name: 'UnsupportedProtocolError',
       });
-      assert((await peer.services.ping.ping(connection.remotePeer)) >= 0);
-      await connection.close();
+      assert((await dialer.services.ping.ping(connection.remotePeer)) >= 0);
       await dial(async (ours) => {
         const stream = await node.openStream(ours, '/no/such/1');
         const refused = (error: unknown) => isLeanError(error, 'ERR_PROTOCOL_NOT_SUPPORTED');
@@ -137,17 +152,15 @@ for (const quicEngine of await enginesHere(['dial', 'listen'])) {
       await dial(async () => {}); // it goes on serving
     });
 
-    it('refuses us when we are not the peer that it dials', async () => {
+    it('refuses us when we are not the peer that it dials', async (t) => {
       const wrong = multiaddr(withPeer(ourAddress(), stranger).toString());
-      const before = events.length;
-      await assert.rejects(peer.dial(wrong), (error) => {
+      await assert.rejects((await newPeer(t)).dial(wrong), (error) => {
         assert.match(String(error), new RegExp(`${stranger} but connected to ${node.peerId}`));
         return true;
       });
-      const connection = await dialUs();
-      await connection.close();
-      const streams = events.slice(before).filter(([event]) => event === 'stream accepted');
-      assert(streams.every(([, detail]) => detail?.peer === peer.peerId.toString()));
+      const dialer = await newPeer(t);
+      const connection = await dialer.dial(us()); // we go on serving
+      assert((await dialer.services.ping.ping(connection.remotePeer)) >= 0);
     });
   });
 }
