@@ -1,0 +1,189 @@
+/**
+ * js-libp2p 3 as a peer over TCP and WebSocket, in both directions, for every secure channel and
+ * muxer, over real sockets. It offers them all; our side forces one combination.
+ */
+
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { after, before, describe, it } from 'node:test';
+import { noise } from '@chainsafe/libp2p-noise';
+import { yamux } from '@chainsafe/libp2p-yamux';
+import { identify as jsIdentify } from '@libp2p/identify';
+import { mplex } from '@libp2p/mplex';
+import { ping as jsPing } from '@libp2p/ping';
+import { tcp } from '@libp2p/tcp';
+import { tls } from '@libp2p/tls';
+import { webSockets } from '@libp2p/websockets';
+import { multiaddr } from '@multiformats/multiaddr';
+import { createLibp2p } from 'libp2p';
+import type { Connection } from '../../src/connection.ts';
+import { isLeanError } from '../../src/errors.ts';
+import { generateHostKey } from '../../src/identity/keys.ts';
+import { peerIdOf } from '../../src/identity/peer-id.ts';
+import { kindOf, withPeer } from '../../src/multiaddr.ts';
+import type { MuxerName } from '../../src/mux/muxer.ts';
+import { createNode, type LeanNode } from '../../src/node.ts';
+import { IDENTIFY, identify } from '../../src/protocols/identify.ts';
+import { PING, ping } from '../../src/protocols/ping.ts';
+import type { SecureName } from '../../src/secure/channel.ts';
+import { readExactly, writeAll } from '../../src/stream.ts';
+import { issueCertificate } from '../../src/tls/issue.ts';
+import { tcpTransport } from '../../src/transports/tcp.ts';
+import { wsTransport } from '../../src/transports/ws.ts';
+import { AGENT_VERSION } from '../../src/version.ts';
+
+const ECHO = '/test/echo/1';
+const BULK = 3_000_000;
+const HANG = { timeout: 60_000 };
+const stranger = peerIdOf(generateHostKey().publicKey);
+const LISTEN = {
+  tcp: '/ip4/127.0.0.1/tcp/0',
+  ws: '/ip4/127.0.0.1/tcp/0/ws',
+  wss: '/ip4/127.0.0.1/tcp/0/tls/ws',
+} as const;
+
+const startPeer = async () => {
+  const { certificatePem: cert, privateKeyPem: key } = await issueCertificate(generateHostKey());
+  const peer = await createLibp2p({
+    addresses: { listen: Object.values(LISTEN) },
+    transports: [tcp(), webSockets({ https: { cert, key } })],
+    connectionEncrypters: [noise(), tls()],
+    streamMuxers: [yamux(), mplex()],
+    connectionMonitor: { enabled: false },
+    connectionManager: { inboundConnectionThreshold: Number.POSITIVE_INFINITY },
+    services: { ping: jsPing(), identify: jsIdentify({ runOnConnectionOpen: false }) },
+  });
+  await peer.handle(ECHO, async (stream) => {
+    for await (const chunk of stream) {
+      if (!stream.send(chunk)) await stream.onDrain();
+    }
+    await stream.close();
+  });
+  return peer;
+};
+
+const startNode = (secure: readonly SecureName[], muxers: readonly MuxerName[]) =>
+  createNode({
+    prepare: [],
+    transports: async ({ hostKey, tls: certificate }) => {
+      const options = { hostKey, tls: await certificate(), secure, muxers };
+      return [tcpTransport(options), wsTransport({ ...options, insecureWss: true })];
+    },
+  });
+
+describe('js-libp2p over TCP and WebSocket', HANG, () => {
+  let peer: Awaited<ReturnType<typeof startPeer>>;
+
+  before(async () => {
+    // js-libp2p dials with the global WebSocket, which can only be told so.
+    process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
+    peer = await startPeer();
+  });
+  after(() => peer?.stop());
+
+  const peerAddress = (kind: keyof typeof LISTEN) => {
+    const addresses = peer.getMultiaddrs().map((address) => multiaddr(address.toString()));
+    const address = addresses.find((it) => kindOf(it) === kind);
+    assert(address !== undefined, `no ${kind} among ${addresses.join()}`);
+    return address;
+  };
+
+  /** js-libp2p reuses a connection that it does not yet know to be closed. */
+  const dialUs = async (address: string) => {
+    while (peer.getConnections().length > 0) await new Promise((go) => setTimeout(go, 5));
+    return peer.dial(multiaddr(address));
+  };
+
+  for (const kind of ['tcp', 'ws', 'wss'] as const) {
+    for (const secure of ['noise', 'tls'] as const) {
+      for (const muxer of ['yamux', 'mplex'] as const) {
+        describe(`${kind}/${secure}/${muxer}`, HANG, () => {
+          let node: LeanNode;
+          before(async () => {
+            node = await startNode([secure], [muxer]);
+            node.handle(ECHO, async (stream) => {
+              for (;;) {
+                const chunk = await stream.read();
+                if (chunk === null) return;
+                await writeAll(stream, chunk);
+              }
+            });
+            await node.listen(LISTEN[kind]);
+          });
+          after(() => node?.close());
+
+          const dial = async (use: (connection: Connection) => Promise<void>): Promise<void> => {
+            const connection = await node.dial(peerAddress(kind));
+            try {
+              await use(connection);
+            } finally {
+              await connection.close();
+            }
+          };
+
+          it('is dialled, pinged and identified by us', () =>
+            dial(async (connection) => {
+              assert.equal(connection.description, `${kind}/${secure}/${muxer}`);
+              assert.equal(connection.remotePeer.toString(), peer.peerId.toString());
+              const stream = await node.openStream(connection, PING);
+              for (let i = 0; i < 3; i++) assert((await ping(stream)) > 0);
+              stream.closeWrite();
+              assert.equal(await stream.read(), null);
+              const asking = await node.openStream(connection, IDENTIFY);
+              const told = await identify(asking, connection.remotePeer);
+              assert.match(told.agentVersion ?? '', /^js-libp2p\/3\./);
+            }));
+
+          it('echoes what we write, many windows of it, and keeps half-closes', () =>
+            dial(async (connection) => {
+              const data = randomBytes(BULK);
+              const stream = await node.openStream(connection, ECHO);
+              const writing = async () => {
+                for (let at = 0; at < BULK; at += 100_000) {
+                  await writeAll(stream, data.subarray(at, at + 100_000));
+                }
+                stream.closeWrite();
+              };
+              const [back] = await Promise.all([readExactly(stream, BULK), writing()]);
+              assert(data.equals(back));
+              assert.equal(await stream.read(), null);
+            }));
+
+          it('dials, pings and identifies us', async () => {
+            const [address] = node.addresses();
+            const connection = await dialUs(String(address));
+            assert.equal(connection.encryption, { noise: '/noise', tls: '/tls/1.0.0' }[secure]);
+            assert.match(connection.multiplexer ?? '', new RegExp(muxer));
+            assert((await peer.services.ping.ping(connection.remotePeer)) >= 0);
+            const told = await peer.services.identify.identify(connection);
+            assert.equal(told.agentVersion, AGENT_VERSION);
+            await connection.close();
+          });
+
+          it('gets back from us what it writes', async () => {
+            const [address] = node.addresses();
+            const connection = await dialUs(String(address));
+            const data = randomBytes(BULK);
+            const stream = await connection.newStream(ECHO);
+            const reading = (async () => {
+              const chunks: Uint8Array[] = [];
+              for await (const chunk of stream) chunks.push(chunk.subarray());
+              return Buffer.concat(chunks);
+            })();
+            for (let at = 0; at < BULK; at += 50_000) {
+              if (!stream.send(data.subarray(at, at + 50_000))) await stream.onDrain();
+            }
+            await stream.close();
+            assert(data.equals(await reading));
+            await connection.close();
+          });
+
+          it('is refused by us when it is not the peer that we dial', async () => {
+            const wrong = node.dial(withPeer(peerAddress(kind), stranger));
+            await assert.rejects(wrong, (error) => isLeanError(error, 'ERR_PEER_ID_MISMATCH'));
+          });
+        });
+      }
+    }
+  }
+});
