@@ -40,7 +40,7 @@ export const combinationsOf = (results: Results): Combination[] => {
       listeners: order.filter((id) => cells.some((cell) => cell.listener === id)),
       cells: new Map(cells.map((cell) => [`${cell.dialer} x ${cell.listener}`, cell])),
     }))
-    .sort((a, b) => rank(a.transport) - rank(b.transport) || a.title.localeCompare(b.title));
+    .sort((a, b) => rank(a.transport) - rank(b.transport));
 };
 
 /** QUIC first: it is what this project is about. */

@@ -91,7 +91,7 @@ export const boxPlots = (all: readonly Series[]): Markup => {
     .domain([least / 1.3, most * 1.3])
     .range([0, 100]);
   const decades = Math.log10((most * 1.3) / (least / 1.3));
-  const leading = decades > 2.2 ? ['1'] : decades > 1.2 ? ['1', '3'] : ['1', '2', '5'];
+  const leading = decades > 3.5 ? ['1'] : decades > 1.2 ? ['1', '3'] : ['1', '2', '5'];
   const ticks = scale
     .ticks(50)
     .filter(

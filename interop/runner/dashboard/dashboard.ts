@@ -95,22 +95,35 @@ ${listeners.map((listener) => square(dialer, listener))}</tr>`,
 </tbody></table></div></figure>`;
 };
 
-const failureList = (results: Results, index: ReadonlyMap<string, number>): Markup | undefined => {
-  const order: readonly Verdict[] = ['fail', 'unexpected-pass', 'known', 'peer'];
-  const failed = results.cells
-    .filter((cell) => cell.verdict !== 'pass')
-    .sort((a, b) => order.indexOf(a.verdict) - order.indexOf(b.verdict));
-  if (failed.length === 0) return undefined;
-  const item = (cell: CellResult): Markup => {
-    const attempt = cell.attempts.find(({ failure }) => failure !== null);
-    const line = attempt?.dialer.errorLines[0] ?? attempt?.listener.errorLines[0];
-    return html`<li data-dialer="${cell.dialer}" data-listener="${cell.listener}"><button type="button" class="failure ${cell.verdict}" data-i="${index.get(cell.name)}">
-${icon(cell.verdict)}<span class="failure-name">${cell.name}</span>
-<span class="failure-why">${cell.verdict === 'unexpected-pass' ? 'passes now: take it off known-failures.yaml' : (cell.known?.reason ?? attempt?.failure?.message ?? '')}</span>
+const failureItem = (cell: CellResult, index: ReadonlyMap<string, number>): Markup => {
+  const attempt = cell.attempts.find(({ failure }) => failure !== null);
+  const line = attempt?.dialer.errorLines[0] ?? attempt?.listener.errorLines[0];
+  const why =
+    cell.verdict === 'unexpected-pass'
+      ? 'passes now: take it off known-failures.yaml'
+      : (cell.known?.reason ?? attempt?.failure?.message);
+  return html`<li data-dialer="${cell.dialer}" data-listener="${cell.listener}"><button type="button" class="failure ${cell.verdict}" data-i="${index.get(cell.name)}">
+${icon(cell.verdict)}<span class="failure-name">${cell.name}</span><span class="failure-why">${why}</span>
 ${line === undefined ? '' : html`<code>${line}</code>`}</button></li>`;
-  };
-  return html`<section id="failures"><h2>Not green <span class="count">${failed.length}</span></h2>
-<ul class="failures">${failed.map(item)}</ul></section>`;
+};
+
+/** What fails the run stands open; what is accounted for can be opened. */
+const failureLists = (results: Results, index: ReadonlyMap<string, number>): Markup | undefined => {
+  const of = (...verdicts: Verdict[]) =>
+    results.cells.filter(({ verdict }) => verdicts.includes(verdict));
+  const list = (cells: readonly CellResult[]) =>
+    html`<ul class="failures">${cells.map((cell) => failureItem(cell, index))}</ul>`;
+  const counted = of('fail', 'unexpected-pass');
+  const folded = (title: string, cells: readonly CellResult[]) =>
+    cells.length === 0
+      ? ''
+      : html`<details><summary>${title} <span class="count">${cells.length}</span></summary>${list(cells)}</details>`;
+  if (counted.length + of('known', 'peer').length === 0) return undefined;
+  return html`<section id="failures">
+${counted.length === 0 ? '' : html`<h2>Failures <span class="count">${counted.length}</span></h2>${list(counted)}`}
+${folded('Known failures, with their evidence', of('known'))}
+${folded('Failures between peers, not counted', of('peer'))}
+</section>`;
 };
 
 /** Measurements by implementation and transport, and over all transports. */
@@ -135,7 +148,7 @@ const seriesOf = (
 };
 
 const latency = (results: Results): Markup => {
-  const transports = ['all', ...new Set(combinationsOf(results).map(({ transport }) => transport))];
+  const transports = [...new Set(combinationsOf(results).map(({ transport }) => transport)), 'all'];
   // `:has` shows the rows of the chosen transport: works without a script.
   const rules = transports
     .map(
@@ -196,11 +209,14 @@ const verdictLine = (results: Results): string => {
     if (summary.failed === 0) return `All ${summary.total} cells pass`;
     return `Every cell of ours passes or is accounted for`;
   }
-  const parts = [
-    ...(counted > 0 ? [`${counted} of ${summary.total} cells fail`] : []),
-    ...(summary.unexpectedPasses > 0 ? [`${summary.unexpectedPasses} listed as failing pass`] : []),
-  ];
-  return parts.join(', ');
+  return [
+    ...(counted > 0
+      ? [`${counted} of ${summary.total} cells ${counted === 1 ? 'fails' : 'fail'}`]
+      : []),
+    ...(summary.unexpectedPasses > 0
+      ? [`${summary.unexpectedPasses} on the list of known failures pass`]
+      : []),
+  ].join(', ');
 };
 
 const meter = (results: Results): Markup => {
@@ -292,7 +308,7 @@ ${meter(results)}
 </header>
 ${chips(results)}
 <main>
-${failureList(results, index)}
+${failureLists(results, index)}
 <section id="matrix"><h2>Matrix</h2><p class="quiet">Rows dial, columns listen; the number is handshake + 1 RTT in milliseconds, and the deeper the green, the faster. Open a cell for its measurements, commands and logs.</p>
 ${[...byTransport].map(
   ([transport, group]) =>

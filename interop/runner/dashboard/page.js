@@ -122,8 +122,8 @@
       attempt.multiaddr
         ? el(
             'p',
-            { class: 'quiet' },
-            'Dialled ',
+            { class: 'quiet address' },
+            'Listener at ',
             el('code', {}, attempt.multiaddr),
             ' · TEST_KEY ',
             el('code', {}, attempt.testKey),
