@@ -4,6 +4,7 @@ import { orAborted } from '../deadline.ts';
 import type { EngineChoice } from '../harness/environment.ts';
 import type { Log } from '../harness/log.ts';
 import { createNode } from '../node.ts';
+import { parseAddress } from './parse-address.ts';
 import { EXIT, onTermination, print } from './process.ts';
 
 export interface ListenFlags {
@@ -11,13 +12,14 @@ export interface ListenFlags {
   readonly debug?: boolean;
 }
 
-/** Listens until SIGINT or SIGTERM. @throws ERR_ADDRESS, ERR_LISTEN, ERR_ENGINE_UNAVAILABLE. */
+/** Listens until SIGINT or SIGTERM. @throws ERR_CONFIG, ERR_LISTEN, ERR_ENGINE_UNAVAILABLE. */
 export const listen = async (address: string, flags: ListenFlags): Promise<number> => {
+  const wanted = parseAddress(address);
   const signal = onTermination(EXIT.ok);
   const log: Log = flags.debug ? (await import('./debug-log.ts')).createDebugLog() : logPeers;
   const node = await createNode({ quicEngine: flags.engine, log });
   try {
-    await node.listen(address);
+    await node.listen(wanted);
     await print(`${node.addresses().join('\n')}\n`);
     await orAborted(new Promise<never>(() => undefined), signal).catch(() => undefined);
     return EXIT.ok;

@@ -1,5 +1,6 @@
 /** `libp2p-lean ping`: ping(8) for libp2p nodes. */
 
+import type { Multiaddr } from '@multiformats/multiaddr';
 import { type CloseReason, type Connection, describeClose } from '../connection.ts';
 import { orAborted, startDeadline } from '../deadline.ts';
 import { messageOf } from '../errors.ts';
@@ -9,6 +10,7 @@ import { type Log, noLog } from '../harness/log.ts';
 import { createNode, type LeanNode } from '../node.ts';
 import { PING, PING_SIZE, ping as pingOnce } from '../protocols/ping.ts';
 import type { Stream } from '../stream.ts';
+import { parseAddress } from './parse-address.ts';
 import { EXIT, onTermination, print } from './process.ts';
 
 export interface PingFlags {
@@ -27,20 +29,21 @@ export interface PingFlags {
  * Dials `addresses` at once, pings over the connection that was made first and prints what ping(8)
  * prints. Resolves with 0 when any ping was answered and none failed for good, else with 1.
  *
- * @throws what dialling throws.
+ * @throws ERR_CONFIG when an address is malformed; what dialling throws.
  */
 export const ping = async (addresses: readonly string[], flags: PingFlags): Promise<number> => {
+  const given = addresses.map(parseAddress);
   const signal = onTermination(EXIT.failed);
   const log: Log = flags.debug ? (await import('./debug-log.ts')).createDebugLog() : noLog;
   const say = flags.json ? sayJson : sayText;
   const node = await createNode({ quicEngine: flags.engine, log });
   try {
     const start = performance.now();
-    const connection = await dial(node, addresses, flags, signal);
+    const connection = await dial(node, given, flags, signal);
     const connectMs = performance.now() - start;
     const address = `${connection.remoteAddress}/p2p/${connection.remotePeer}`;
     const { description } = connection;
-    await say({ event: 'connected', address, description, raced: addresses.length, connectMs });
+    await say({ event: 'connected', address, description, raced: given.length, connectMs });
     const sent = await pingUntil(node, connection, flags, signal, say);
     await say({ event: 'summary', address, ...sent, ...statistics(sent.rtts) });
     if (sent.failure !== undefined) process.stderr.write(`libp2p-lean: ${sent.failure}\n`);
@@ -52,7 +55,7 @@ export const ping = async (addresses: readonly string[], flags: PingFlags): Prom
 
 const dial = async (
   node: LeanNode,
-  addresses: readonly string[],
+  addresses: readonly Multiaddr[],
   flags: PingFlags,
   parent: AbortSignal,
 ): Promise<Connection> => {

@@ -96,16 +96,20 @@ const runDialer = async (
   log('fetched', { key: config.key, address: published });
   const remote = checkAddress(config, published);
 
-  const during = async <T>(what: string, work: Promise<T>): Promise<T> => {
+  /** Names the step in whatever goes wrong with it. */
+  const during = async <T>(step: string, work: Promise<T>): Promise<T> => {
     try {
       return await orAborted(work, signal);
     } catch (error) {
-      if (!(signal.aborted && signal.reason instanceof LeanError)) throw error;
-      throw new LeanError(signal.reason.code, `${signal.reason.message}, ${what}`);
+      const { reason } = signal;
+      if (reason instanceof LeanError)
+        throw new LeanError(reason.code, `${reason.message}, ${step}`);
+      const code = error instanceof LeanError ? error.code : 'ERR_DIAL';
+      throw new LeanError(code, `${step}: ${messageOf(error)}`, { cause: error });
     }
   };
   const dialling = `dialling ${remote}`;
-  const pinging = `waiting for the answer to a ping from ${remote}`;
+  const pinging = `pinging ${remote}`;
   const answerTimeout = Math.min(ANSWER_TIMEOUT, config.timeout);
 
   const start = performance.now();

@@ -101,7 +101,7 @@ describe('hostile peers', { skip: noRedis, timeout: 180_000 }, () => {
       [
         'a listener that never answers multistream-select',
         { serve: () => new Promise(() => undefined), timeout: 2 },
-        /longer than 2000 ms, waiting for the answer to a ping from \/ip4/,
+        /longer than 2000 ms, pinging \/ip4/,
       ],
       [
         'a listener that answers na',
@@ -213,10 +213,10 @@ describe('hostile peers', { skip: noRedis, timeout: 180_000 }, () => {
     };
 
     const cases: [what: string, options: HostileOptions, log: RegExp | undefined][] = [
-      ['without a certificate', {}, undefined],
+      ['without a certificate', {}, /certificate/],
       ['with an expired certificate', { credentials: expiredCertificate() }, /expired/],
       ['with a certificate of tomorrow', { credentials: notYetValidCertificate() }, /valid from/],
-      ['with two certificates', { credentials: twoCertificates() }, undefined],
+      ['with two certificates', { credentials: twoCertificates() }, /2 certificates/],
       [
         'with a bad extension signature',
         { credentials: certificateWithBadExtensionSignature() },
@@ -228,6 +228,7 @@ describe('hostile peers', { skip: noRedis, timeout: 180_000 }, () => {
         { credentials: certificateWithWrongSelfSignature() },
         /sign/,
       ],
+      // node:quic does not tell its listener of these.
       ['with the wrong ALPN', { credentials: validCertificate(), alpn: 'h3' }, undefined],
     ];
     for (const [what, options, log] of cases) {
@@ -241,7 +242,6 @@ describe('hostile peers', { skip: noRedis, timeout: 180_000 }, () => {
         const logged = listener.stderr().slice(before);
         const [line = ''] = logged.split('\n').filter((it) => / refused remote=/.test(it));
         if (log !== undefined) assert.match(line, log);
-        assert.doesNotMatch(line, /^$/);
       });
     }
 
