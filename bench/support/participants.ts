@@ -1,0 +1,75 @@
+/**
+ * The contestants as commands: our participant as its container runs it (package layout, bundle,
+ * filled compile cache), once per QUIC engine, and js-libp2p's.
+ */
+
+import { cpSync, existsSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Command } from './processes.ts';
+
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const QUIC_FLAGS = ['--experimental-quic', '--disable-warning=ExperimentalWarning'];
+
+export interface Participant extends Command {
+  readonly name: string;
+}
+
+/** A Node.js with `node:quic`, where this machine has one. */
+export const nodeQuic = (): string | undefined => {
+  const file = process.env.NODE_QUIC;
+  return file !== undefined && existsSync(file) ? file : undefined;
+};
+
+export const nodeQuicFlags = (): readonly string[] => QUIC_FLAGS;
+
+/** What is put in a container image, in a directory that goes with this process. */
+const layOut = (): string => {
+  const image = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-bench-'));
+  process.once('exit', () => rmSync(image, { recursive: true, force: true }));
+  for (const part of ['bin', 'dist', 'package.json']) {
+    cpSync(path.join(ROOT, part), path.join(image, part), { recursive: true });
+  }
+  symlinkSync(path.join(ROOT, 'node_modules'), path.join(image, 'node_modules'));
+  return image;
+};
+
+/** Ours first, js-libp2p's last. Compile caches fill in the warm-up rounds. */
+export const participants = (): Participant[] => {
+  const image = layOut();
+  const launcher = path.join(image, 'bin/libp2p-lean');
+  const cacheOf = (name: string) => ({ NODE_COMPILE_CACHE: path.join(image, 'cache', name) });
+  const quic = nodeQuic();
+  if (quic === undefined) {
+    process.stderr.write('skipped: node:quic (NODE_QUIC names no Node.js that has it)\n');
+  }
+  return [
+    {
+      name: 'libp2p-lean, quiche',
+      file: process.execPath,
+      args: [launcher, 'transport'],
+      env: { ...cacheOf('quiche'), QUIC_ENGINE: 'quiche' },
+    },
+    ...(quic === undefined
+      ? []
+      : [
+          {
+            name: 'libp2p-lean, node:quic',
+            file: quic,
+            args: [...QUIC_FLAGS, launcher, 'transport'],
+            env: { ...cacheOf('node-quic'), QUIC_ENGINE: 'node' },
+          },
+        ]),
+    { ...JS_LIBP2P, env: cacheOf('js-libp2p') },
+  ];
+};
+
+/** Without a compile cache. */
+export const JS_LIBP2P: Participant = {
+  name: 'js-libp2p, quinn',
+  file: process.execPath,
+  args: [path.join(ROOT, 'bench/js-libp2p.mjs')],
+};
+
+export const isJsLibp2p = ({ name }: { readonly name: string }): boolean => name === JS_LIBP2P.name;

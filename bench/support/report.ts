@@ -1,0 +1,70 @@
+/** Tables, for the terminal and for bench/README.md. */
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import type { Spread } from './statistics.ts';
+
+/** One part of the benchmarks. */
+export interface Section {
+  /** Its markers in README.md. */
+  readonly id: string;
+  /** A Markdown table; the first row is its head. */
+  readonly rows: readonly (readonly string[])[];
+  /** How it was measured, in one line. */
+  readonly note: string;
+}
+
+/** `12.3 (11.9–13.0)`: the median and the middle half. */
+export const shown = ({ median, low, high }: Spread, digits = 1): string =>
+  `${median.toFixed(digits)} (${low.toFixed(digits)}–${high.toFixed(digits)})`;
+
+export const shownRatio = (ratio: number): string => `${ratio.toFixed(2)} ×`;
+
+/** Markdown, padded so that it can be read in a terminal too. Numbers are right-aligned. */
+export const tableOf = ([head = [], ...body]: Section['rows']): string => {
+  const widths = head.map((_, column) =>
+    Math.max(...[head, ...body].map((row) => (row[column] ?? '').length)),
+  );
+  const numeric = head.map((_, column) => body.every((row) => !/^[a-z]/i.test(row[column] ?? '')));
+  const line = (cells: readonly string[]): string =>
+    `| ${cells
+      .map((cell, column) =>
+        numeric[column] === true
+          ? cell.padStart(widths[column] ?? 0)
+          : cell.padEnd(widths[column] ?? 0),
+      )
+      .join(' | ')} |`;
+  const rule = widths.map((width, column) =>
+    numeric[column] === true ? `${'-'.repeat(width - 1)}:` : '-'.repeat(width),
+  );
+  return [line(head), line(rule), ...body.map(line)].join('\n');
+};
+
+/** Remembers the load when a section starts. */
+export const startSection = (): (() => string) => {
+  const before = os.loadavg()[0] ?? 0;
+  return () => {
+    const after = os.loadavg()[0] ?? 0;
+    const [cpu] = os.cpus();
+    const memory = Math.round(os.totalmem() / 2 ** 30);
+    const machine = `${os.cpus().length} × ${cpu?.model.trim()}, ${memory} GiB, Linux ${os.release()}`;
+    const date = new Date().toISOString().slice(0, 10);
+    return `${date}; ${machine}; load average ${before.toFixed(1)} before, ${after.toFixed(1)} after.`;
+  };
+};
+
+export const print = ({ rows, note }: Section): void => {
+  process.stdout.write(`\n${tableOf(rows)}\n\n${note}\n`);
+};
+
+/** Puts `section` between its markers in `file`. @throws when there are none. */
+export const record = (file: string, { id, rows, note }: Section): void => {
+  const text = readFileSync(file, 'utf8');
+  const open = `<!-- ${id} -->\n`;
+  const close = `<!-- /${id} -->`;
+  const from = text.indexOf(open);
+  const to = text.indexOf(close);
+  if (from < 0 || to < from) throw new Error(`${file} has no place for ${id}`);
+  const before = text.slice(0, from + open.length);
+  writeFileSync(file, `${before}\n${tableOf(rows)}\n\n${note}\n\n${text.slice(to)}`);
+};

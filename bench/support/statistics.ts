@@ -1,0 +1,57 @@
+/** Medians, quartiles and rounds: every number of the benchmarks is one of these. */
+
+/** The middle half of some measurements. */
+export interface Spread {
+  readonly median: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+/** The value below which `share` (0 … 1) of `values` lie, interpolated. */
+const quantile = (values: readonly number[], share: number): number => {
+  const sorted = [...values].sort((a, b) => a - b);
+  const at = (sorted.length - 1) * share;
+  const below = sorted[Math.floor(at)];
+  const above = sorted[Math.ceil(at)];
+  if (below === undefined || above === undefined) return Number.NaN;
+  return below + (above - below) * (at - Math.floor(at));
+};
+
+export const median = (values: readonly number[]): number => quantile(values, 0.5);
+
+/** Median and quartiles. */
+export const spread = (values: readonly number[]): Spread => ({
+  median: median(values),
+  low: quantile(values, 0.25),
+  high: quantile(values, 0.75),
+});
+
+/**
+ * The median of `values[i] / reference[i]`: both were measured in round i, one right after the other,
+ * so whatever else the machine did then weighs on both.
+ */
+export const ratio = (values: readonly number[], reference: readonly number[]): number =>
+  median(values.map((value, round) => value / (reference[round] ?? Number.NaN)));
+
+/**
+ * Measures every contestant once a round, A B C A B C …, after `warmUp` rounds that do not count.
+ *
+ * @returns per contestant what its rounds gave, in order.
+ */
+export const interleave = async <C extends { readonly name: string }, M>(
+  contestants: readonly C[],
+  options: { readonly rounds: number; readonly warmUp?: number; readonly what: string },
+  measure: (contestant: C) => Promise<M>,
+): Promise<Map<C, M[]>> => {
+  const { rounds, warmUp = 1, what } = options;
+  const measured = new Map<C, M[]>(contestants.map((contestant) => [contestant, []]));
+  for (let round = -warmUp; round < rounds; round++) {
+    const label = round < 0 ? 'warm-up' : `round ${round + 1} of ${rounds}`;
+    process.stderr.write(`${what}: ${label}\n`);
+    for (const contestant of contestants) {
+      const result = await measure(contestant);
+      if (round >= 0) measured.get(contestant)?.push(result);
+    }
+  }
+  return measured;
+};
