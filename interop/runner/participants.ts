@@ -3,24 +3,12 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { messageOf } from '../../src/errors.ts';
+import { type BuiltPeer, buildPeers } from '../build-peers.ts';
 import type { Implementation } from './images.ts';
 import type { Participant } from './stages.ts';
 
 /** The checkout: `path` and `./` of the capability file are relative to it. */
 export const ROOT: string = fileURLToPath(new URL('../../', import.meta.url));
-
-type Built =
-  | {
-      readonly id: string;
-      readonly command: readonly string[];
-      readonly env?: Readonly<Record<string, string>>;
-      readonly version: string;
-    }
-  | { readonly id: string; readonly skipped: string };
-
-interface PeerBuilder {
-  buildPeers(select: readonly string[]): Promise<readonly Built[]>;
-}
 
 export interface Resolved {
   readonly participants: ReadonlyMap<string, Participant>;
@@ -60,7 +48,7 @@ export const resolveParticipants = async (
       if (peer === undefined) skipped.set(id, 'interop/build-peers.ts does not know it');
       else if ('skipped' in peer) skipped.set(id, peer.skipped);
       else {
-        participants.set(id, { id, command: peer.command, image, env: { ...peer.env, ...env } });
+        participants.set(id, { id, command: peer.command, image, env });
         versions.set(id, peer.version);
       }
     }
@@ -70,15 +58,16 @@ export const resolveParticipants = async (
 
 const fromRoot = (word: string): string => (word.startsWith('./') ? join(ROOT, word) : word);
 
-const build = async (ids: readonly string[]): Promise<Map<string, Built>> => {
+const build = async (ids: readonly string[]): Promise<Map<string, BuiltPeer>> => {
   try {
-    const module = (await import(
-      new URL('../build-peers.ts', import.meta.url).href
-    )) as PeerBuilder;
-    const built = await module.buildPeers(ids);
-    return new Map(built.map((peer) => [peer.id, peer]));
+    return new Map((await buildPeers(ids, say)).map((peer) => [peer.id, peer]));
   } catch (error) {
     const skipped = `the peers could not be built: ${messageOf(error)}`;
-    return new Map(ids.map((id) => [id, { id, skipped }]));
+    return new Map(ids.map((id) => [id, { id, skipped, broken: true }]));
   }
+};
+
+/** The builder's own "skipped" lines would say twice what the run says for every implementation. */
+const say = (line: string): void => {
+  if (!line.startsWith('skipped ')) process.stderr.write(`${line}\n`);
 };
