@@ -346,29 +346,39 @@ const makeTransports = async (
     return quicTransport({ engine, hostKey, tls: identity });
   };
   const quic = { dial: once(quicByRole('dial')), listen: once(quicByRole('listen')) };
-  const builtIn: Record<
-    AddressKind,
-    ((role: 'dial' | 'listen') => Promise<Transport>) | undefined
-  > = {
+  const upgrade = once(async () => ({
+    hostKey,
+    tls: await tls(),
+    secure: ['noise', 'tls'] as const,
+    muxers: ['yamux', 'mplex'] as const,
+  }));
+  const tcp = once(async () => {
+    const [{ tcpTransport }, parts] = await Promise.all([import('./transports/tcp.ts'), upgrade()]);
+    return tcpTransport(parts);
+  });
+  const ws = once(async () => {
+    const [{ wsTransport }, parts] = await Promise.all([import('./transports/ws.ts'), upgrade()]);
+    return wsTransport(parts);
+  });
+  const builtIn: Record<AddressKind, (role: 'dial' | 'listen') => Promise<Transport>> = {
     'quic-v1': (role) => quic[role](),
-    tcp: undefined,
-    ws: undefined,
-    wss: undefined,
+    tcp,
+    ws,
+    wss: ws,
   };
 
   const prepare = options.prepare ?? (options.transports === undefined ? ['quic-v1'] : []);
   // What cannot be prepared is reported to whoever dials or listens.
-  await Promise.allSettled(prepare.map((kind) => builtIn[kind]?.('dial')));
+  await Promise.allSettled(prepare.map((kind) => builtIn[kind]('dial')));
 
   return async (address, role) => {
     const ours = given.find((transport) => transport.handles(address));
     if (ours !== undefined) return ours;
     const kind = kindOf(address);
-    const make = kind === undefined ? undefined : builtIn[kind];
-    if (make === undefined) {
+    if (kind === undefined) {
       throw new LeanError('ERR_UNSUPPORTED', `address ${address}: no transport for it here`);
     }
-    return make(role);
+    return builtIn[kind](role);
   };
 };
 

@@ -28,7 +28,7 @@ const startPeer = () =>
     transports: [quic()],
     services: { ping: jsPing(), identify: jsIdentify({ runOnConnectionOpen: false }) },
   });
-const HANG = { timeout: 30_000 };
+const HANG = { timeout: 120_000 };
 const stranger = peerIdOf(generateHostKey().publicKey);
 
 for (const quicEngine of await enginesHere(['dial', 'listen'])) {

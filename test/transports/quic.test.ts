@@ -24,7 +24,7 @@ import {
 import { enginesHere } from '../support/engines.ts';
 import { hasIPv6, inbox, readAll, rejection } from '../support/quic-helpers.ts';
 
-const HANG = { timeout: 30_000 };
+const HANG = { timeout: 120_000 };
 const ANY_PORT = multiaddr('/ip4/127.0.0.1/udp/0/quic-v1');
 
 const wrongCertificates: [string, () => TestCertificate, string][] = [
