@@ -116,6 +116,8 @@ const DIAL_TIMEOUT = 15_000;
 const MAX_ADDRESSES = 32;
 /** Milliseconds that a peer has to agree on a protocol for a stream it opened; go's, rust's value. */
 const NEGOTIATION_TIMEOUT = 10_000;
+/** Addresses in our identify message, which rust-libp2p takes up to 4 KiB of. */
+const MAX_TOLD_ADDRESSES = 64;
 /** Streams of one connection that may be without a protocol; more wait in the transport. */
 const MAX_NEGOTIATIONS = 32;
 /** What a peer may still send once a handler is done, in bytes and milliseconds. */
@@ -275,11 +277,14 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
       const onClose = () => deadline.abort(closing.signal.reason);
       closing.signal.addEventListener('abort', onClose, { once: true });
       if (closing.signal.aborted) onClose();
+      const dialled = dialAny(given, deadline.signal);
       try {
-        const connection = await orAborted(dialAny(given, deadline.signal), deadline.signal);
+        const connection = await orAborted(dialled, deadline.signal);
         adopt(connection);
         return connection;
       } catch (error) {
+        // It may have been won in the very moment of the abort.
+        dialled.then((connection) => connection.close()).catch(() => {});
         throw deadline.signal.aborted ? deadline.signal.reason : error;
       } finally {
         closing.signal.removeEventListener('abort', onClose);
@@ -314,7 +319,7 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
   node.handle(IDENTIFY, (stream, connection) =>
     handleIdentify(stream, {
       publicKey: hostKey.publicKey.protobuf,
-      listenAddrs: addresses(),
+      listenAddrs: addresses().slice(0, MAX_TOLD_ADDRESSES),
       observedAddr: connection.remoteAddress,
       protocols: [...handlers.keys()],
       agentVersion,
