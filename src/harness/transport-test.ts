@@ -66,7 +66,7 @@ export const runTransportTest = async (
 };
 
 const buildNode = async (config: HarnessConfig, log: Log): Promise<LeanNode> =>
-  createNode({ quicEngine: config.quicEngine, log, ...(await transportsFor(config)) });
+  createNode({ quicEngine: config.quicEngine, log, ...transportsFor(config) });
 
 /** Publishes, then serves until `signal` fires. */
 const runListener = async (

@@ -1,13 +1,32 @@
-/** From the harness's names to transports; only what the test needs is imported. */
+/** From the harness's names to the node's transports; only what the test needs is imported. */
 
-import { LeanError } from '../errors.ts';
-import type { NodeOptions } from '../node.ts';
+import type { NodeOptions, TransportContext } from '../node.ts';
+import type { Transport } from '../transports/transport.ts';
+import type { UpgradeOptions } from '../transports/upgrade.ts';
 import type { HarnessConfig } from './environment.ts';
 
+type Stack = Pick<HarnessConfig, 'transport' | 'secureChannel' | 'muxer'>;
+
 /** The part of the node's options that a test decides. QUIC is the node's default. */
-export const transportsFor = async (
-  config: Pick<HarnessConfig, 'transport' | 'secureChannel' | 'muxer'>,
-): Promise<NodeOptions> => {
-  if (config.transport === 'quic-v1') return {};
-  throw new LeanError('ERR_UNSUPPORTED', `the transport ${config.transport} is not supported here`);
+export const transportsFor = ({ transport, secureChannel, muxer }: Stack): NodeOptions => {
+  if (transport === 'quic-v1' || secureChannel === undefined || muxer === undefined) return {};
+  return {
+    transports: async (context: TransportContext): Promise<Transport[]> => {
+      const upgrade: UpgradeOptions = {
+        hostKey: context.hostKey,
+        // Also what a wss listener shows.
+        ...((secureChannel === 'tls' || transport === 'wss') && { tls: await context.tls() }),
+        secure: [secureChannel],
+        muxers: [muxer],
+      };
+      if (transport === 'tcp') {
+        const { tcpTransport } = await import('../transports/tcp.ts');
+        return [tcpTransport(upgrade)];
+      }
+      const { wsTransport } = await import('../transports/ws.ts');
+      // The certificates of wss listeners in a test network are self-signed; the peer is
+      // authenticated by the secure channel within.
+      return [wsTransport({ ...upgrade, insecureWss: true })];
+    },
+  };
 };

@@ -213,7 +213,7 @@ describe('hostile peers', { skip: noRedis, timeout: 180_000 }, () => {
     };
 
     const cases: [what: string, options: HostileOptions, log: RegExp | undefined][] = [
-      ['without a certificate', {}, /certificate/],
+      ['without a certificate', {}, /certificate|372/],
       ['with an expired certificate', { credentials: expiredCertificate() }, /expired/],
       ['with a certificate of tomorrow', { credentials: notYetValidCertificate() }, /valid from/],
       ['with two certificates', { credentials: twoCertificates() }, /2 certificates/],
@@ -246,9 +246,9 @@ describe('hostile peers', { skip: noRedis, timeout: 180_000 }, () => {
     }
 
     test('the same client with a good certificate is served', HANG, async () => {
-      const options = { credentials: validCertificate(), payload: MULTISTREAM_PING };
-      const served = await dialHostile(socket, options, 1_000);
-      assert.equal(served.received, MULTISTREAM_PING.length);
+      const enough = MULTISTREAM_PING.length;
+      const options = { credentials: validCertificate(), payload: MULTISTREAM_PING, enough };
+      assert.equal((await dialHostile(socket, options)).received, enough);
     });
 
     test('garbage UDP', HANG, async () => {

@@ -14,6 +14,8 @@ export interface HostileOptions {
   readonly alpn?: string;
   /** Sent on a stream of its own as soon as the handshake is complete on this side. */
   readonly payload?: Uint8Array;
+  /** Resolve when the listener has sent this many bytes on that stream. */
+  readonly enough?: number;
 }
 
 export interface Refusal {
@@ -73,6 +75,7 @@ export const dialHostile = async (
     }
     flush();
   };
+  const isEnough = (): boolean => options.enough !== undefined && received >= options.enough;
   return new Promise((resolve) => {
     const end = (): void => {
       clearInterval(clock);
@@ -95,7 +98,7 @@ export const dialHostile = async (
         // The handshake failed on this side: the alert leaves with the next flush.
       }
       step();
-      if (connection.peerError() !== null || connection.isClosed()) end();
+      if (connection.peerError() !== null || connection.isClosed() || isEnough()) end();
     });
     step();
   });
