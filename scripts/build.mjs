@@ -3,19 +3,27 @@
 //   dist/cli.js the command line in one file, dependencies included: it starts several times faster
 //               than its sources. Packages with native code stay outside.
 import { execFileSync } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
 const dist = path.join(root, 'dist');
+// Made aside and put in place whole: what runs from dist/ meanwhile is not disturbed for long.
+const made = path.join(root, 'dist.new');
 
-rmSync(dist, { recursive: true, force: true });
+rmSync(made, { recursive: true, force: true });
 
 execFileSync(
   process.execPath,
-  [path.join(root, 'node_modules/typescript/bin/tsc'), '-p', 'scripts/tsconfig.build.json'],
+  [
+    path.join(root, 'node_modules/typescript/bin/tsc'),
+    '-p',
+    'scripts/tsconfig.build.json',
+    '--outDir',
+    'dist.new/lib',
+  ],
   { cwd: root, stdio: 'inherit' },
 );
 
@@ -48,7 +56,7 @@ const redisWithoutCommands = {
 const cli = await build({
   absWorkingDir: root,
   entryPoints: ['src/cli.ts'],
-  outfile: 'dist/cli.js',
+  outfile: 'dist.new/cli.js',
   bundle: true,
   platform: 'node',
   mainFields: ['module', 'main'],
@@ -67,6 +75,9 @@ const cli = await build({
   logLevel: 'warning',
 });
 
+rmSync(dist, { recursive: true, force: true });
+renameSync(made, dist);
+
 for (const [file, { bytes }] of Object.entries(cli.metafile.outputs)) {
-  console.log(`${file}  ${(bytes / 1024).toFixed(0)} kB`);
+  console.log(`${file.replace('.new', '')}  ${(bytes / 1024).toFixed(0)} kB`);
 }

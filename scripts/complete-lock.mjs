@@ -9,7 +9,18 @@ import { readFileSync, writeFileSync } from 'node:fs';
 
 const file = process.argv[2] ?? 'package-lock.json';
 const lock = JSON.parse(readFileSync(file, 'utf8'));
-const OS = ['aix', 'android', 'darwin', 'freebsd', 'linux', 'netbsd', 'openbsd', 'openharmony', 'sunos', 'win32'];
+const OS = [
+  'aix',
+  'android',
+  'darwin',
+  'freebsd',
+  'linux',
+  'netbsd',
+  'openbsd',
+  'openharmony',
+  'sunos',
+  'win32',
+];
 const CPU = ['arm64', 'arm', 'x64', 'ia32', 'ppc64', 'loong64', 'mips64el', 'riscv64', 's390x'];
 
 for (const [parent, entry] of Object.entries(lock.packages)) {
@@ -19,9 +30,13 @@ for (const [parent, entry] of Object.entries(lock.packages)) {
     if (lock.packages[nested] || lock.packages[hoisted]) continue;
     const words = name.split(/[-/@]/);
     const os = OS.filter((o) => words.includes(o));
-    const cpu = words.includes('universal') ? ['x64', 'arm64'] : CPU.filter((c) => words.includes(c));
+    const cpu = words.includes('universal')
+      ? ['x64', 'arm64']
+      : CPU.filter((c) => words.includes(c));
     if (os.length === 0 || cpu.length === 0) {
-      process.stderr.write(`complete-lock: ${name} (of ${parent || 'the project'}): platform unknown\n`);
+      process.stderr.write(
+        `complete-lock: ${name} (of ${parent || 'the project'}): platform unknown\n`,
+      );
       continue;
     }
     lock.packages[hoisted] = {
@@ -30,10 +45,18 @@ for (const [parent, entry] of Object.entries(lock.packages)) {
       ...(parent !== '' && entry.dev ? { dev: true } : {}),
       optional: true,
       os,
-      ...(words.includes('musl') ? { libc: ['musl'] } : words.includes('gnu') ? { libc: ['glibc'] } : {}),
+      ...(words.includes('musl')
+        ? { libc: ['musl'] }
+        : words.includes('gnu')
+          ? { libc: ['glibc'] }
+          : {}),
     };
     process.stderr.write(`complete-lock: added ${name}@${range}\n`);
   }
 }
-lock.packages = Object.fromEntries(Object.keys(lock.packages).sort().map((key) => [key, lock.packages[key]]));
+lock.packages = Object.fromEntries(
+  Object.keys(lock.packages)
+    .sort()
+    .map((key) => [key, lock.packages[key]]),
+);
 writeFileSync(file, `${JSON.stringify(lock, null, 2)}\n`);
