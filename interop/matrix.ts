@@ -73,12 +73,21 @@ const DIMENSIONS = [
 
 const FILTER_FLAGS = DIMENSIONS.flatMap(([name]) => [`${name}Select`, `${name}Ignore`] as const);
 
-const stopSignal = (): { signal: AbortSignal; caught: () => NodeJS.Signals | undefined } => {
+interface Stop {
+  /** Aborted by the first signal once the run has begun. */
+  readonly signal: AbortSignal;
+  /** Until this is called a signal ends the process at once (and a build of peers with it). */
+  begin(): void;
+  caught(): NodeJS.Signals | undefined;
+}
+
+const onSignals = (): Stop => {
   const controller = new AbortController();
+  let begun = false;
   let caught: NodeJS.Signals | undefined;
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
-      if (caught !== undefined) {
+      if (caught !== undefined || !begun) {
         killAll();
         process.exit(exitCodeOf(name));
       }
@@ -87,7 +96,13 @@ const stopSignal = (): { signal: AbortSignal; caught: () => NodeJS.Signals | und
       controller.abort(`stopped by ${name}`);
     });
   }
-  return { signal: controller.signal, caught: () => caught };
+  return {
+    signal: controller.signal,
+    begin: () => {
+      begun = true;
+    },
+    caught: () => caught,
+  };
 };
 
 const knownFailures = async (
@@ -134,7 +149,9 @@ const run = async (flags: Flags): Promise<number> => {
   if (selected.length === 0)
     throw new MatrixError('the selection leaves no test to run; see --list-tests');
 
-  const { signal, caught } = stopSignal();
+  const lacking = await missingHere(flags.exec);
+  if (lacking !== undefined) throw new MatrixError(lacking);
+  const stop = onSignals();
   const inPlay = new Set(wanted.flatMap((cell) => [cell.dialer, cell.listener]));
   const implementations = images.implementations.filter(({ id }) => inPlay.has(id));
   const { participants, versions, skipped } = await resolveParticipants(
@@ -148,6 +165,7 @@ const run = async (flags: Flags): Promise<number> => {
   );
   if (skipped.size > 0) say(`${wanted.length - cells.length} cells fall away with what is skipped`);
 
+  stop.begin();
   const out = resolve(flags.out);
   // The logs of an earlier run would be taken for this one's.
   await rm(join(out, 'logs'), { recursive: true, force: true });
@@ -177,11 +195,11 @@ const run = async (flags: Flags): Promise<number> => {
     debug: flags.debug,
     shard,
     filters,
-    signal,
+    signal: stop.signal,
     reporter: createReporter(process.stderr),
   });
   const code = await conclude(results, out);
-  const stopped = caught();
+  const stopped = stop.caught();
   if (stopped !== undefined) return exitCodeOf(stopped);
   if (wanted.length > 0 && cells.length === 0) {
     say('nothing was run: every selected implementation was skipped');
@@ -206,13 +224,15 @@ const merge = async (
   return await conclude(merged, out);
 };
 
+/** What the runner itself needs and does not find; peers say what they lack when they are built. */
+const missingHere = async (exec: 'process' | 'docker'): Promise<string | undefined> => {
+  if (exec === 'docker') return await dockerMissing();
+  return onPath('redis-server') ? undefined : REDIS_MISSING;
+};
+
 const checkDeps = async (exec: 'process' | 'docker'): Promise<number> => {
-  const missing =
-    exec === 'docker' ? await dockerMissing() : onPath('redis-server') ? undefined : REDIS_MISSING;
-  print(
-    missing ??
-      'everything the runner itself needs is here; peers say what they lack when they are built',
-  );
+  const missing = await missingHere(exec);
+  print(missing ?? 'everything the runner itself needs is here');
   return missing === undefined ? 0 : 2;
 };
 

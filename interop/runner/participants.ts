@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { messageOf } from '../../src/errors.ts';
 import { type BuiltPeer, buildPeers } from '../build-peers.ts';
+import { run } from './command.ts';
 import type { Implementation } from './images.ts';
+import { peerImage } from './peer-image.ts';
 import type { Participant } from './stages.ts';
 
 /** The checkout: `path` and `./` of the capability file are relative to it. */
@@ -33,9 +35,11 @@ export const resolveParticipants = async (
     if (unset.length > 0) skipped.set(id, `${unset.join(', ')} is not set`);
     else if (implementation.legacy && dialect !== 'legacy') {
       skipped.set(id, 'it speaks the legacy dialect only; run it with --dialect legacy');
-    } else if (exec === 'docker') {
-      if (image === undefined) skipped.set(id, 'it has no container image');
-      else participants.set(id, { id, command: [], image, env });
+    } else if (exec === 'docker' && image !== undefined) {
+      if (await imageThere(image)) participants.set(id, { id, command: [], image, env });
+      else skipped.set(id, `there is no image ${image} here; \`make docker\` builds ours`);
+    } else if (exec === 'docker' && implementation.path === undefined) {
+      skipped.set(id, 'it has no container image');
     } else if (command !== undefined) {
       participants.set(id, { id, command: command.map(fromRoot), image, env });
     } else if (implementation.path !== undefined) toBuild.push(implementation);
@@ -48,13 +52,21 @@ export const resolveParticipants = async (
       if (peer === undefined) skipped.set(id, 'interop/build-peers.ts does not know it');
       else if ('skipped' in peer) skipped.set(id, peer.skipped);
       else {
-        participants.set(id, { id, command: peer.command, image, env });
+        const made = exec === 'docker' ? await peerImage(peer) : image;
+        if (typeof made === 'object') {
+          skipped.set(id, made.skipped);
+          continue;
+        }
+        participants.set(id, { id, command: peer.command, image: made, env });
         versions.set(id, peer.version);
       }
     }
   }
   return { participants, versions, skipped };
 };
+
+const imageThere = async (image: string): Promise<boolean> =>
+  (await run(['docker', 'image', 'inspect', image], 20_000)).code === 0;
 
 const fromRoot = (word: string): string => (word.startsWith('./') ? join(ROOT, word) : word);
 

@@ -1,7 +1,7 @@
 /** What a person sees while cells run: a live line on a terminal, plain lines elsewhere. */
 import { styleText } from 'node:util';
 import { createLogUpdate } from 'log-update';
-import type { CellResult, Verdict } from './results.ts';
+import { type CellResult, tellingLine, type Verdict } from './results.ts';
 import type { Reporter } from './run-matrix.ts';
 
 type Terminal = NodeJS.WriteStream;
@@ -40,9 +40,12 @@ export const duration = (milliseconds: number): string => {
 
 /** One line about a finished cell, without colour. */
 const detail = (cell: CellResult): string => {
-  const failure = cell.attempts.find((attempt) => attempt.failure !== null)?.failure;
+  const failed = cell.attempts.find((attempt) => attempt.failure !== null);
   const words = WORDS[cell.verdict];
-  if (failure) return ` ${words}: ${failure.message}`;
+  if (failed?.failure) {
+    const line = tellingLine(failed);
+    return ` ${words}: ${failed.failure.message}${line === undefined ? '' : `: ${line.trim().slice(0, 200)}`}`;
+  }
   const handshake = median(cell.attempts.flatMap((attempt) => attempt.handshakePlusOneRttMs ?? []));
   const ping = median(cell.attempts.flatMap((attempt) => attempt.pingRttMs ?? []));
   const numbers =

@@ -123,6 +123,13 @@ export interface Results {
   readonly cells: readonly CellResult[];
 }
 
+/** The log line that most likely says why an attempt failed: of the side that ended badly first. */
+export const tellingLine = (attempt: Attempt): string | undefined => {
+  const sides: readonly Role[] =
+    attempt.failure?.kind === 'listener-exit' ? ['listener', 'dialer'] : ['dialer', 'listener'];
+  return sides.flatMap((role) => attempt[role].errorLines)[0];
+};
+
 /** Puts attempts and the list of known failures together into a cell's result. */
 export const judge = (
   cell: Cell,

@@ -8,7 +8,7 @@ import { readFile } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 import { type Combination, combinationsOf } from '../markdown.ts';
 import { duration } from '../progress.ts';
-import { type CellResult, type Results, succeeded, type Verdict } from '../results.ts';
+import { type CellResult, type Results, succeeded, tellingLine, type Verdict } from '../results.ts';
 import { boxPlots, milliseconds, type Series } from './box-plot.ts';
 import { embedded, html, type Markup, trusted } from './markup.ts';
 
@@ -97,7 +97,7 @@ ${listeners.map((listener) => square(dialer, listener))}</tr>`,
 
 const failureItem = (cell: CellResult, index: ReadonlyMap<string, number>): Markup => {
   const attempt = cell.attempts.find(({ failure }) => failure !== null);
-  const line = attempt?.dialer.errorLines[0] ?? attempt?.listener.errorLines[0];
+  const line = attempt === undefined ? undefined : tellingLine(attempt);
   const why =
     cell.verdict === 'unexpected-pass'
       ? 'passes now: take it off known-failures.yaml'
