@@ -1,0 +1,3 @@
+import { muxerSuite } from '../support/mux-suites.ts';
+
+muxerSuite('yamux');

@@ -1,0 +1,64 @@
+/** Real TCP sockets for tests of secure channels and muxers. */
+
+import { connect, createServer, type Socket } from 'node:net';
+import { createMplex } from '../../src/mux/mplex.ts';
+import type { Muxer, MuxerName, MuxLimits } from '../../src/mux/muxer.ts';
+import { createYamux } from '../../src/mux/yamux.ts';
+import { socketWire, type Wire } from '../../src/transports/wire.ts';
+
+/** The two ends of a TCP connection over loopback. */
+export const socketPair = (): Promise<[dialed: Socket, accepted: Socket]> =>
+  new Promise((resolve, reject) => {
+    const server = createServer({ noDelay: true, allowHalfOpen: true });
+    server.on('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      if (address === null || typeof address === 'string') throw new Error('not bound');
+      const dialed = connect({ port: address.port, noDelay: true, allowHalfOpen: true });
+      dialed.on('error', () => {});
+      server.once('connection', (accepted) => {
+        accepted.on('error', () => {});
+        server.close();
+        if (dialed.readyState === 'open') resolve([dialed, accepted]);
+        else dialed.once('connect', () => resolve([dialed, accepted]));
+      });
+    });
+  });
+
+/** As {@link socketPair}, wrapped. */
+export const wirePair = async (): Promise<[dialed: Wire, accepted: Wire]> => {
+  const [dialed, accepted] = await socketPair();
+  return [socketWire(dialed, 'dialed'), socketWire(accepted, 'accepted')];
+};
+
+export const muxerOver = (
+  name: MuxerName,
+  wire: Wire,
+  role: 'dialer' | 'listener',
+  limits: Partial<MuxLimits> = {},
+): Muxer => {
+  const create = name === 'yamux' ? createYamux : createMplex;
+  return create({ stream: wire, close: () => wire.close() }, role, limits);
+};
+
+/** A muxer's end of a TCP connection, and a bare socket at the other to speak frames with. */
+export const muxerAndSocket = async (
+  name: MuxerName,
+  role: 'dialer' | 'listener',
+  limits: Partial<MuxLimits> = {},
+): Promise<{ muxer: Muxer; socket: Socket; received: () => Buffer; wait: Wait }> => {
+  const [socket, accepted] = await socketPair();
+  const muxer = muxerOver(name, socketWire(accepted, 'accepted'), role, limits);
+  let bytes: Buffer = Buffer.alloc(0);
+  socket.on('data', (chunk) => {
+    bytes = Buffer.concat([bytes, chunk]);
+  });
+  const wait: Wait = async (enough) => {
+    while (!enough(bytes)) await new Promise((go) => setTimeout(go, 2));
+    return bytes;
+  };
+  return { muxer, socket, received: () => bytes, wait };
+};
+
+/** Waits until what was received is enough; the test's own time limit ends a vain wait. */
+export type Wait = (enough: (bytes: Buffer) => boolean) => Promise<Buffer>;
