@@ -1,0 +1,3 @@
+import { participate } from '../participant.mjs';
+
+await participate(() => import('./stack.mjs'));
