@@ -20,8 +20,8 @@ import { describeTransportError } from './transport-errors.ts';
 
 /** Largest datagram sent: what quiche assumes every path carries. */
 export const MAX_DATAGRAM = 1350;
-/** Packets sent in one go before other connections get their turn. */
-const BURST = 256;
+/** Packets sent in one go before incoming ones and other connections get their turn. */
+const BURST = 32;
 /** Packets are written into slabs of this size: a datagram still in the socket's queue keeps its slab. */
 const PACKET_SLAB = 48 * MAX_DATAGRAM;
 /** A read takes at most this much at once. */
