@@ -1,17 +1,18 @@
-// npm run build → dist/:
+// npm run build → dist/ (or another directory: node scripts/build.mjs <directory>):
 //   dist/lib/   the library: one .js and .d.ts per module of src/
 //   dist/cli.js the command line in one file, dependencies included: it starts several times faster
 //               than its sources. Packages with native code stay outside.
 import { execFileSync } from 'node:child_process';
 import { renameSync, rmSync } from 'node:fs';
+import { isBuiltin } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
-const dist = path.join(root, 'dist');
+const dist = path.resolve(root, process.argv[2] ?? 'dist');
 // Made aside and put in place whole: what runs from dist/ meanwhile is not disturbed for long.
-const made = path.join(root, 'dist.new');
+const made = `${dist}.new`;
 
 rmSync(made, { recursive: true, force: true });
 
@@ -22,7 +23,7 @@ execFileSync(
     '-p',
     'scripts/tsconfig.build.json',
     '--outDir',
-    'dist.new/lib',
+    path.join(made, 'lib'),
   ],
   { cwd: root, stdio: 'inherit' },
 );
@@ -50,13 +51,35 @@ const redisWithoutCommands = {
     onLoad({ filter: /^commands$/, namespace: 'redis' }, () => ({
       contents: 'export const NON_STICKY_COMMANDS = {}; export default {};',
     }));
+    // What a cluster client knows of each command, parsed at start.
+    onResolve({ filter: /^\.\/command-metadata-data$/ }, () => inNamespace('metadata'));
+    onLoad({ filter: /^metadata$/, namespace: 'redis' }, () => ({
+      contents: 'exports.COMMAND_METADATA = {};',
+    }));
+  },
+};
+
+// An import of a built-in module from an ES module is carried out at start, even when it stands in a
+// module that is loaded late, and it calls every getter of the built-in: that of `node:http`, which
+// WebSocket wants, loads undici. So they are required, where they are needed.
+const lateBuiltins = {
+  name: 'late-builtins',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^[a-z]/ }, ({ path: name, kind, namespace }) =>
+      kind === 'import-statement' && namespace !== 'builtin' && isBuiltin(name)
+        ? { path: name, namespace: 'builtin' }
+        : undefined,
+    );
+    onLoad({ filter: /./, namespace: 'builtin' }, ({ path: name }) => ({
+      contents: `module.exports = require(${JSON.stringify(name)});`,
+    }));
   },
 };
 
 const cli = await build({
   absWorkingDir: root,
   entryPoints: ['src/cli.ts'],
-  outfile: 'dist.new/cli.js',
+  outfile: path.join(made, 'cli.js'),
   bundle: true,
   platform: 'node',
   mainFields: ['module', 'main'],
@@ -66,7 +89,7 @@ const cli = await build({
   minifyWhitespace: true,
   legalComments: 'linked',
   external: ['@infisical/quic-*', '@matrixai/quic-*'],
-  plugins: [redisWithoutCommands],
+  plugins: [redisWithoutCommands, lateBuiltins],
   // What is bundled from CommonJS calls require().
   banner: {
     js: "import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);",
@@ -79,5 +102,5 @@ rmSync(dist, { recursive: true, force: true });
 renameSync(made, dist);
 
 for (const [file, { bytes }] of Object.entries(cli.metafile.outputs)) {
-  console.log(`${file.replace('.new', '')}  ${(bytes / 1024).toFixed(0)} kB`);
+  console.log(`${file.replace('.new/', '/')}  ${(bytes / 1024).toFixed(0)} kB`);
 }

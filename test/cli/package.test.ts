@@ -1,0 +1,90 @@
+/** What `npm run build` makes: the bundled command line, on this runtime and others, and the library. */
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { VERSION } from '../../src/version.ts';
+import { run, start } from '../support/participant.ts';
+import { noRedis, startRedis } from '../support/redis.ts';
+
+const HANG = { timeout: 60_000 };
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+
+describe('the package', { timeout: 180_000 }, () => {
+  let root: string;
+  before(() => {
+    // Under the checkout, so that its dependencies are found.
+    root = mkdtempSync(path.join(ROOT, 'node_modules', '.package-'));
+    execFileSync(process.execPath, ['scripts/build.mjs', path.join(root, 'dist')], { cwd: ROOT });
+    for (const name of ['bin', 'package.json']) {
+      cpSync(path.join(ROOT, name), path.join(root, name), { recursive: true });
+    }
+  });
+  after(() => rmSync(root, { recursive: true, force: true }));
+
+  const runtimes: [name: string, command: string][] = [
+    ['this runtime', process.execPath],
+    ['the node on PATH', 'node'],
+  ];
+  for (const [name, command] of runtimes) {
+    test(`both roles on ${name}`, { ...HANG, skip: noRedis }, async (t) => {
+      const redis = await startRedis();
+      t.after(() => redis.stop());
+      const launch = [command, path.join(root, 'bin', 'libp2p-lean')];
+      const variables = (isDialer: boolean) => ({
+        IS_DIALER: String(isDialer),
+        TRANSPORT: 'quic-v1',
+        LISTENER_IP: '127.0.0.1',
+        REDIS_ADDR: redis.address,
+        TEST_KEY: 'package',
+        TEST_TIMEOUT_SECS: '20',
+      });
+      const listener = start([], variables(false), launch);
+      t.after(() => listener.dispose());
+      const { code, stdout, stderr } = await run([], variables(true), launch);
+      assert.deepEqual([code, stderr], [0, '']);
+      assert.match(stdout, /^latency:\n/);
+      listener.kill('SIGTERM');
+      const ended = await listener.ended;
+      assert.deepEqual([ended.code, ended.stdout, ended.stderr], [0, '', '']);
+    });
+
+    test(`its commands on ${name}`, HANG, async () => {
+      const launch = [command, path.join(root, 'bin', 'libp2p-lean')];
+      assert.equal((await run(['--version'], {}, launch)).stdout, `${VERSION}\n`);
+      const wrong = await run(['ping', 'x'], { DEBUG: '' }, launch);
+      assert.equal(wrong.code, 2);
+    });
+  }
+
+  test('the library is importable by its name, types included', HANG, () => {
+    const user = path.join(root, 'user');
+    cpSync(path.join(root, 'package.json'), path.join(user, 'package.json'));
+    const modules = path.join(user, 'node_modules');
+    cpSync(path.join(root, 'package.json'), path.join(modules, 'libp2p-lean', 'package.json'));
+    symlinkSync(path.join(root, 'dist'), path.join(modules, 'libp2p-lean', 'dist'));
+    writeFileSync(
+      path.join(user, 'use.mts'),
+      [
+        "import { createNode, type LeanNode, ping, PING } from 'libp2p-lean';",
+        'const node: LeanNode = await createNode();',
+        "const address = await node.listen('/ip4/127.0.0.1/udp/0/quic-v1');",
+        'const other = await createNode();',
+        'const rtt: number = await ping(await other.openStream(await other.dial(address), PING));',
+        'console.log(rtt > 0);',
+        'await Promise.all([node.close(), other.close()]);',
+      ].join('\n'),
+    );
+    const tsc = path.join(ROOT, 'node_modules/typescript/bin/tsc');
+    const flags =
+      '--ignoreConfig --strict --target es2023 --module nodenext --skipLibCheck --types node'.split(
+        ' ',
+      );
+    execFileSync(process.execPath, [tsc, ...flags, 'use.mts'], { cwd: user, stdio: 'inherit' });
+    const output = execFileSync(process.execPath, ['use.mjs'], { cwd: user, encoding: 'utf8' });
+    assert.equal(output, 'true\n');
+  });
+});
