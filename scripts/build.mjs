@@ -5,7 +5,6 @@
 import { execFileSync } from 'node:child_process';
 import { renameSync, rmSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
-import { isBuiltin } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -56,28 +55,6 @@ const redisWithoutCommands = {
     onResolve({ filter: /^\.\/command-metadata-data$/ }, () => inNamespace('metadata'));
     onLoad({ filter: /^metadata$/, namespace: 'redis' }, () => ({
       contents: 'exports.COMMAND_METADATA = {};',
-    }));
-    // What a cluster client knows of each command, parsed at start.
-    onResolve({ filter: /^\.\/command-metadata-data$/ }, () => inNamespace('metadata'));
-    onLoad({ filter: /^metadata$/, namespace: 'redis' }, () => ({
-      contents: 'exports.COMMAND_METADATA = {};',
-    }));
-  },
-};
-
-// An import of a built-in module from an ES module is carried out at start, even when it stands in a
-// module that is loaded late, and it calls every getter of the built-in: that of `node:http`, which
-// WebSocket wants, loads undici. So they are required, where they are needed.
-const lateBuiltins = {
-  name: 'late-builtins',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^[a-z]/ }, ({ path: name, kind, namespace }) =>
-      kind === 'import-statement' && namespace !== 'builtin' && isBuiltin(name)
-        ? { path: name, namespace: 'builtin' }
-        : undefined,
-    );
-    onLoad({ filter: /./, namespace: 'builtin' }, ({ path: name }) => ({
-      contents: `module.exports = require(${JSON.stringify(name)});`,
     }));
   },
 };
