@@ -60,6 +60,7 @@ export const describeClose = (close: CloseReason): string => {
     error: 'failed',
   }[close.by];
   const why = close.reason === '' ? '' : `: ${close.reason}`;
-  const code = close.by === 'timeout' || close.code === 0 ? '' : ` (code 0x${close.code.toString(16)})`;
+  const code =
+    close.by === 'timeout' || close.code === 0 ? '' : ` (code 0x${close.code.toString(16)})`;
   return `connection ${who}${why}${code}`;
 };
