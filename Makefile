@@ -5,7 +5,7 @@ NODE := node_modules/node/bin/node
 REPORT := --test-reporter=spec
 QUIC_FLAGS := --experimental-quic --disable-warning=ExperimentalWarning
 
-.PHONY: help run test check lint unit unit-node-quic build bench interop docker docker-test clean install
+.PHONY: help run test check lint unit unit-node-quic build bench interop upstream-check docker docker-test clean install
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,7 +28,7 @@ unit: install  ## all tests on the pinned Node.js (QUIC engine: quiche)
 
 unit-node-quic: install  ## QUIC and harness tests on a Node.js with node:quic (NODE_QUIC)
 	@if [ -z "$$NODE_QUIC" ]; then echo 'skipped: tests on node:quic (NODE_QUIC is not set)'; else \
-	  set -x; "$$NODE_QUIC" $(QUIC_FLAGS) --test $(REPORT) 'test/quic/**/*.test.ts' 'test/harness/**/*.test.ts' 'test/cli/**/*.test.ts'; fi
+	  set -x; "$$NODE_QUIC" $(QUIC_FLAGS) --test $(REPORT) 'test/quic/**/*.test.ts' test/harness/transport-test.test.ts test/harness/hostile-peers.test.ts; fi
 
 build: install  ## dist/: the library and the bundled command line
 	npm run --silent build
@@ -40,6 +40,9 @@ bench: install build  ## the numbers of bench/README.md
 interop: install build  ## the interop matrix, with every peer this machine can build
 	@node scripts/redis.mjs
 	$(NODE) interop/matrix.ts
+
+upstream-check: install build  ## our container through both harnesses' compose files, in Docker
+	$(NODE) interop/upstream/check.ts
 
 docker:  ## build the container image
 	docker build -t libp2p-lean .
