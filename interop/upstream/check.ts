@@ -1,0 +1,222 @@
+/**
+ * `make upstream-check`: runs our container as the upstream harnesses would, through the compose
+ * files they generate, in a real Docker engine: against itself, and against containers of other
+ * implementations, both ways.
+ *
+ *   node interop/upstream/check.ts [--image libp2p-lean] [--with js-v3.x,go-v0.51] [--all] [--perf]
+ *
+ * Exit codes: 0 all passed; 1 a test failed; 2 something that is needed is missing.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { stringify } from 'yaml';
+import { isLeanError, messageOf } from '../../src/errors.ts';
+import { allCells, type Cell } from '../runner/cells.ts';
+import { type CommandResult, run } from '../runner/command.ts';
+import { MatrixError } from '../runner/error.ts';
+import { readImages } from '../runner/images.ts';
+import { ROOT, resolveParticipants } from '../runner/participants.ts';
+import { dockerMissing } from '../runner/stages.ts';
+import {
+  type Compose,
+  type Reading,
+  readPerf,
+  readTestPlans,
+  readTransport,
+  redisName,
+  testPlansCompose,
+  unifiedCompose,
+} from './compose.ts';
+
+/** As long as the unified harness gives a test. */
+const TEST_TIMEOUT_MS = 180_000;
+const OURS = 'lean-v0.1';
+
+const print = (line: string): void => void process.stdout.write(`${line}\n`);
+
+/** Compose version 2, or the older program, which has no `name` in its files. */
+const findCompose = async (): Promise<{ command: string[]; named: boolean }> => {
+  if ((await run(['docker', 'compose', 'version'], 20_000)).code === 0) {
+    return { command: ['docker', 'compose', '--ansi', 'never'], named: true };
+  }
+  if ((await run(['docker-compose', 'version'], 20_000)).code === 0) {
+    return { command: ['docker-compose', '--ansi', 'never'], named: false };
+  }
+  throw new MatrixError('neither "docker compose" nor docker-compose is here');
+};
+
+/** How each harness brings a test up, where it looks for the result, and what it takes for one. */
+const UNIFIED = { flags: ['--exit-code-from', 'dialer', '--abort-on-container-exit'], logs: true };
+const HARNESSES = {
+  'unified transport': { ...UNIFIED, read: readTransport },
+  'unified perf': { ...UNIFIED, read: readPerf },
+  'test-plans': {
+    flags: ['--exit-code-from=dialer', '--renew-anon-volumes'],
+    logs: false,
+    read: readTestPlans,
+  },
+};
+
+interface Outcome {
+  readonly reading: Reading;
+  readonly problem: string | undefined;
+  readonly output: string;
+}
+
+const main = async (): Promise<number> => {
+  const { values } = parseArgs({
+    options: {
+      image: { type: 'string', default: 'libp2p-lean' },
+      with: { type: 'string', default: 'js-v3.x,go-v0.51' },
+      all: { type: 'boolean', default: false },
+      perf: { type: 'boolean', default: false },
+    },
+  });
+  const missing = await dockerMissing();
+  if (missing !== undefined) throw new MatrixError(missing);
+  const compose = await findCompose();
+  if ((await run(['docker', 'image', 'inspect', values.image], 20_000)).code !== 0) {
+    throw new MatrixError(`there is no image ${values.image}; make docker builds it`);
+  }
+
+  const images = await readImages(join(ROOT, 'interop', 'images.yaml'));
+  const others = values.with.split(',').filter((id) => id !== '');
+  const unknown = others.find((id) => !images.implementations.some((one) => one.id === id));
+  if (unknown !== undefined)
+    throw new MatrixError(`--with: there is no implementation "${unknown}"`);
+  const wanted = images.implementations.filter(({ id }) => id === OURS || others.includes(id));
+  const { participants, skipped } = await resolveParticipants(
+    wanted.filter(({ id }) => id !== OURS),
+    'docker',
+    'unified',
+  );
+  for (const [id, why] of skipped) print(`skipped ${id}: ${why}`);
+  if (others.length > 0 && participants.size === 0) {
+    throw new MatrixError('no other implementation has a container here');
+  }
+  const imageOf = (id: string): string =>
+    id === OURS ? values.image : (participants.get(id)?.image ?? '');
+  const cells = chooseCells(
+    allCells(wanted).filter(
+      (cell) => cell.ours && imageOf(cell.dialer) !== '' && imageOf(cell.listener) !== '',
+    ),
+    values.all,
+  );
+
+  const folder = await mkdtemp(join(tmpdir(), 'libp2p-lean-upstream-'));
+  const tag = randomBytes(3).toString('hex');
+  const network = `libp2p-lean-upstream-${tag}`;
+  const redis = `${network}-redis`;
+  const docker = async (...args: string[]): Promise<CommandResult> => {
+    const result = await run(['docker', ...args], 60_000);
+    if (result.code !== 0) throw new MatrixError(`docker ${args[0]}: ${result.stderr.trim()}`);
+    return result;
+  };
+
+  /** Brings a test up as the harness does and reads its result as the harness does. */
+  const up = async (
+    file: Compose,
+    how: (typeof HARNESSES)[keyof typeof HARNESSES],
+  ): Promise<Outcome> => {
+    const { name, ...rest } = file;
+    const path = join(folder, `${name}.yaml`);
+    await writeFile(path, stringify(compose.named ? file : rest));
+    const project = [...compose.command, ...(compose.named ? [] : ['-p', name]), '-f', path];
+    try {
+      const result = await run([...project, 'up', ...how.flags], TEST_TIMEOUT_MS);
+      const printed = how.logs
+        ? (await run([...project, 'logs', 'dialer'], 30_000)).stdout
+        : result.stdout;
+      const reading = how.read(printed);
+      const problem =
+        result.code === null
+          ? `timed out after ${TEST_TIMEOUT_MS / 1000} s`
+          : result.code !== 0
+            ? `compose up exited with code ${result.code}`
+            : reading === undefined
+              ? 'the harness would find no result in its output'
+              : undefined;
+      return { reading, problem, output: `${result.stdout}\n${result.stderr}` };
+    } finally {
+      await run([...project, 'down', '--volumes', '--remove-orphans'], 60_000);
+    }
+  };
+
+  let done = 0;
+  let failed = 0;
+  const report = (harness: string, cell: Cell, { reading, problem, output }: Outcome): void => {
+    done++;
+    if (problem === undefined) {
+      print(`ok    ${harness.padEnd(18)} ${cell.name}  ${reading}`);
+      return;
+    }
+    failed++;
+    print(`FAIL  ${harness.padEnd(18)} ${cell.name}: ${problem}`);
+    for (const line of output.trim().split('\n').slice(-25)) print(`      ${line}`);
+  };
+
+  const tidy = async () => {
+    await run(['docker', 'rm', '-f', redis], 60_000);
+    await run(['docker', 'network', 'rm', network], 60_000);
+    await rm(folder, { recursive: true, force: true });
+  };
+  let stopped: NodeJS.Signals | undefined;
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      stopped = signal; // compose, in the same group or not, ends with its test; then we tidy up
+    });
+  }
+  try {
+    await docker('network', 'create', network);
+    await docker(
+      ...['run', '-d', '--rm', '--name', redis, '--network', network],
+      ...['--network-alias', redisName('transport'), '--network-alias', redisName('perf')],
+      ...['redis:7-alpine', 'redis-server', '--bind', '0.0.0.0', '--protected-mode', 'no'],
+      ...['--save', '', '--appendonly', 'no'],
+    );
+    for (const cell of cells) {
+      const pair = { dialer: imageOf(cell.dialer), listener: imageOf(cell.listener) };
+      const tests: Array<[keyof typeof HARNESSES, Compose]> = [
+        ['unified transport', unifiedCompose('transport', cell, pair, network, tag)],
+        ['test-plans', testPlansCompose(cell, pair, tag)],
+      ];
+      // Peers of ours keep the transport contract only.
+      if (values.perf && cell.dialer === OURS && cell.listener === OURS) {
+        tests.push(['unified perf', unifiedCompose('perf', cell, pair, network, tag)]);
+      }
+      for (const [harness, file] of tests) {
+        if (stopped === undefined) report(harness, cell, await up(file, HARNESSES[harness]));
+      }
+    }
+  } finally {
+    await tidy();
+  }
+  if (stopped !== undefined) {
+    print(`stopped by ${stopped}`);
+    return 1;
+  }
+  print(`${done - failed} of ${done} passed`);
+  return failed === 0 ? 0 : 1;
+};
+
+/** One combination of secure channel and muxer for each pair and transport, or all of them. */
+const chooseCells = (cells: readonly Cell[], all: boolean): readonly Cell[] => {
+  if (all) return cells;
+  const seen = new Set<string>();
+  return cells.filter((cell) => {
+    const key = `${cell.dialer} ${cell.listener} ${cell.transport}`;
+    return seen.has(key) ? false : seen.add(key);
+  });
+};
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  if (!isLeanError(error, 'ERR_CONFIG') && !(error instanceof TypeError)) throw error;
+  process.stderr.write(`upstream-check: ${messageOf(error)}\n`);
+  process.exitCode = 2;
+}

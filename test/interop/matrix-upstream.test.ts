@@ -1,0 +1,134 @@
+/** What is handed to the upstream matrices. `make upstream-check` tries it with containers. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { allCells } from '../../interop/runner/cells.ts';
+import { readImages } from '../../interop/runner/images.ts';
+import { ROOT } from '../../interop/runner/participants.ts';
+import {
+  readPerf,
+  readTestPlans,
+  readTransport,
+  testPlansCompose,
+  unifiedCompose,
+} from '../../interop/upstream/compose.ts';
+
+const upstream = join(ROOT, 'interop', 'upstream');
+const ours = async () => {
+  const images = await readImages(join(ROOT, 'interop', 'images.yaml'));
+  const entry = images.implementations.find(({ id }) => id === 'lean-v0.1');
+  assert.ok(entry);
+  return entry;
+};
+
+test('the transport entry says what interop/images.yaml says', async () => {
+  const { id, transports, secureChannels, muxers, dialOnly } = await ours();
+  const { implementations, aliases } = await readImages(
+    join(upstream, 'unified-testing', 'transport-images.yaml'),
+  );
+  assert.equal(implementations.length, 1);
+  const [entry] = implementations;
+  assert.deepEqual(
+    [entry?.id, entry?.transports, entry?.secureChannels, entry?.muxers, entry?.dialOnly],
+    [id, transports, secureChannels, muxers, dialOnly],
+  );
+  assert.equal(aliases.get('lean'), id);
+  const perf = await readImages(join(upstream, 'unified-testing', 'perf-images.yaml'));
+  assert.equal(perf.implementations[0]?.id, id);
+
+  const [version] = JSON.parse(
+    readFileSync(join(upstream, 'test-plans', 'versionsInput.json'), 'utf8'),
+  ) as Array<Record<string, unknown>>;
+  assert.deepEqual(version, {
+    id,
+    containerImageID: 'canonical',
+    transports: transports.map((name) =>
+      dialOnly.includes(name) ? { name, onlyDial: true } : name,
+    ),
+    secureChannels,
+    muxers,
+  });
+});
+
+test('compose files: the services, networks and variables of each harness', async () => {
+  const entry = {
+    ...(await ours()),
+    transports: ['tcp'],
+    secureChannels: ['noise'],
+    muxers: ['yamux'],
+  };
+  const [cell] = allCells([entry]);
+  assert.ok(cell);
+  const images = { dialer: 'libp2p-lean', listener: 'libp2p-lean' };
+  const unified = unifiedCompose('transport', cell, images, 'net', 'ab12');
+  assert.deepEqual(unified.services.dialer, {
+    image: 'libp2p-lean',
+    container_name: 'lean-v0_1_x_lean-v0_1__tcp__noise__yamux__transport_ab12_dialer',
+    init: true,
+    depends_on: ['listener'],
+    networks: ['transport-network'],
+    environment: [
+      'IS_DIALER=true',
+      'REDIS_ADDR=transport-redis:6379',
+      'TEST_KEY=3ceffdc5',
+      'TRANSPORT=tcp',
+      'LISTENER_IP=0.0.0.0',
+      'DEBUG=false',
+      'SECURE_CHANNEL=noise',
+      'MUXER=yamux',
+    ],
+  });
+  const legacy = testPlansCompose(cell, images, 'ab12');
+  assert.deepEqual(Object.keys(legacy.services), ['dialer', 'listener', 'redis']);
+  assert.deepEqual(legacy.services.listener, {
+    init: true,
+    image: 'libp2p-lean',
+    depends_on: ['redis'],
+    environment: {
+      version: 'lean-v0.1',
+      transport: 'tcp',
+      is_dialer: 'false',
+      ip: '0.0.0.0',
+      muxer: 'yamux',
+      security: 'noise',
+    },
+  });
+});
+
+test('results are read as the harnesses read them, from what compose prints', () => {
+  const lines = (...own: string[]) => own.map((line) => `a_x_b_dialer  | ${line}`).join('\n');
+  const good = ['latency:', '  handshake_plus_one_rtt: 5.1', '  ping_rtt: 0.5', '  unit: ms'];
+  assert.equal(readTransport(lines(...good)), 'handshake+rtt 5.1 ms, ping 0.5 ms');
+  assert.equal(readTransport(lines(...good).replaceAll('dialer', 'listener')), undefined);
+  assert.equal(readTransport(lines(...good.slice(1))), undefined);
+  assert.equal(readTransport(lines(...good.map((line) => line.replace('  ', '    ')))), undefined);
+
+  const compose = [
+    'redis-1  | {"handshakePlusOneRTTMillis": 1, "pingRTTMilllis": 2}',
+    'dialer-1  | a log line with a { in it }',
+    'dialer-1  | {"handshakePlusOneRTTMillis": 5.1,',
+    'dialer-1  | "pingRTTMilllis": 0.5}',
+    'dialer-1 exited with code 0',
+  ].join('\n');
+  assert.equal(readTestPlans(compose), 'handshake+rtt 5.1 ms, ping 0.5 ms');
+  assert.equal(readTestPlans(compose.replace('Milllis": 0', 'Millis": 0')), undefined);
+
+  const section = (name: string, unit: string) => [
+    `${name}:`,
+    '  iterations: 3',
+    ...['min', 'q1', 'median', 'q3', 'max'].map((key) => `  ${key}: 1.5`),
+    '  outliers: []',
+    '  samples: [1.5, 1.5, 1.5]',
+    `  unit: ${unit}`,
+  ];
+  const perf = [
+    ...section('upload', 'Gbps'),
+    ...section('download', 'Gbps'),
+    ...section('latency', 'ms'),
+  ];
+  assert.equal(readPerf(lines(...perf)), 'upload: 1.5 Gbps, download: 1.5 Gbps, latency: 1.5 ms');
+  for (let gone = 0; gone < perf.length; gone++) {
+    assert.equal(readPerf(lines(...perf.toSpliced(gone, 1))), undefined, perf[gone]);
+  }
+});
