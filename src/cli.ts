@@ -6,7 +6,7 @@ import { hasHarnessVariables } from './harness/environment.ts';
 
 /** Runs one command to its end and ends the process with its exit code. */
 export const main = async (args: readonly string[]): Promise<never> => {
-  onLostStdout();
+  onLostOutput(args);
   onLostErrors();
   let code: number;
   try {
@@ -43,13 +43,16 @@ const describe = (error: Error): string => {
   return `${error.stack}${cause}`;
 };
 
-/** The reader of our stdout left (`libp2p-lean ping … | head`): nothing more to do, nothing to say. */
-const onLostStdout = (): void => {
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on('error', (error: NodeJS.ErrnoException) => {
-      process.exit(error.code === 'EPIPE' && stream === process.stdout ? EXIT.ok : EXIT.failed);
-    });
-  }
+/**
+ * The reader of our output left. For people (`libp2p-lean ping … | head`) that is the end, without a
+ * word; a participant that cannot report fails, where it prints.
+ */
+const onLostOutput = (args: readonly string[]): void => {
+  const isForPeople = args[0] === 'ping' || args[0] === 'listen';
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (isForPeople) process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.failed);
+  });
+  process.stderr.on('error', () => undefined);
 };
 
 /** Nothing should get here; if it does, it is still one line and a failure. */

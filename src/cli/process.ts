@@ -17,12 +17,12 @@ export const exitCodeOf = (error: unknown): number => {
 const CLOSING_TIME = 80;
 
 /**
- * A signal that SIGINT and SIGTERM fire, with ERR_ABORTED as the reason. A command that has not ended
+ * A signal that SIGINT, SIGTERM and SIGHUP fire, with ERR_ABORTED as the reason. A command that has not ended
  * `CLOSING_TIME` later is ended with `exitCode`.
  */
 export const onTermination = (exitCode: number): AbortSignal => {
   const controller = new AbortController();
-  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
       // A terminal's Ctrl-C may arrive twice: from the terminal and through a launcher.
       if (controller.signal.aborted) return;

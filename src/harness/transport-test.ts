@@ -66,7 +66,12 @@ export const runTransportTest = async (
 };
 
 const buildNode = async (config: HarnessConfig, log: Log): Promise<LeanNode> =>
-  createNode({ quicEngine: config.quicEngine, log, ...transportsFor(config) });
+  createNode({
+    quicEngine: config.quicEngine,
+    dialTimeout: config.timeout,
+    log,
+    ...transportsFor(config),
+  });
 
 /** Publishes, then serves until `signal` fires. */
 const runListener = async (

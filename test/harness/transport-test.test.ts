@@ -1,12 +1,14 @@
 /** The participant as its runners see it: real processes, real Redis, real QUIC. */
 
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { isBuiltin } from 'node:module';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createNode } from '../../src/node.ts';
 import { noIPv6 } from '../support/ipv6.ts';
 import {
+  LAUNCHER,
   type Outcome,
   type Participant,
   run,
@@ -238,6 +240,16 @@ describe('transport test', { skip: noRedis, timeout: 180_000 }, () => {
     await redis.send('HSET', redisKey(key), 'a', 'b');
     const outcome = await startFor(t, unified('dialer', redis.address, key)).ended;
     assertFailed(outcome, 1, /holds a hash; a list or a string was expected/);
+  });
+
+  test('a report that cannot be written is a failure', HANG, async (t) => {
+    const key = freshKey();
+    startFor(t, unified('listener', redis.address, key));
+    await published(redis, redisKey(key));
+    const line = `("${process.execPath}" "${LAUNCHER}"; echo "exit code $?" >&2) | true`;
+    const env = { ...process.env, ...unified('dialer', redis.address, key) };
+    const { stderr } = spawnSync('sh', ['-c', line], { env, encoding: 'utf8', timeout: 30_000 });
+    assert.match(stderr, /^libp2p-lean: [^\n]*EPIPE[^\n]*\nexit code 1\n$/);
   });
 
   test('nobody listens at the published address', HANG, async (t) => {
