@@ -44,11 +44,11 @@ interop: install build  ## the interop matrix, with every peer this machine can 
 upstream-check: install build  ## our container through both harnesses' compose files, in Docker
 	$(NODE) interop/upstream/check.ts
 
-docker:  ## build the container image
-	docker build -t libp2p-lean .
+docker:  ## build the container images
+	node scripts/docker-build.mjs
 
-docker-test: docker  ## listener, dialer and Redis as containers, in both dialects
-	scripts/docker-test
+docker-test: install  ## listener, dialer and Redis as containers, in both dialects
+	node scripts/docker-test.mjs
 
 clean:  ## remove what was built
 	rm -rf dist results
