@@ -20,7 +20,7 @@ check: install  ## types
 	npx --no-install tsc --noEmit
 
 lint: install  ## lint and format
-	npx --no-install biome ci --error-on-warnings .
+	npx --no-install biome ci --error-on-warnings $(if $(MAKE_TERMOUT),,--colors=off) .
 
 unit: install  ## all tests on the pinned Node.js (QUIC engine: quiche)
 	@node scripts/redis.mjs || echo 'skipped: tests that need Redis'
@@ -44,11 +44,11 @@ interop: install build  ## the interop matrix, with every peer this machine can 
 upstream-check: install build  ## our container through both harnesses' compose files, in Docker
 	$(NODE) interop/upstream/check.ts
 
-docker:  ## build the container images
-	node scripts/docker-build.mjs
+docker:  ## build the container images that can be built here
+	@node scripts/docker-build.mjs
 
-docker-test: install  ## listener, dialer and Redis as containers, in both dialects
-	node scripts/docker-test.mjs
+docker-test: install  ## build them; run listener, dialer and Redis as containers, in both dialects
+	@node scripts/docker-test.mjs
 
 clean:  ## remove what was built
 	rm -rf dist results

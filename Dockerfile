@@ -1,0 +1,87 @@
+# The QUIC participant of the libp2p interop matrices. docs/container.md says what it does.
+#
+#   docker build -t libp2p-lean .                                the quiche engine, on stock Node.js
+#   docker build -t libp2p-lean:node-quic --target node-quic .   node:quic, on a Node.js built with it
+#
+# Builds with BuildKit and with the builder before it. The old one builds every stage above the one it
+# is asked for, wanted or not: `--target quiche` spares it the last ones.
+
+# --- dist/cli.js: everything but native code in one file
+FROM node:26-bookworm-slim AS build
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci --ignore-scripts
+COPY tsconfig.json ./
+COPY scripts/build.mjs scripts/tsconfig.build.json scripts/
+COPY src src
+RUN npm run build
+
+# --- the production dependencies, of which the bundle leaves only native code to be installed
+FROM node:26-bookworm-slim AS dependencies
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci --omit=dev --ignore-scripts
+
+# --- /app as the images have it, but for the compile cache
+FROM node:26-bookworm-slim AS app
+COPY package.json LICENSE-APACHE LICENSE-MIT /app/
+COPY bin /app/bin
+COPY --from=build /app/dist/cli.js /app/dist/cli.js.LEGAL.txt /app/dist/
+COPY --from=dependencies /app/node_modules/@infisical /app/node_modules/@infisical
+
+# --- its compile cache; Node.js keeps one for each user id, so the user is the one that will run it
+FROM app AS quiche-warm
+COPY scripts/docker-warm.mjs /warm/
+RUN mkdir /app/dist/.compile-cache && chown 1000:1000 /app/dist/.compile-cache
+USER 1000:1000
+RUN node --import /warm/docker-warm.mjs /app/bin/libp2p-lean && chmod -R a+rX /app/dist/.compile-cache
+
+# --- target quiche (the default)
+FROM node:26-bookworm-slim AS quiche
+COPY --from=quiche-warm --chown=0:0 /app /app
+WORKDIR /app
+USER 1000:1000
+# Without arguments it is what the environment says: `transport`, in either harness's dialect.
+ENTRYPOINT ["/app/bin/libp2p-lean"]
+CMD []
+
+# --- /opt/node-quic: a Node.js with node:quic. Either NODE_QUIC_TREE, a path in the build context
+#     (node-quic*, a directory or an archive) that holds bin/node, or built from the official sources.
+FROM debian:bookworm-slim AS node-quic-tree
+ARG NODE_QUIC_TREE=
+# A file that is always there stands in for "none".
+ADD ${NODE_QUIC_TREE:-package.json} /given/
+ARG NODE_QUIC_VERSION=26.10.0
+ARG NODE_QUIC_URL=https://nodejs.org/dist/v${NODE_QUIC_VERSION}/node-v${NODE_QUIC_VERSION}.tar.xz
+# Empty: the one that SHASUMS256.txt beside the sources says.
+ARG NODE_QUIC_SHA256=
+# Set by BuildKit, which gets here only for the target node-quic. The old builder also comes by on its
+# way to the default target; there, NODE_QUIC_SOURCE=yes asks for the hours that the sources take.
+ARG TARGETARCH=
+ARG NODE_QUIC_SOURCE=${TARGETARCH:+yes}
+COPY scripts/docker-node-quic.sh /
+RUN sh /docker-node-quic.sh
+
+FROM node-quic-tree AS node-quic-warm
+COPY --from=app /app /app
+COPY scripts/docker-warm.mjs /warm/
+RUN mkdir /app/dist/.compile-cache && chown 1000:1000 /app/dist/.compile-cache
+USER 1000:1000
+ENV QUIC_ENGINE=node
+RUN if [ -e /tree/SKIPPED ]; then exit 0; fi \
+ && /opt/node-quic/bin/node --experimental-quic --disable-warning=ExperimentalWarning \
+      --import /warm/docker-warm.mjs /app/bin/libp2p-lean \
+ && chmod -R a+rX /app/dist/.compile-cache
+
+# --- target node-quic
+FROM debian:bookworm-slim AS node-quic
+COPY --from=node-quic-tree --chown=0:0 /tree /
+COPY --from=node-quic-warm --chown=0:0 /app /app
+WORKDIR /app
+USER 1000:1000
+ENV QUIC_ENGINE=node
+# The launcher would find out and start node once more; a cold start is part of what is measured.
+ENTRYPOINT ["/opt/node-quic/bin/node", "--experimental-quic", "--disable-warning=ExperimentalWarning", "/app/bin/libp2p-lean"]
+CMD []
+
+FROM quiche
