@@ -2,9 +2,12 @@
 import { readFile } from 'node:fs/promises';
 
 const TELLING =
-  /error|fail|panic|fatal|exception|traceback|refused|timed? ?out|unreachable|mismatch|invalid|abort|denied|cannot|could not|unsupported|not supported|no such|\bERR_/i;
-/** Frames of stack traces, and the runner's own marks. */
-const NOISE = /^\s*(at |File "|goroutine \d|#|\^+$)/;
+  /error|fail|panic|fatal|exception|refused|timed? ?out|unreachable|mismatch|invalid|abort|denied|cannot|could not|unsupported|not supported|no such|\bERR_/i;
+/** Frames and captions of stack traces (JavaScript, Python, Go), and source lines that raise. */
+const NOISE =
+  /^(at |File "|goroutine \d|raise |throw |Traceback \(|Exception Group Traceback|ExceptionGroup: |The above exception|During handling|\d+ -|\^+$|$)/;
+/** What Python draws before the lines of a group of exceptions. */
+const TREE = /^[\s|+-]+/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: terminal colours are control characters
 const ANSI = /\u001b\[[0-9;?]*[A-Za-z]/g;
 
@@ -21,7 +24,10 @@ export const errorLines = (log: string, limit = 5): string[] => {
     .split('\n')
     .filter((line) => !line.startsWith('#'))
     .map((line) => line.replace(/^ *\d+\.\d{3} (out|err) {2}/, '').trimEnd())
-    .filter((line) => line.trim() !== '' && !NOISE.test(line))
+    // In a Python trace a line of source follows the line that names its file.
+    .filter((_, place, all) => !/^[\s|+-]*File "/.test(all[place - 1] ?? ''))
+    .filter((line) => !NOISE.test(line.replace(TREE, '')))
+    .map((line) => (/^\s*[|+]/.test(line) ? line.replace(TREE, '') : line))
     .map((line) => (line.length > 300 ? `${line.slice(0, 300)}…` : line));
   const telling = [...new Set(lines.filter((line) => TELLING.test(line)))];
   return telling.length > 0 ? telling.slice(0, limit) : lines.slice(-Math.min(3, limit));

@@ -6,9 +6,9 @@ import type { Reporter } from './run-matrix.ts';
 
 type Terminal = NodeJS.WriteStream;
 
-const MARKS: Readonly<
-  Record<Verdict, readonly [symbol: string, colour: 'green' | 'red' | 'yellow' | 'magenta']>
-> = {
+type Colour = 'green' | 'red' | 'yellow' | 'magenta' | 'gray';
+
+const MARKS: Readonly<Record<Verdict, readonly [symbol: string, colour: Colour]>> = {
   pass: ['✓', 'green'],
   fail: ['✗', 'red'],
   known: ['!', 'yellow'],
@@ -76,6 +76,8 @@ const plain = (stream: Terminal): Reporter => {
 /** A live bar; only what failed stays on the screen. */
 const live = (stream: Terminal): Reporter => {
   const line = createLogUpdate(stream, { showCursor: true });
+  // Coloured or not by what this stream can do, not by what stdout can.
+  const paint = (colour: Colour, text: string) => styleText(colour, text, { stream });
   const counts = { done: 0, failed: 0, peer: 0 };
   let total = 0;
   let began = 0;
@@ -90,11 +92,11 @@ const live = (stream: Terminal): Reporter => {
     const columns = stream.columns ?? 80;
     const width = Math.max(10, Math.min(40, columns - 60));
     const filled = total === 0 ? width : Math.round((counts.done / total) * width);
-    const bar = `${styleText(counts.failed > 0 ? 'red' : 'green', '━'.repeat(filled))}${styleText('gray', '─'.repeat(width - filled))}`;
-    const failures = counts.failed > 0 ? styleText('red', `${counts.failed} failed`) : '0 failed';
+    const bar = `${paint(counts.failed > 0 ? 'red' : 'green', '━'.repeat(filled))}${paint('gray', '─'.repeat(width - filled))}`;
+    const failures = counts.failed > 0 ? paint('red', `${counts.failed} failed`) : '0 failed';
     const peers = counts.peer > 0 ? `, ${counts.peer} between peers` : '';
     const name = last.slice(0, columns - 2);
-    line(`${bar} ${counts.done}/${total}  ${failures}${peers}${left}\n${styleText('gray', name)}`);
+    line(`${bar} ${counts.done}/${total}  ${failures}${peers}${left}\n${paint('gray', name)}`);
   };
   return {
     begin: (cells) => {
@@ -111,9 +113,7 @@ const live = (stream: Terminal): Reporter => {
       if (cell.verdict !== 'pass') {
         const [symbol, colour] = MARKS[cell.verdict];
         line.clear();
-        stream.write(
-          `${styleText(colour, symbol)} ${cell.name}${styleText('gray', detail(cell))}\n`,
-        );
+        stream.write(`${paint(colour, symbol)} ${cell.name}${paint('gray', detail(cell))}\n`);
       }
       render();
     },
@@ -127,4 +127,6 @@ const live = (stream: Terminal): Reporter => {
 
 /** Live on a terminal that is not a CI log, plain otherwise. */
 export const createReporter = (stream: Terminal): Reporter =>
-  stream.isTTY && !process.env.CI ? live(stream) : plain(stream);
+  stream.isTTY && stream.rows > 1 && stream.columns > 1 && !process.env.CI
+    ? live(stream)
+    : plain(stream);

@@ -238,6 +238,19 @@ test('error lines: what names an error first, without noise; else the last lines
     'b',
     'c',
   ]);
+  const python = [
+    '  + Exception Group Traceback (most recent call last):',
+    '  |   File "/x/main.py", line 1, in <module>',
+    '  |     await self.gen.athrow(error)',
+    '  | ExceptionGroup: Exceptions from Trio nursery (1 sub-exception)',
+    '  +-+---------------- 1 ----------------',
+    '    | libp2p.exceptions.MultiError: Error 1: fail to open connection',
+    '    | The above exception was the direct cause of the following exception:',
+    '    +------------------------------------',
+  ];
+  assert.deepEqual(errorLines(python.map((line) => `   3.692 err  ${line}`).join('\n')), [
+    'libp2p.exceptions.MultiError: Error 1: fail to open connection',
+  ]);
   assert.deepEqual(errorLines(''), []);
   assert.equal(errorLines(`   0.100 err  error ${'x'.repeat(1000)}`)[0]?.length, 301);
 });
