@@ -184,7 +184,8 @@ export class MuxStream implements Stream {
       const size = tail === undefined ? piece.length : BLOCK;
       this.#block = size === BLOCK ? new Uint8Array(BLOCK) : undefined;
       if (this.#block === undefined) {
-        this.#received.push(piece.slice());
+        // Not `slice()`: that of a Buffer is a view.
+        this.#received.push(new Uint8Array(piece));
         return;
       }
       this.#block.set(piece);

@@ -50,13 +50,27 @@ export const muxerAndSocket = async (
   const [socket, accepted] = await socketPair();
   const muxer = muxerOver(name, socketWire(accepted, 'accepted'), role, limits);
   let bytes: Buffer = Buffer.alloc(0);
+  const waiters = new Set<() => void>();
+  const wake = () => {
+    for (const waiter of [...waiters]) waiter();
+  };
   socket.on('data', (chunk) => {
     bytes = Buffer.concat([bytes, chunk]);
+    wake();
   });
-  const wait: Wait = async (enough) => {
-    while (!enough(bytes)) await new Promise((go) => setTimeout(go, 2));
-    return bytes;
-  };
+  socket.on('close', wake);
+  const wait: Wait = (enough) =>
+    new Promise((resolve, reject) => {
+      const look = () => {
+        const done = enough(bytes);
+        if (!done && !socket.destroyed) return;
+        waiters.delete(look);
+        if (done) resolve(bytes);
+        else reject(new Error('the socket was closed before enough came'));
+      };
+      waiters.add(look);
+      look();
+    });
   return { muxer, socket, received: () => bytes, wait };
 };
 

@@ -5,14 +5,17 @@ import { socketWire } from '../../src/transports/wire.ts';
 import { streamSuite } from '../mux/suite.ts';
 import { muxerOver, socketPair } from './mux-pair.ts';
 
+/** How long mplex waits for a reader; no reader of the suite is that slow where it must not be. */
+const LIMITS = { slowReaderTimeout: 1_000 };
+
 export const muxerSuite = (name: MuxerName): void =>
   streamSuite(`${name} over TCP`, {
     independent: name === 'yamux',
     resetCodes: name === 'yamux',
     connect: async (t) => {
       const [left, right] = await socketPair();
-      const dialed = muxerOver(name, socketWire(left, 'dialed'), 'dialer');
-      const accepted = muxerOver(name, socketWire(right, 'accepted'), 'listener');
+      const dialed = muxerOver(name, socketWire(left, 'dialed'), 'dialer', LIMITS);
+      const accepted = muxerOver(name, socketWire(right, 'accepted'), 'listener', LIMITS);
       t.after(() => Promise.all([dialed.close(), accepted.close()]));
       const cut = (): void => {
         left.resetAndDestroy();
