@@ -2,12 +2,14 @@
  * `make bench`: the numbers of bench/README.md. Tables go to stdout and, with enough rounds, between
  * the markers of README.md; progress goes to stderr.
  *
- *     node bench/run.ts [--rounds 21] [start-up dial memory throughput]
+ *     node bench/run.ts [--rounds 21] [start-up dial memory quic-throughput]
  */
 
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { dial } from './dial.ts';
+import { memory } from './memory.ts';
+import { quicThroughput } from './quic-throughput.ts';
 import { startUp } from './start-up.ts';
 import { print, record, type Section } from './support/report.ts';
 
@@ -17,6 +19,8 @@ const ENOUGH = 15;
 const SECTIONS: Readonly<Record<string, (rounds: number) => Promise<Section>>> = {
   'start-up': startUp,
   dial,
+  memory,
+  'quic-throughput': quicThroughput,
 };
 
 const { values, positionals } = parseArgs({

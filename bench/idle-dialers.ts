@@ -1,0 +1,73 @@
+/**
+ * Connections that do nothing, for memory.ts.
+ *
+ *     node bench/idle-dialers.ts <nodes>
+ *
+ * Makes so many nodes and prints `ready`. Then, for each line of stdin: `<count> <address>` dials until
+ * there are that many connections to the address, one per node, and prints their number; `0` closes
+ * them all and prints how many the listener had closed before.
+ */
+
+import { createInterface } from 'node:readline';
+import type { Connection } from '../src/connection.ts';
+import { createNode, type LeanNode } from '../src/node.ts';
+
+/** Dials at a time. */
+const PARALLEL = 8;
+
+const wanted = Number(process.argv[2]);
+const nodes: LeanNode[] = [];
+while (nodes.length < wanted) nodes.push(await createNode({ quicEngine: 'quiche' }));
+console.log('ready');
+
+const open = new Set<Connection>();
+let lost = 0;
+
+/** A machine that is busy enough may lose a handshake. */
+const ATTEMPTS = 3;
+
+const connect = async (node: LeanNode, address: string, attempt = 1): Promise<Connection> => {
+  try {
+    return await node.dial(address);
+  } catch (error) {
+    if (attempt === ATTEMPTS) throw error;
+    return connect(node, address, attempt + 1);
+  }
+};
+
+const dial = async (node: LeanNode, address: string): Promise<void> => {
+  const connection = await connect(node, address);
+  open.add(connection);
+  connection.closed.then(() => {
+    if (open.delete(connection)) lost++;
+  });
+};
+
+const dialUntil = async (count: number, address: string): Promise<void> => {
+  const idle = nodes.slice(open.size, count);
+  const next = async (): Promise<void> => {
+    for (let node = idle.shift(); node !== undefined; node = idle.shift()) {
+      await dial(node, address);
+    }
+  };
+  await Promise.all(Array.from({ length: PARALLEL }, next));
+};
+
+const closeAll = async (): Promise<void> => {
+  const connections = [...open];
+  open.clear();
+  await Promise.all(connections.map((connection) => connection.close()));
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [count, address] = line.split(' ');
+  if (address === undefined) {
+    await closeAll();
+    console.log(lost);
+    lost = 0;
+  } else {
+    await dialUntil(Number(count), address);
+    console.log(open.size);
+  }
+}
+process.exit(0);

@@ -1,0 +1,88 @@
+/**
+ * Resident memory of a listener: idle, then with 100 and with 1,000 idle connections, each from a peer
+ * of its own. The dialers are our nodes, one per connection, in one process beside it.
+ */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { startRedis } from '../test/support/redis.ts';
+import { type Participant, participants } from './support/participants.ts';
+import { type Command, end, lines, residentBytes, start, within } from './support/processes.ts';
+import { type Section, shown, startSection } from './support/report.ts';
+import { interleave, spread } from './support/statistics.ts';
+
+const COUNTS = [100, 1000] as const;
+/** Until what the handshakes left behind has settled; below every stack's idle timeout, ms. */
+const SETTLE = 1_000;
+const MIB = 2 ** 20;
+
+export const memory = async (rounds: number): Promise<Section> => {
+  const conditions = startSection();
+  const redis = await startRedis();
+  const dialers: Command = {
+    file: process.execPath,
+    args: [fileURLToPath(new URL('idle-dialers.ts', import.meta.url)), String(Math.max(...COUNTS))],
+  };
+  const dialing = start(dialers);
+  const nextLine = lines(dialing, dialers);
+  await nextLine();
+
+  let tests = 0;
+  /** MiB idle, then per count. */
+  const measure = async (listener: Participant): Promise<number[]> => {
+    const key = `memory-${tests++}`;
+    const published = redis.send('BLPOP', `${key}_listener_multiaddr`, '60');
+    const child = start(listener, {
+      IS_DIALER: 'false',
+      TRANSPORT: 'quic-v1',
+      LISTENER_IP: '127.0.0.1',
+      REDIS_ADDR: redis.address,
+      TEST_KEY: key,
+    });
+    const address = /\/ip4\/\S+/.exec(await within(published, listener))?.[0];
+    const resident = async () => {
+      await delay(SETTLE);
+      return residentBytes(child.pid ?? 0) / MIB;
+    };
+    const measured = [await resident()];
+    for (const count of COUNTS) {
+      dialing.stdin?.write(`${count} ${address}\n`);
+      await nextLine();
+      measured.push(await resident());
+    }
+    dialing.stdin?.write('0\n');
+    const lost = await nextLine();
+    if (lost !== '0') throw new Error(`${listener.name} lost ${lost} connections`);
+    await end(child);
+    return measured;
+  };
+
+  const listeners = participants();
+  const measured = await interleave(listeners, { rounds, what: 'memory' }, measure);
+  await end(dialing);
+  await redis.stop();
+
+  const most = COUNTS[1];
+  return {
+    id: 'memory',
+    rows: [
+      [
+        'listener',
+        'idle, MiB',
+        ...COUNTS.map((count) => `${count} connections, MiB`),
+        'a connection, KiB',
+      ],
+      ...listeners.map((listener) => {
+        const runs = measured.get(listener) ?? [];
+        const column = (index: number) => runs.map((run) => run[index] ?? Number.NaN);
+        const each = runs.map(([idle = 0, , full = 0]) => ((full - idle) / most) * 1024);
+        return [
+          listener.name,
+          ...[0, 1, 2].map((index) => shown(spread(column(index)), 0)),
+          shown(spread(each), 0),
+        ];
+      }),
+    ],
+    note: `VmRSS; median and quartiles of ${rounds} cold listeners each, interleaved; the last column is (${most} connections − idle) / ${most}. ${conditions()}`,
+  };
+};
