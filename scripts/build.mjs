@@ -2,7 +2,7 @@
 //   dist/lib/   the library: one .js and .d.ts per module of src/
 //   dist/cli.js the command line in one file, dependencies included: it starts several times faster
 //               than its sources. Packages with native code stay outside.
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { renameSync, rmSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
 import path from 'node:path';
@@ -16,7 +16,7 @@ const made = `${dist}.new`;
 
 rmSync(made, { recursive: true, force: true });
 
-execFileSync(
+const types = spawnSync(
   process.execPath,
   [
     path.join(root, 'node_modules/typescript/bin/tsc'),
@@ -27,6 +27,8 @@ execFileSync(
   ],
   { cwd: root, stdio: 'inherit' },
 );
+// It has said what is wrong.
+if (types.status !== 0) process.exit(1);
 
 // The Redis client comes with modules, a cluster client and some 400 commands, each attached to its
 // prototypes at start: two thirds of the time from start to connected. The rendezvous sends four
