@@ -2,7 +2,7 @@
 
 import { EXIT, exitCodeOf } from './cli/process.ts';
 import { messageOf } from './errors.ts';
-import { hasHarnessVariables } from './harness/environment.ts';
+import { hasHarnessVariables, isPerfSuite } from './harness/environment.ts';
 
 /** Runs one command to its end and ends the process with its exit code. */
 export const main = async (args: readonly string[]): Promise<never> => {
@@ -22,6 +22,13 @@ const run = async (args: readonly string[]): Promise<number> => {
   // A container runs the participant without a word, and not through the argument parser: its
   // start-up time is measured.
   const bare = args.length === 0 && hasHarnessVariables(process.env);
+  if (
+    (args.length === 1 && args[0] === 'perf' && hasHarnessVariables(process.env)) ||
+    (bare && isPerfSuite(process.env))
+  ) {
+    const { perf } = await import('./cli/perf.ts');
+    return perf(process.env);
+  }
   if (bare || (args.length === 1 && args[0] === 'transport')) {
     const { transport } = await import('./cli/transport.ts');
     return transport(process.env);

@@ -1,8 +1,13 @@
 /** The argument parser. @see main */
 
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { LeanError } from '../errors.ts';
+import { hasHarnessVariables } from '../harness/environment.ts';
 import { VERSION } from '../version.ts';
 import { EXIT } from './process.ts';
+import { parseSize } from './size.ts';
+
+const DEFAULT_LISTEN = '/ip4/0.0.0.0/udp/0/quic-v1';
 
 const EXAMPLES = `
 Examples:
@@ -44,6 +49,22 @@ Examples:
   $ libp2p-lean ping -c 5 /ip4/127.0.0.1/udp/4001/quic-v1/p2p/12D3KooW…
   $ libp2p-lean ping -i 0.2 --json /dns4/example.org/udp/4001/quic-v1/p2p/12D3KooW…`;
 
+const PERF_HELP = `
+Without --to, --listen and test-plans' flags it takes part in a perf test as the environment says:
+as for \`transport\`, and for a dialer
+  UPLOAD_BYTES, DOWNLOAD_BYTES               bytes of one transfer (1 GiB)
+  UPLOAD_ITERATIONS, DOWNLOAD_ITERATIONS     how often each is measured (10)
+  LATENCY_ITERATIONS                         round trips of one byte (100)
+
+Without --upload and --download it moves 1 GiB each way. Anyone who may dial a node that serves perf
+can make it send as much as they like.
+
+Examples:
+  $ libp2p-lean perf --listen
+  $ libp2p-lean perf --to /ip4/127.0.0.1/udp/4001/quic-v1/p2p/12D3KooW… --upload 1GiB
+  $ libp2p-lean perf --run-server --server-address 0.0.0.0:4001
+  $ libp2p-lean perf --server-address 10.0.0.1:4001 --transport quic-v1 --upload-bytes 1048576`;
+
 /** Runs the command that `args` name and resolves with its exit code. */
 export const parse = async (args: readonly string[]): Promise<number> => {
   let code: number = EXIT.ok;
@@ -79,7 +100,8 @@ export const parse = async (args: readonly string[]): Promise<number> => {
   program
     .command('listen')
     .description('listen and answer ping and identify')
-    .argument('[multiaddr]', 'where to listen', '/ip4/0.0.0.0/udp/0/quic-v1')
+    .argument('[multiaddr]', 'where to listen', DEFAULT_LISTEN)
+    .option('--perf', 'serve /perf/1.0.0 too, to anyone')
     .addOption(engine)
     .addOption(debug)
     .addHelpText('after', LISTEN_HELP)
@@ -109,6 +131,50 @@ export const parse = async (args: readonly string[]): Promise<number> => {
       code = await ping(addresses, options);
     });
 
+  program
+    .command('perf')
+    .description('measure throughput, or take part in a perf test, as the environment says')
+    .addOption(
+      new Option('--to <multiaddr>', 'dial and measure').conflicts(['listen', 'runServer']),
+    )
+    .option('--listen [multiaddr]', `serve perf; default ${DEFAULT_LISTEN}`)
+    .option('--upload <size>', 'what to upload, on each stream: 1GiB, 500MB, 1000', size)
+    .option('--download <size>', 'what to download, on each stream', size)
+    .option('--streams <n>', 'streams at once', positiveInteger, 1)
+    .option('--json', 'one JSON object per line')
+    .addOption(new Option('--run-server', 'test-plans: serve').conflicts('listen'))
+    .option('--server-address <host:port>', 'test-plans: where the server listens')
+    .addOption(
+      new Option('--transport <name>', 'test-plans: what to dial with')
+        .choices(['tcp', 'quic-v1'])
+        .default('tcp'),
+    )
+    .option('--upload-bytes <n>', 'test-plans: bytes to upload', bytes, 0)
+    .option('--download-bytes <n>', 'test-plans: bytes to download', bytes, 0)
+    .addOption(engine)
+    .addOption(debug)
+    .addHelpText('after', PERF_HELP)
+    .action(async (options) => {
+      const { serverAddress, listen: address, to } = options;
+      if (options.runServer && serverAddress === undefined) {
+        throw new LeanError('ERR_CONFIG', '--run-server needs --server-address host:port');
+      }
+      if (serverAddress !== undefined) {
+        const { runClient, runServer } = await import('./perf-executable.ts');
+        code = await (options.runServer ? runServer(options) : runClient(options));
+      } else if (to !== undefined || address !== undefined) {
+        const { perfListen, perfTo } = await import('./perf-people.ts');
+        const where = typeof address === 'string' ? address : DEFAULT_LISTEN;
+        code = await (to === undefined ? perfListen(where, options) : perfTo(to, options));
+      } else if (!hasHarnessVariables(process.env)) {
+        const what = 'give --to or --listen, or set the variables of a perf test';
+        throw new LeanError('ERR_CONFIG', `nothing to measure: ${what}`);
+      } else {
+        const { perf } = await import('./perf.ts');
+        code = await perf(process.env);
+      }
+    });
+
   if (args.length === 0) {
     program.outputHelp({ error: true });
     return EXIT.usage;
@@ -128,6 +194,20 @@ const positiveInteger = (text: string): number => {
   if (!/^\d{1,9}$/.test(text) || value === 0) {
     throw new InvalidArgumentError('It must be a whole number above 0.');
   }
+  return value;
+};
+
+const bytes = (text: string): number => {
+  const value = Number(text);
+  if (!/^\d{1,16}$/.test(text) || !Number.isSafeInteger(value)) {
+    throw new InvalidArgumentError('It must be a whole number up to 2^53 - 1.');
+  }
+  return value;
+};
+
+const size = (text: string): number => {
+  const value = parseSize(text);
+  if (value === undefined) throw new InvalidArgumentError('It must be a size such as 1GiB.');
   return value;
 };
 

@@ -10,6 +10,8 @@ import { EXIT, onTermination, print } from './process.ts';
 export interface ListenFlags {
   readonly engine: EngineChoice;
   readonly debug?: boolean;
+  /** Serve `/perf/1.0.0` too, to anyone. */
+  readonly perf?: boolean;
 }
 
 /** Listens until SIGINT or SIGTERM. @throws ERR_CONFIG, ERR_LISTEN, ERR_ENGINE_UNAVAILABLE. */
@@ -18,6 +20,7 @@ export const listen = async (address: string, flags: ListenFlags): Promise<numbe
   const signal = onTermination(EXIT.ok);
   const log: Log = flags.debug ? (await import('./debug-log.ts')).createDebugLog() : logPeers;
   const node = await createNode({ quicEngine: flags.engine, log });
+  if (flags.perf) (await import('./perf-people.ts')).serve(node);
   try {
     await node.listen(wanted);
     await print(`${node.addresses().join('\n')}\n`);

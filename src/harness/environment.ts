@@ -109,6 +109,25 @@ const REDIS_PORT = 6379;
 export const hasHarnessVariables = (environment: Environment): boolean =>
   detectDialect(environment) !== undefined;
 
+/** Variables that only the perf suite's dialers are given. */
+const PERF_VARIABLES = [
+  'UPLOAD_BYTES',
+  'DOWNLOAD_BYTES',
+  'UPLOAD_ITERATIONS',
+  'DOWNLOAD_ITERATIONS',
+  'LATENCY_ITERATIONS',
+];
+/** The host of the perf suite's Redis; that of the transport suite's is `transport-redis`. */
+const PERF_REDIS = /^perf-redis(:|$)/;
+
+/**
+ * Whether it is unified-testing's perf suite that runs us, for a container without a command. Its
+ * dialers are given what to move; its listeners differ from the transport suite's by their Redis only.
+ */
+export const isPerfSuite = (environment: Environment): boolean =>
+  PERF_REDIS.test(read(environment, NAMES.unified.redis) ?? '') ||
+  PERF_VARIABLES.some((name) => read(environment, name) !== undefined);
+
 /** Upper case wins where a runner sets both. */
 const detectDialect = (environment: Environment): Dialect | undefined => {
   for (const dialect of ['unified', 'legacy'] as const) {
@@ -166,7 +185,8 @@ export const readEnvironment = (environment: Environment): HarnessConfig => {
   return config;
 };
 
-const read = (environment: Environment, name: string): string | undefined => {
+/** The value of a variable that is set to something. */
+export const read = (environment: Environment, name: string): string | undefined => {
   const value = environment[name];
   return value === undefined || value === '' || value === 'null' ? undefined : value;
 };
@@ -179,7 +199,7 @@ const required = (environment: Environment, name: string, may: string): string =
   return value;
 };
 
-const malformed = (name: string, value: string, may: string): LeanError =>
+export const malformed = (name: string, value: string, may: string): LeanError =>
   new LeanError('ERR_CONFIG', `${name} is ${quote(value)}; it must be ${may}`);
 
 /** One printable line, whatever the value holds. */

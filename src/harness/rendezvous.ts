@@ -26,10 +26,11 @@ export interface Rendezvous {
   /**
    * Publishes `multiaddr` in place of whatever the key held. Idempotent.
    *
+   * @param as a list, which the transport suites' dialers pop, or a string, which the perf suite's get.
    * @throws ERR_REDIS when Redis answers but refuses; ERR_TIMEOUT or ERR_ABORTED, as the signal says,
    * with what Redis was waited for.
    */
-  publish(multiaddr: string): Promise<void>;
+  publish(multiaddr: string, as?: 'list' | 'string'): Promise<void>;
 
   /** Waits for the key and resolves with what it holds, trimmed. @throws as `publish()`. */
   fetch(): Promise<string>;
@@ -127,9 +128,9 @@ export const openRendezvous = ({ redis, key, signal, log }: RendezvousOptions): 
   };
 
   return {
-    publish: async (multiaddr) => {
+    publish: async (multiaddr, as = 'list') => {
       try {
-        await send(['DEL', key], ['RPUSH', key, multiaddr]);
+        await send(['DEL', key], [as === 'list' ? 'RPUSH' : 'SET', key, multiaddr]);
       } catch (error) {
         throw refused(error);
       }

@@ -131,7 +131,7 @@ const runDialer = async (
 };
 
 /** @throws ERR_REDIS when what Redis held is not an address of the transport under test. */
-const checkAddress = (config: HarnessConfig, published: string): Multiaddr => {
+export const checkAddress = (config: HarnessConfig, published: string): Multiaddr => {
   const held = `${config.key} held ${JSON.stringify(published.slice(0, 200))}`;
   let address: Multiaddr;
   try {
@@ -146,7 +146,8 @@ const checkAddress = (config: HarnessConfig, published: string): Multiaddr => {
   return address;
 };
 
-const bindAddress = ({ transport, listenerIp }: HarnessConfig): string => {
+/** Where a listener listens: any free port. */
+export const bindAddress = ({ transport, listenerIp }: HarnessConfig): string => {
   // isIPv6() compiles its long pattern at the first call, 5 ms, for an IPv4 address too.
   const host = `/${isIP(listenerIp) === 6 ? 'ip6' : 'ip4'}/${listenerIp}`;
   return transport === 'quic-v1'

@@ -15,6 +15,8 @@ const CHUNK = new Uint8Array(64 * 1024);
 
 /** Milliseconds without a byte in either direction after which a transfer has failed. */
 const STALL_TIMEOUT = 30_000;
+/** How often within that time somebody looks. */
+const STALL_LOOKS = 4;
 
 /** Bytes so far. Of an upload: those handed to the stream, of which some may still be on their way. */
 export interface PerfProgress {
@@ -55,7 +57,7 @@ export const perf = (
   return watch(stream, moved, options, async () => {
     const start = performance.now();
     await writeAll(stream, encodeCount(downloadBytes));
-    await send(stream, uploadBytes, moved, 'uploaded');
+    await sendZeros(stream, uploadBytes, moved, 'uploaded');
     stream.closeWrite();
     const half = performance.now();
     await receive(stream, moved, 'downloaded', downloadBytes);
@@ -82,18 +84,20 @@ export const handlePerf = (stream: Stream, options: PerfOptions = {}): Promise<P
   return watch(stream, moved, options, async () => {
     const count = decodeCount(await readExactly(stream, 8));
     await receive(stream, moved, 'uploaded', Number.POSITIVE_INFINITY);
-    await send(stream, count, moved, 'downloaded');
+    await sendZeros(stream, count, moved, 'downloaded');
     stream.closeWrite();
     return moved;
   });
 };
 
-interface Moved {
+/** Counts a transfer while it runs. */
+export interface Moved {
   uploaded: number;
   downloaded: number;
 }
 
-const send = async (
+/** Writes `bytes` zeros as fast as the stream takes them. */
+export const sendZeros = async (
   stream: Stream,
   bytes: number,
   moved: Moved,
@@ -129,8 +133,12 @@ const receive = async (
   }
 };
 
-/** Runs `transfer` with one timer that looks at the counters, so that a chunk costs an addition. */
-const watch = async <T>(
+/**
+ * Runs `transfer` with timers that look at the counters it keeps, so that a chunk costs an addition.
+ *
+ * @throws ERR_TIMEOUT when nothing moves; what `transfer` throws. The stream is then reset.
+ */
+export const watch = async <T>(
   stream: Stream,
   moved: Moved,
   options: PerfOptions,
@@ -139,9 +147,11 @@ const watch = async <T>(
   const { onProgress, progressInterval = 1_000, stallTimeout = STALL_TIMEOUT } = options;
   let stalled: LeanError | undefined;
   let before = -1;
+  let quiet = 0;
   const stallTimer = setInterval(() => {
     const now = moved.uploaded + moved.downloaded;
-    if (now === before) {
+    quiet = now === before ? quiet + 1 : 0;
+    if (quiet === STALL_LOOKS) {
       stalled = new LeanError(
         'ERR_TIMEOUT',
         `perf: nothing moved for ${stallTimeout} ms, after ${moved.uploaded} bytes up and ` +
@@ -150,7 +160,7 @@ const watch = async <T>(
       stream.reset();
     }
     before = now;
-  }, stallTimeout);
+  }, stallTimeout / STALL_LOOKS);
   const progressTimer =
     onProgress === undefined
       ? undefined
@@ -166,7 +176,8 @@ const watch = async <T>(
   }
 };
 
-const encodeCount = (count: number): Uint8Array => {
+/** 8 bytes, big-endian. */
+export const encodeCount = (count: number): Uint8Array => {
   const out = new Uint8Array(8);
   const view = new DataView(out.buffer);
   view.setUint32(0, Math.floor(count / 2 ** 32));
@@ -175,7 +186,7 @@ const encodeCount = (count: number): Uint8Array => {
 };
 
 /** Exact up to 2^53 - 1; above it is more than anyone can transfer. */
-const decodeCount = (bytes: Uint8Array): number => {
+export const decodeCount = (bytes: Uint8Array): number => {
   const view = new DataView(bytes.buffer, bytes.byteOffset, 8);
   return view.getUint32(0) * 2 ** 32 + view.getUint32(4);
 };

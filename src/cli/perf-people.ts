@@ -1,0 +1,156 @@
+/** `libp2p-lean perf --to | --listen`: how fast a link and an implementation are, for people. */
+
+import type { Connection } from '../connection.ts';
+import { orAborted } from '../deadline.ts';
+import { messageOf } from '../errors.ts';
+import type { EngineChoice } from '../harness/environment.ts';
+import { type Log, noLog } from '../harness/log.ts';
+import { createNode, type LeanNode } from '../node.ts';
+import { handlePerf, PERF, perf } from '../protocols/perf.ts';
+import { parseAddress } from './parse-address.ts';
+import type { ShowProgress } from './perf-progress.ts';
+import { EXIT, onTermination, print } from './process.ts';
+import { formatRate, formatSize } from './size.ts';
+
+export interface PerfFlags {
+  /** Bytes, of each stream; with neither, 1 GiB each way. */
+  readonly upload?: number;
+  readonly download?: number;
+  /** Streams that share the connection at once. */
+  readonly streams: number;
+  readonly json?: boolean;
+  readonly debug?: boolean;
+  readonly engine: EngineChoice;
+}
+
+type Direction = 'upload' | 'download';
+const GIB = 2 ** 30;
+/** How often a bar moves, ms. */
+const PROGRESS_INTERVAL = 100;
+
+/**
+ * Uploads, then downloads, and prints how long that took. On a terminal a bar shows how far it is.
+ *
+ * @throws ERR_CONFIG when the address is malformed; what dialling and transfers throw.
+ */
+export const perfTo = async (to: string, flags: PerfFlags): Promise<number> => {
+  const address = parseAddress(to);
+  const signal = onTermination(EXIT.failed);
+  const log: Log = flags.debug ? (await import('./debug-log.ts')).createDebugLog() : noLog;
+  const live = process.stderr.isTTY && !flags.json && !flags.debug;
+  const show = live ? (await import('./perf-progress.ts')).showProgress : undefined;
+  const node = await createNode({ quicEngine: flags.engine, log });
+  try {
+    const start = performance.now();
+    const connection = await orAborted(node.dial(address, { signal }), signal);
+    const connectMs = performance.now() - start;
+    const { description } = connection;
+    const remote = `${connection.remoteAddress}/p2p/${connection.remotePeer}`;
+    await say(flags, { event: 'connected', address: remote, description, connectMs });
+    const neither = flags.upload === undefined && flags.download === undefined;
+    const wanted = [
+      ['upload', flags.upload ?? (neither ? GIB : 0)],
+      ['download', flags.download ?? (neither ? GIB : 0)],
+    ] as const;
+    for (const [direction, bytes] of wanted) {
+      if (bytes === 0 && !(flags[direction] === 0)) continue;
+      const work = transfer(node, connection, direction, bytes, flags.streams, signal, show);
+      const timeMs = await orAborted(work, signal);
+      const total = bytes * flags.streams;
+      await say(flags, { event: direction, bytes: total, streams: flags.streams, timeMs });
+    }
+    return EXIT.ok;
+  } finally {
+    await node.close();
+  }
+};
+
+/** Moves `bytes` on each of `streams` streams at once. @returns milliseconds until all were answered. */
+const transfer = async (
+  node: LeanNode,
+  connection: Connection,
+  direction: Direction,
+  bytes: number,
+  streams: number,
+  signal: AbortSignal,
+  show: ShowProgress | undefined,
+): Promise<number> => {
+  const moved = new Array<number>(streams).fill(0);
+  const bar = show?.(direction, bytes * streams);
+  const start = performance.now();
+  const one = async (index: number): Promise<void> => {
+    const stream = await node.openStream(connection, PERF, signal);
+    const [up, down] = direction === 'upload' ? [bytes, 0] : [0, bytes];
+    await perf(stream, up, down, {
+      progressInterval: PROGRESS_INTERVAL,
+      ...(bar && {
+        onProgress: ({ uploaded, downloaded }) => {
+          moved[index] = uploaded + downloaded;
+          if (index === 0) bar.update(moved.reduce((sum, value) => sum + value, 0));
+        },
+      }),
+    });
+    moved[index] = bytes;
+  };
+  try {
+    await Promise.all(moved.map((_, index) => one(index)));
+    return performance.now() - start;
+  } finally {
+    bar?.clear();
+  }
+};
+
+/** Serves transfers to anyone until SIGINT or SIGTERM; a line for each on stderr. */
+export const perfListen = async (address: string, flags: PerfFlags): Promise<number> => {
+  const wanted = parseAddress(address);
+  const signal = onTermination(EXIT.ok);
+  const log: Log = flags.debug ? (await import('./debug-log.ts')).createDebugLog() : noLog;
+  const node = await createNode({ quicEngine: flags.engine, log });
+  serve(node);
+  try {
+    await node.listen(wanted);
+    await print(`${node.addresses().join('\n')}\n`);
+    await orAborted(new Promise<never>(() => undefined), signal).catch(() => undefined);
+    return EXIT.ok;
+  } finally {
+    await node.close();
+  }
+};
+
+/** Answers perf and says on stderr what was moved. */
+export const serve = (node: LeanNode): void =>
+  node.handle(PERF, async (stream, { remotePeer }) => {
+    const start = performance.now();
+    try {
+      const { uploaded, downloaded } = await handlePerf(stream);
+      const seconds = ((performance.now() - start) / 1000).toFixed(3);
+      const both = `${formatSize(uploaded)} up, ${formatSize(downloaded)} down`;
+      process.stderr.write(`${remotePeer}: ${both} in ${seconds} s\n`);
+    } catch (error) {
+      process.stderr.write(`${remotePeer}: ${messageOf(error)}\n`);
+      throw error;
+    }
+  });
+
+type Line =
+  | { event: 'connected'; address: string; description: string; connectMs: number }
+  | { event: Direction; bytes: number; streams: number; timeMs: number };
+
+const say = (flags: PerfFlags, line: Line): Promise<void> =>
+  print(`${flags.json ? JSON.stringify(jsonOf(line)) : textOf(line)}\n`);
+
+const textOf = (line: Line): string => {
+  if (line.event === 'connected') {
+    const { address, description, connectMs } = line;
+    return `PERF ${address}: ${description}, connected in ${connectMs.toFixed(3)} ms`;
+  }
+  const { event, bytes, streams, timeMs } = line;
+  const over = streams === 1 ? '' : ` over ${streams} streams`;
+  const took = `${formatSize(bytes)}${over} in ${(timeMs / 1000).toFixed(3)} s`;
+  return `${event.padEnd(8)} ${took}, ${formatRate(bytes, timeMs)}`;
+};
+
+const jsonOf = (line: Line): object =>
+  line.event === 'connected'
+    ? line
+    : { ...line, bitsPerSecond: Math.round((line.bytes * 8000) / line.timeMs) };

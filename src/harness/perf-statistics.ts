@@ -1,0 +1,44 @@
+/**
+ * What the perf suite makes of samples, as its reference images do: quartiles interpolated between
+ * neighbours, outliers beyond 1.5 interquartile ranges, minimum and maximum of the rest.
+ */
+
+export interface Summary {
+  readonly min: number;
+  readonly q1: number;
+  readonly median: number;
+  readonly q3: number;
+  readonly max: number;
+  /** In ascending order, like `samples`, which holds them too. */
+  readonly outliers: readonly number[];
+  readonly samples: readonly number[];
+}
+
+/** @throws RangeError when there is no sample. */
+export const summarize = (values: readonly number[]): Summary => {
+  if (values.length === 0) throw new RangeError('no samples');
+  const samples = [...values].sort((a, b) => a - b);
+  const q1 = quantile(samples, 0.25);
+  const q3 = quantile(samples, 0.75);
+  const reach = 1.5 * (q3 - q1);
+  const isOutlier = (value: number): boolean => value < q1 - reach || value > q3 + reach;
+  const usual = samples.filter((value) => !isOutlier(value));
+  return {
+    // Between the quartiles there is always a sample, so `usual` is never empty but for NaN.
+    min: usual.at(0) ?? quantile(samples, 0),
+    q1,
+    median: quantile(samples, 0.5),
+    q3,
+    max: usual.at(-1) ?? quantile(samples, 1),
+    outliers: samples.filter(isOutlier),
+    samples,
+  };
+};
+
+/** The value below which `share` (0 … 1) of the samples lie. */
+const quantile = (sorted: readonly number[], share: number): number => {
+  const at = share * (sorted.length - 1);
+  const low = sorted[Math.floor(at)] ?? Number.NaN;
+  const high = sorted[Math.ceil(at)] ?? Number.NaN;
+  return low + (high - low) * (at - Math.floor(at));
+};
