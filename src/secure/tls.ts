@@ -1,6 +1,5 @@
 /** The TLS secure channel (libp2p/specs tls/tls.md) over `node:tls`, TLS 1.3 only. */
 
-import { once } from 'node:events';
 import tls, { type SecureContext, type TLSSocket } from 'node:tls';
 import { LeanError, messageOf } from '../errors.ts';
 import type { TlsCredentials } from '../quic/engine.ts';
@@ -56,14 +55,8 @@ export const secureWithTls = async (
   }
   // There must be a listener at all times, between the handshake and the wire too.
   secured.on('error', ignore);
-  const handshake = Promise.race([
-    once(secured, options.role === 'dialer' ? 'secureConnect' : 'secure'),
-    once(secured, 'close').then(() => {
-      throw new Error('the peer closed the connection');
-    }),
-  ]);
   try {
-    await handshake;
+    await handshakeOf(secured, options.role === 'dialer' ? 'secureConnect' : 'secure');
   } catch (cause) {
     secured.destroy();
     throw new LeanError('ERR_HANDSHAKE', `tls: ${messageOf(cause)}`, { cause });
@@ -81,6 +74,29 @@ export const secureWithTls = async (
 };
 
 const ignore = (): void => {};
+
+const handshakeOf = (socket: TLSSocket, done: 'secureConnect' | 'secure'): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const settle = (): void => {
+      socket.off(done, onDone);
+      socket.off('error', onError);
+      socket.off('end', onEnd);
+      socket.off('close', onEnd);
+    };
+    const onDone = (): void => {
+      settle();
+      resolve();
+    };
+    const onError = (error: Error): void => {
+      settle();
+      reject(error);
+    };
+    const onEnd = (): void => onError(new Error('the peer closed the connection'));
+    socket.on(done, onDone);
+    socket.on('error', onError);
+    socket.on('end', onEnd);
+    socket.on('close', onEnd);
+  });
 
 /** The dialer's preference counts; nothing in common ends the handshake. */
 const chooseMuxer = (offered: readonly string[], muxers: readonly string[]): string | undefined =>

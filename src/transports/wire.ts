@@ -98,6 +98,9 @@ export const socketWire = (socket: Socket, id: string): Wire => {
     socket.uncork();
   };
 
+  // Both may have come before we listen for them.
+  ended = socket.readableEnded;
+  if (socket.destroyed) onClose();
   socket.on('data', onData);
   socket.on('end', onEnd);
   socket.on('error', onError);
