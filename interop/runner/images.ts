@@ -33,8 +33,10 @@ export interface Implementation {
   readonly ours: boolean;
   /** Folder of a peer that interop/build-peers.ts builds. */
   readonly path: string | undefined;
-  /** A command that needs no build; words that start with `./` are relative to the checkout. */
+  /** A command; words that start with `./` are relative to the checkout, or to the package. */
   readonly command: readonly string[] | undefined;
+  /** Whether `command` runs this project's package, built from the checkout. */
+  readonly package: boolean;
   /** Container image for `--exec docker`. */
   readonly image: string | undefined;
   readonly env: Readonly<Record<string, string>>;
@@ -60,6 +62,7 @@ const ENTRY_KEYS = [
   'ours',
   'path',
   'command',
+  'package',
   'image',
   'env',
   'requiresEnv',
@@ -149,6 +152,7 @@ const readImplementation = (file: YamlFile, node: YamlNode): Implementation => {
     ours: file.flag(entry.get('ours'), `${id}: ours`),
     path: text('path'),
     command,
+    package: file.flag(entry.get('package'), `${id}: package`),
     image: text('image'),
     env,
     requiresEnv: names(file, entry.get('requiresEnv'), `${id}: requiresEnv`, []),

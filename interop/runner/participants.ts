@@ -6,6 +6,7 @@ import { messageOf } from '../../src/errors.ts';
 import { type BuiltPeer, buildPeers } from '../build-peers.ts';
 import { run } from './command.ts';
 import type { Implementation } from './images.ts';
+import { type Package, packageOf } from './package.ts';
 import { peerImage } from './peer-image.ts';
 import type { Participant } from './stages.ts';
 
@@ -19,7 +20,9 @@ export interface Resolved {
   readonly skipped: ReadonlyMap<string, string>;
 }
 
-/** Resolves `implementations` for `exec`; builds the peers that need it. Never throws for a peer. */
+/** Resolves `implementations` for `exec`; builds what needs it. Never throws for a peer.
+ *
+ * @throws MatrixError when our own participant cannot be built */
 export const resolveParticipants = async (
   implementations: readonly Implementation[],
   exec: 'process' | 'docker',
@@ -29,6 +32,7 @@ export const resolveParticipants = async (
   const versions = new Map<string, string>();
   const skipped = new Map<string, string>();
   const toBuild: Implementation[] = [];
+  let ours: Promise<Package> | undefined;
   for (const implementation of implementations) {
     const { id, env, image, command } = implementation;
     const unset = implementation.requiresEnv.filter((name) => !process.env[name]);
@@ -41,7 +45,15 @@ export const resolveParticipants = async (
     } else if (exec === 'docker' && implementation.path === undefined) {
       skipped.set(id, 'it has no container image');
     } else if (command !== undefined) {
-      participants.set(id, { id, command: command.map(fromRoot), image, env });
+      let root = ROOT;
+      if (implementation.package) {
+        ours ??= packageOf(ROOT);
+        const built = await ours;
+        root = built.root;
+        versions.set(id, built.version);
+      }
+      const words = command.map((word) => (word.startsWith('./') ? join(root, word) : word));
+      participants.set(id, { id, command: words, image, env });
     } else if (implementation.path !== undefined) toBuild.push(implementation);
     else skipped.set(id, 'the capability file gives it neither path nor command');
   }
@@ -67,8 +79,6 @@ export const resolveParticipants = async (
 
 const imageThere = async (image: string): Promise<boolean> =>
   (await run(['docker', 'image', 'inspect', image], 20_000)).code === 0;
-
-const fromRoot = (word: string): string => (word.startsWith('./') ? join(ROOT, word) : word);
 
 const build = async (ids: readonly string[]): Promise<Map<string, BuiltPeer>> => {
   try {

@@ -490,3 +490,30 @@ test('--repeat: every run has its own key and log, and one failure fails the cel
   assert.equal(new Set(attempts.map((attempt) => attempt.testKey)).size, 3);
   assert.equal(new Set(attempts.map((attempt) => attempt.dialer.log)).size, 3);
 });
+
+test('real cells: our package and js-libp2p over QUIC, both ways', { skip }, async () => {
+  const run = await matrix(['--impl-select', 'lean-v0.1|js-v3.x', '--transport-select', 'quic-v1']);
+  assert.equal(run.code, 0, run.stderr + run.stdout);
+  const js = run.results?.implementations.find(({ id }) => id === 'js-v3.x');
+  const names = run.results?.cells.map(({ name, status }) => `${name} ${status}`);
+  if (js?.skipped) {
+    // No registry to build it from: then that is said, and our own cell is run all the same.
+    assert.match(run.stderr, /^skipped js-v3\.x: /m);
+    assert.deepEqual(names, ['lean-v0.1 x lean-v0.1 (quic-v1) pass']);
+    return;
+  }
+  assert.deepEqual(names, [
+    'lean-v0.1 x lean-v0.1 (quic-v1) pass',
+    'lean-v0.1 x js-v3.x (quic-v1) pass',
+    'js-v3.x x lean-v0.1 (quic-v1) pass',
+    'js-v3.x x js-v3.x (quic-v1) pass',
+  ]);
+  for (const { attempts } of run.results?.cells ?? []) {
+    assert.match(
+      attempts[0]?.multiaddr ?? '',
+      /^\/ip4\/127\.0\.0\.1\/udp\/\d+\/quic-v1\/p2p\/\w+$/,
+    );
+    assert.ok((attempts[0]?.handshakePlusOneRttMs ?? 0) > 0);
+  }
+  assert.deepEqual(run.left, []);
+});
