@@ -100,8 +100,8 @@ describe('hostile peers', { skip: noRedis, timeout: 180_000 }, () => {
     const cases: [what: string, hostile: Hostile, message: RegExp][] = [
       [
         'a listener that never answers multistream-select',
-        { serve: () => new Promise(() => undefined), timeout: 2 },
-        /longer than 2000 ms, pinging \/ip4/,
+        { serve: () => new Promise(() => undefined), timeout: 5 },
+        /longer than 5000 ms, pinging \/ip4/,
       ],
       [
         'a listener that answers na',
