@@ -4,12 +4,13 @@
  *     node bench/idle-dialers.ts <nodes>
  *
  * Makes so many nodes and prints `ready`. Then, for each line of stdin: `<count> <address>` dials until
- * there are that many connections to the address, one per node, and prints their number; `0` closes
- * them all and prints how many the listener had closed before.
+ * there are that many connections to the address, one per node, and prints their number, or what went
+ * wrong; `0` closes them all and prints how many the listener had closed before.
  */
 
 import { createInterface } from 'node:readline';
 import type { Connection } from '../src/connection.ts';
+import { messageOf } from '../src/errors.ts';
 import { createNode, type LeanNode } from '../src/node.ts';
 
 /** Dials at a time. */
@@ -23,20 +24,8 @@ console.log('ready');
 const open = new Set<Connection>();
 let lost = 0;
 
-/** A machine that is busy enough may lose a handshake. */
-const ATTEMPTS = 3;
-
-const connect = async (node: LeanNode, address: string, attempt = 1): Promise<Connection> => {
-  try {
-    return await node.dial(address);
-  } catch (error) {
-    if (attempt === ATTEMPTS) throw error;
-    return connect(node, address, attempt + 1);
-  }
-};
-
 const dial = async (node: LeanNode, address: string): Promise<void> => {
-  const connection = await connect(node, address);
+  const connection = await node.dial(address);
   open.add(connection);
   connection.closed.then(() => {
     if (open.delete(connection)) lost++;
@@ -66,8 +55,12 @@ for await (const line of createInterface({ input: process.stdin })) {
     console.log(lost);
     lost = 0;
   } else {
-    await dialUntil(Number(count), address);
-    console.log(open.size);
+    try {
+      await dialUntil(Number(count), address);
+      console.log(open.size);
+    } catch (error) {
+      console.log(messageOf(error));
+    }
   }
 }
 process.exit(0);

@@ -45,15 +45,19 @@ export const memory = async (rounds: number): Promise<Section> => {
       return residentBytes(child.pid ?? 0) / MIB;
     };
     const measured = [await resident()];
-    for (const count of COUNTS) {
-      dialing.stdin?.write(`${count} ${address}\n`);
-      await nextLine();
-      measured.push(await resident());
+    const tell = async (line: string, wanted: string): Promise<void> => {
+      dialing.stdin?.write(`${line}\n`);
+      const answer = await nextLine();
+      if (answer !== wanted) throw new Error(`${listener.name}, ${line}: ${answer}`);
+    };
+    try {
+      for (const count of COUNTS) {
+        await tell(`${count} ${address}`, String(count));
+        measured.push(await resident());
+      }
+    } finally {
+      await tell('0', '0').finally(() => end(child));
     }
-    dialing.stdin?.write('0\n');
-    const lost = await nextLine();
-    if (lost !== '0') throw new Error(`${listener.name} lost ${lost} connections`);
-    await end(child);
     return measured;
   };
 

@@ -1,5 +1,7 @@
 /** Medians, quartiles and rounds: every number of the benchmarks is one of these. */
 
+import { messageOf } from '../../src/errors.ts';
+
 /** The middle half of some measurements. */
 export interface Spread {
   readonly median: number;
@@ -49,9 +51,20 @@ export const interleave = async <C extends { readonly name: string }, M>(
     const label = round < 0 ? 'warm-up' : `round ${round + 1} of ${rounds}`;
     process.stderr.write(`${what}: ${label}\n`);
     for (const contestant of contestants) {
-      const result = await measure(contestant);
+      const result = await attempt(contestant.name, () => measure(contestant));
       if (round >= 0) measured.get(contestant)?.push(result);
     }
   }
   return measured;
+};
+
+/** A busy machine may lose a handshake; what fails again and again is an error. */
+const attempt = async <M>(name: string, measure: () => Promise<M>, left = 3): Promise<M> => {
+  try {
+    return await measure();
+  } catch (error) {
+    if (left === 1) throw error;
+    process.stderr.write(`${name}: ${messageOf(error)}; once more\n`);
+    return attempt(name, measure, left - 1);
+  }
 };
