@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 /**
  * `libp2p-lean-matrix`: runs the interop matrix, or merges the results of several runs.
  * docs/matrix.md is its manual.
