@@ -207,7 +207,10 @@ const verdictLine = (results: Results): string => {
   if (summary.total === 0) return 'Nothing was run';
   if (succeeded(results)) {
     if (summary.failed === 0) return `All ${summary.total} cells pass`;
-    return `Every cell of ours passes or is accounted for`;
+    const own = results.cells.filter(({ ours }) => ours).length;
+    return summary.known === 0
+      ? `All ${own} cells of ours pass`
+      : `${own - summary.known} of our ${own} cells pass, the others are known failures`;
   }
   return [
     ...(counted > 0
