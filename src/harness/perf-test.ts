@@ -19,7 +19,7 @@ import { bindAddress, checkAddress, type TestOptions } from './transport-test.ts
 import { transportsFor } from './transports.ts';
 
 /** Milliseconds without a byte after which a transfer has failed, on either side. */
-const STALL_TIMEOUT = 15_000;
+const STALL_TIMEOUT = 10_000;
 /** How far a dialer's transfers may be from ending when nobody bounds the run: a timer's reach, ms. */
 const UNBOUNDED = 2 ** 31 - 1;
 

@@ -5,7 +5,8 @@
  * Counts are Numbers, exact up to 2^53 - 1. Nothing is allocated per chunk.
  */
 
-import { LeanError } from '../errors.ts';
+import { withDeadline } from '../deadline.ts';
+import { isLeanError, LeanError } from '../errors.ts';
 import { readExactly, type Stream, writeAll } from '../stream.ts';
 
 export const PERF = '/perf/1.0.0';
@@ -17,6 +18,9 @@ const CHUNK = new Uint8Array(64 * 1024);
 const STALL_TIMEOUT = 30_000;
 /** How often within that time somebody looks. */
 const STALL_LOOKS = 4;
+
+/** How long the answer of a peer that stopped an upload may take, ms. */
+const REFUSAL_TIMEOUT = 1_000;
 
 /** Bytes so far. Of an upload: those handed to the stream, of which some may still be on their way. */
 export interface PerfProgress {
@@ -56,8 +60,13 @@ export const perf = (
   const moved = { uploaded: 0, downloaded: 0 };
   return watch(stream, moved, options, async () => {
     const start = performance.now();
-    await writeAll(stream, encodeCount(downloadBytes));
-    await sendZeros(stream, uploadBytes, moved, 'uploaded');
+    try {
+      await writeAll(stream, encodeCount(downloadBytes));
+      await sendZeros(stream, uploadBytes, moved, 'uploaded');
+    } catch (error) {
+      await refusal(stream, error);
+      throw error;
+    }
     stream.closeWrite();
     const half = performance.now();
     await receive(stream, moved, 'downloaded', downloadBytes);
@@ -110,6 +119,21 @@ export const sendZeros = async (
     left -= chunk.length;
     moved[direction] += chunk.length;
     if (!room) await stream.drain();
+  }
+};
+
+/**
+ * A peer that does not take the protocol stops an upload on a lazily negotiated stream, too; what it
+ * answered says why.
+ *
+ * @throws ERR_PROTOCOL_NOT_SUPPORTED when that is so.
+ */
+const refusal = async (stream: Stream, error: unknown): Promise<void> => {
+  if (!isLeanError(error, 'ERR_STREAM_STOPPED')) return;
+  try {
+    await withDeadline(stream.read(), REFUSAL_TIMEOUT, 'the answer');
+  } catch (answer) {
+    if (isLeanError(answer, 'ERR_PROTOCOL_NOT_SUPPORTED')) throw answer;
   }
 };
 
