@@ -57,7 +57,7 @@ ARG NODE_QUIC_URL=https://nodejs.org/dist/v${NODE_QUIC_VERSION}/node-v${NODE_QUI
 ARG NODE_QUIC_SHA256=
 # Set by BuildKit, which gets here only for the target node-quic. The old builder also comes by on its
 # way to the default target; there, NODE_QUIC_SOURCE=yes asks for the hours that the sources take.
-ARG TARGETARCH=
+ARG TARGETARCH
 ARG NODE_QUIC_SOURCE=${TARGETARCH:+yes}
 COPY scripts/docker-node-quic.sh /
 RUN sh /docker-node-quic.sh

@@ -37,8 +37,7 @@ export const docker = (...args) => {
   }
 };
 
-/** BuildKit where this docker has it. */
-const builder = () => (succeeds('docker', 'buildx', 'version') ? {} : { DOCKER_BUILDKIT: '0' });
+const hasBuildKit = () => succeeds('docker', 'buildx', 'version');
 
 /** @throws when the build fails; its output goes to this process's stderr. */
 export const build = (target, buildArgs = {}) => {
@@ -46,10 +45,12 @@ export const build = (target, buildArgs = {}) => {
     '--build-arg',
     `${name}=${value}`,
   ]);
+  // The old builder leaves the container of a failed step behind unless told otherwise.
+  const old = hasBuildKit() ? undefined : { flags: ['--force-rm'], env: { DOCKER_BUILDKIT: '0' } };
   const { status } = spawnSync(
     'docker',
-    ['build', '--target', target, '--tag', IMAGES[target], ...args, '.'],
-    { cwd: root, stdio: ['ignore', 2, 2], env: { ...process.env, ...builder() } },
+    ['build', ...(old?.flags ?? []), '--target', target, '--tag', IMAGES[target], ...args, '.'],
+    { cwd: root, stdio: ['ignore', 2, 2], env: { ...process.env, ...old?.env } },
   );
   if (status !== 0) throw new Error(`docker build --target ${target} failed`);
 };

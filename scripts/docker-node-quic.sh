@@ -35,13 +35,14 @@ from_sources() {
     ./configure --ninja --experimental-quic --v8-disable-temporal-support --without-npm \
       --with-intl=small-icu --prefix=/opt/node-quic
   ninja -C out/Release node
-  strip -o "$prefix/bin/node" out/Release/node 2>/dev/null || cp out/Release/node "$prefix/bin/node"
+  strip -o "$prefix/bin/node" out/Release/node
   cp LICENSE "$prefix/"
-  # debian:bookworm-slim has no libatomic; the loader looks here without being told.
-  library="$(ldd "$prefix/bin/node" | sed -n 's/.*libatomic[^>]*=> \([^ ]*\).*/\1/p')"
-  if [ -n "$library" ]; then
-    directory="/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || gcc -print-multiarch)"
-    mkdir -p "/tree$directory" && cp -L "$library" "/tree$directory/"
+  # debian:bookworm-slim has no libatomic; the loader finds it in its usual place.
+  atomic="$(ldd "$prefix/bin/node" | sed -n 's,.*libatomic.* => \(/[^ ]*\).*,\1,p')"
+  if [ -n "$atomic" ]; then
+    directory="/tree$(dirname "$(realpath "$atomic")")"
+    mkdir -p "$directory"
+    cp -L "$atomic" "$directory/"
   fi
 }
 

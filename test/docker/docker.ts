@@ -43,7 +43,7 @@ export interface Network {
   start(role: string, image: string, variables?: Variables): Promise<Container>;
   /** Runs a container in the foreground, to its end. */
   run(role: string, image: string, variables?: Variables): Promise<Outcome>;
-  /** A Redis that containers reach as `redis`. */
+  /** A Redis that containers reach as `redis`, and as `perf-redis`. */
   startRedis(): Promise<Redis>;
 }
 
@@ -105,7 +105,10 @@ export const createNetwork = async (
       return tryDocker('run', ...placed, ...CONFINED, ...options(variables), image);
     },
     startRedis: async () => {
-      const redis = await start(['--network-alias=redis', 'redis:7-alpine'], 'redis');
+      const redis = await start(
+        ['--network-alias=redis', '--network-alias=perf-redis', 'redis:7-alpine'],
+        'redis',
+      );
       return { ...redis, waitForList: (key) => waitForList(redis, key) };
     },
   };
