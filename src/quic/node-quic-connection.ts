@@ -1,0 +1,284 @@
+/** One session of `node:quic` as a {@link QuicConnection}. */
+
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { type CloseReason, describeClose } from '../connection.ts';
+import { LeanError, messageOf } from '../errors.ts';
+import type { Stream } from '../stream.ts';
+import { BAD_CERTIFICATE, type QuicConnection, type SocketAddress } from './engine.ts';
+import { type FinGate, finGate } from './node-quic-fin.ts';
+import { NodeQuicEngineStream, type StreamOwner, WRITE_BUDGET } from './node-quic-stream.ts';
+import type {
+  NodeQuicAddress,
+  NodeQuicError,
+  NodeQuicSession,
+  NodeQuicStream,
+} from './node-quic-types.ts';
+
+/** How often a stream that waits for the peer's limit is looked at: node:quic does not tell. */
+const LIMIT_POLL = 2;
+/** A CONNECTION_CLOSE must fit into one packet. */
+const MAX_REASON = 256;
+
+interface WaitingStream {
+  /** Whether it is done: opened, failed or given up. */
+  check(): boolean;
+  fail(error: LeanError): void;
+}
+
+export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
+  readonly localAddress: SocketAddress;
+  readonly remoteAddress: SocketAddress;
+  readonly closed: Promise<CloseReason>;
+  /** Set by {@link authenticated}. */
+  peerCertificate: Uint8Array = new Uint8Array(0);
+
+  readonly #session: NodeQuicSession;
+  readonly #ownsEndpoint: boolean;
+  readonly #endpoint: NodeQuicSession['endpoint'];
+  readonly #streams = new Set<NodeQuicEngineStream>();
+  readonly #incoming: Stream[] = [];
+  readonly #accepting: ((stream: Stream | null) => void)[] = [];
+  readonly #waiting: WaitingStream[] = [];
+  #polling = false;
+  readonly #fins: FinGate;
+  #ended: { readonly reason: CloseReason; readonly error: LeanError } | undefined;
+  #endClosed: (reason: CloseReason) => void = () => {};
+  #closing: Promise<void> | undefined;
+  /** What node:quic was told of the end, and does not hand on. */
+  #report: CloseReason | undefined;
+
+  /** `ownsEndpoint`: the UDP socket serves this connection only and is closed with it. */
+  constructor(session: NodeQuicSession, ownsEndpoint: boolean) {
+    this.#session = session;
+    this.#ownsEndpoint = ownsEndpoint;
+    this.#endpoint = session.endpoint;
+    this.#fins = finGate(session.stats, () => {
+      for (const stream of this.#streams) stream.resume();
+    });
+    const path = session.path;
+    this.localAddress = addressOf(path?.local);
+    this.remoteAddress = addressOf(path?.remote);
+    this.closed = new Promise((resolve) => {
+      this.#endClosed = resolve;
+    });
+    this.#listenToEnd();
+    session.closed.then(
+      () => this.#finish(this.#report ?? remoteClose(undefined)),
+      (error) => this.#finish(this.#report ?? remoteClose(error as NodeQuicError)),
+    );
+  }
+
+  get endedError(): LeanError | undefined {
+    return this.#ended?.error;
+  }
+
+  /**
+   * `session.closed` resolves alike for the idle timeout and for a close with code 0, and loses the
+   * latter's reason. Node's own notification has both, so it is read on its way. Where a runtime
+   * has no such method, a silent end counts as closed by the peer.
+   */
+  #listenToEnd(): void {
+    const session = this.#session as NodeQuicSession & Record<symbol, unknown>;
+    const symbol = Object.getOwnPropertySymbols(Object.getPrototypeOf(session)).find(
+      ({ description }) => description === 'kFinishClose',
+    );
+    const finish = symbol === undefined ? undefined : session[symbol];
+    if (symbol === undefined || typeof finish !== 'function') return;
+    session[symbol] = (
+      type: number,
+      code: bigint,
+      reason: string | undefined,
+      ...rest: unknown[]
+    ) => {
+      this.#report ??= reportedClose(type, code, reason);
+      return finish.call(session, type, code, reason, ...rest);
+    };
+  }
+
+  /** Streams that came earlier, if any, are kept until someone accepts them. */
+  accept(raw: NodeQuicStream): void {
+    raw.closed.catch(ignore);
+    if (this.#ended !== undefined) {
+      raw.destroy();
+      return;
+    }
+    raw.budget = WRITE_BUDGET;
+    raw.highWaterMark = WRITE_BUDGET;
+    const stream = this.#track(raw);
+    const take = this.#accepting.shift();
+    if (take === undefined) this.#incoming.push(stream);
+    else take(stream);
+  }
+
+  #track(raw: NodeQuicStream): NodeQuicEngineStream {
+    const stream = new NodeQuicEngineStream(raw, this);
+    this.#streams.add(stream);
+    return stream;
+  }
+
+  forget(stream: NodeQuicEngineStream): void {
+    this.#streams.delete(stream);
+  }
+
+  async openStream(signal?: AbortSignal): Promise<Stream> {
+    if (signal?.aborted === true) throw aborted();
+    if (this.#ended !== undefined) throw this.#ended.error;
+    let raw: NodeQuicStream | undefined;
+    const create = async (): Promise<void> => {
+      raw = await this.#session.createBidirectionalStream({
+        budget: WRITE_BUDGET,
+        highWaterMark: WRITE_BUDGET,
+      });
+      raw.closed.catch(ignore);
+    };
+    try {
+      await create();
+    } catch (error) {
+      throw this.endedError ?? new LeanError('ERR_CONNECTION_CLOSED', messageOf(error));
+    }
+    const opened = raw as unknown as NodeQuicStream;
+    if (this.#ended !== undefined || opened.id === null) await this.#untilOpen(opened, signal);
+    return this.#track(opened);
+  }
+
+  async #untilOpen(raw: NodeQuicStream, signal: AbortSignal | undefined): Promise<void> {
+    if (this.#ended !== undefined) throw this.#ended.error;
+    let onAbort: (() => void) | undefined;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const waiting: WaitingStream = {
+          check() {
+            // A destroyed stream has an id, too.
+            if (raw.destroyed || signal?.aborted === true) return true;
+            if (raw.id === null) return false;
+            resolve();
+            return true;
+          },
+          fail: reject,
+        };
+        onAbort = () => reject(aborted());
+        signal?.addEventListener('abort', onAbort, { once: true });
+        this.#waiting.push(waiting);
+        this.#poll();
+      });
+    } catch (error) {
+      abandon(raw);
+      throw error;
+    } finally {
+      if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  #poll(): void {
+    if (this.#polling) return;
+    this.#polling = true;
+    setTimeout(() => {
+      this.#polling = false;
+      // Streams open in the order they were asked for.
+      while (this.#waiting[0]?.check() === true) this.#waiting.shift();
+      if (this.#waiting.length > 0) this.#poll();
+    }, LIMIT_POLL);
+  }
+
+  get fins(): FinGate {
+    return this.#fins;
+  }
+
+  acceptStream(): Promise<Stream | null> {
+    if (this.#ended !== undefined) return Promise.resolve(null);
+    const stream = this.#incoming.shift();
+    if (stream !== undefined) return Promise.resolve(stream);
+    return new Promise((resolve) => this.#accepting.push(resolve));
+  }
+
+  close(code = 0, reason = ''): Promise<void> {
+    this.#closing ??= this.#close({ by: 'local', code, application: true, reason });
+    return this.#closing;
+  }
+
+  /** `authenticate` threw: the peer gets TLS alert bad_certificate and the reason. */
+  refuse(error: unknown): Promise<void> {
+    this.#closing ??= this.#close({
+      by: 'local',
+      code: BAD_CERTIFICATE,
+      application: false,
+      reason: messageOf(error),
+    });
+    return this.#closing;
+  }
+
+  async #close(close: CloseReason): Promise<void> {
+    this.#finish(close);
+    // A session destroyed in the turn of its handshake loses the last handshake flight, and the
+    // listener never sees it (NODE-QUIC.md, trap 1).
+    await nextTurn();
+    if (!this.#session.destroyed) {
+      for (const stream of this.#streams) stream.silence();
+      // Without an error, which would cost a RESET_STREAM and a STOP_SENDING for every stream;
+      // `session.close()` would wait for them.
+      this.#session.destroy(undefined, {
+        code: BigInt(close.code),
+        type: close.application ? 'application' : 'transport',
+        reason: close.reason.slice(0, MAX_REASON),
+      });
+    }
+    // Not before: a closing endpoint sends nothing more.
+    if (this.#ownsEndpoint) await this.#endpoint?.close().catch(ignore);
+    else await nextTurn();
+  }
+
+  #finish(reason: CloseReason): void {
+    if (this.#ended !== undefined) return;
+    const error = new LeanError('ERR_CONNECTION_CLOSED', describeClose(reason));
+    this.#ended = { reason, error };
+    for (const stream of this.#streams) stream.connectionEnded(error);
+    for (const waiting of this.#waiting.splice(0)) waiting.fail(error);
+    for (const take of this.#accepting.splice(0)) take(null);
+    this.#fins.stop();
+    this.#incoming.length = 0;
+    if (this.#ownsEndpoint && reason.by !== 'local') this.#endpoint?.close().catch(ignore);
+    this.#endClosed(reason);
+  }
+}
+
+const ignore = (): void => {};
+
+let exitsPlainly = false;
+
+/**
+ * Gives up a stream that never opened. Node 24.21 dies with SIGSEGV when such a stream is still in
+ * memory while it tears itself down; `process.exit()` ends without that.
+ */
+const abandon = (raw: NodeQuicStream): void => {
+  raw.destroy();
+  if (exitsPlainly) return;
+  exitsPlainly = true;
+  process.once('exit', (code) => process.exit(code));
+};
+
+const aborted = (): LeanError => new LeanError('ERR_ABORTED', 'opening a stream was aborted');
+
+/** `ngtcp2_ccerr_type`, as `node:quic` passes it on. */
+const TRANSPORT = 0;
+const APPLICATION = 1;
+const IDLE = 3;
+
+const reportedClose = (type: number, code: bigint, reason: string | undefined): CloseReason => ({
+  by: type === IDLE ? 'timeout' : type === TRANSPORT || type === APPLICATION ? 'remote' : 'error',
+  code: Number(code),
+  application: type === APPLICATION,
+  reason: reason ?? '',
+});
+
+const remoteClose = (error: NodeQuicError | undefined): CloseReason => ({
+  by: error === undefined || error.errorCode !== undefined ? 'remote' : 'error',
+  code: Number(error?.errorCode ?? 0n),
+  application: error?.type !== 'transport',
+  reason: error === undefined ? '' : (error.reason ?? messageOf(error)),
+});
+
+/** A listener on `::` with IPv4 shows such peers as `::ffff:1.2.3.4`. */
+export const addressOf = (address: NodeQuicAddress | undefined): SocketAddress => ({
+  host: (address?.address ?? '').replace(/^::ffff:(?=\d+\.)/i, ''),
+  port: address?.port ?? 0,
+});

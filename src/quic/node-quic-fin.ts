@@ -1,0 +1,139 @@
+/**
+ * When a stream's FIN may be handed to `node:quic`.
+ *
+ * `node:quic` (24.21) hands a FIN to ngtcp2 alone, after the data, and forgets it for good when
+ * ngtcp2 makes a packet without it: an acknowledgement while pacing or the congestion window holds
+ * everything else back, or a packet whose rest is too small. The peer then waits for the end of the
+ * stream for ever; with four requests at a time that is one FIN in a few hundred. Nothing that can
+ * be called afterwards brings it back, so a FIN is handed over only when it leaves at once: no
+ * stream has unsent data, the congestion window has room, and the pacing interval after the latest
+ * packet is over. When other streams keep the connection busy, their writes are held back for it.
+ */
+
+import type { NodeQuicSession } from './node-quic-types.ts';
+
+/** What the gate needs of a stream. */
+export interface FinStream {
+  /** Whether all its data is in packets, or it needs no FIN any more. */
+  readonly allSent: boolean;
+  /** Hands the FIN over, if it is still wanted. */
+  sendFin(): void;
+}
+
+export interface FinGate {
+  /** While true no stream may hand data over; `resume` says when it ends. */
+  readonly paused: boolean;
+  /** Calls `stream.sendFin()` once, now or later. */
+  schedule(stream: FinStream): void;
+  /** `stream` has handed data over. */
+  wrote(stream: FinStream): void;
+  /** Forgets everything. */
+  stop(): void;
+}
+
+/** Free bytes of the congestion window that let a packet leave. */
+const ROOM = 4096n;
+/** What ngtcp2 assumes before its first sample (RFC 9002 section 6.2.2); nanoseconds. */
+const INITIAL_RTT = 333_000_000n;
+/** Added to the computed pacing interval; milliseconds. */
+const SLACK = 0.01;
+/** How long a FIN waits before other streams' writes are held back; milliseconds. */
+const PATIENCE = 5;
+/** Data that stays unsent for so long in silence waits for the peer's window; milliseconds. */
+const SILENCE = 5;
+/** How often a stream with unsent data is looked at; milliseconds. */
+const UNSENT_POLL = 2;
+/** A bound on what may go wrong here: the FIN is handed over and may be lost; milliseconds. */
+const GIVE_UP = 2_000;
+
+/** `resume` is called when a pause ends. */
+export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): FinGate => {
+  let waiting: { readonly stream: FinStream; readonly since: number }[] = [];
+  let unsent = new Set<FinStream>();
+  let paused = false;
+  let cancel: (() => void) | undefined;
+  // Pacing: when the latest packets left, and how long nothing may follow them; milliseconds.
+  let sentTotal = stats.bytesSent;
+  let sentAt = 0;
+  let interval = 0;
+  let window = stats.cwnd;
+  let rtt = 1;
+
+  const noteSent = (): void => {
+    const total = stats.bytesSent;
+    if (total === sentTotal) return;
+    const now = performance.now();
+    // ngtcp2 spreads a congestion window over 0.8 round trips (RFC 9002 section 7.7), and keeps
+    // that pace, whatever the round trip becomes, for as long as the window stays what it is.
+    const latest = stats.smoothedRtt === INITIAL_RTT ? 1 : Number(stats.smoothedRtt) / 1e6;
+    rtt = stats.cwnd === window ? Math.max(rtt, latest) : latest;
+    window = stats.cwnd;
+    const left = Math.max(0, sentAt + interval - now);
+    interval = left + (Number(total - sentTotal) * rtt * 0.8) / Number(window);
+    sentTotal = total;
+    sentAt = now;
+  };
+
+  const leavesAtOnce = (): boolean => {
+    if (stats.cwnd === 0n) return true; // Bun has no numbers, nor this bug.
+    noteSent();
+    const now = performance.now();
+    if (now - sentAt > SILENCE) unsent.clear();
+    for (const stream of unsent) if (stream.allSent) unsent.delete(stream);
+    return (
+      unsent.size === 0 &&
+      stats.bytesInFlight + ROOM <= stats.cwnd &&
+      now >= sentAt + interval + SLACK
+    );
+  };
+
+  const look = (): void => {
+    cancel = undefined;
+    const now = performance.now();
+    waiting = waiting.filter(({ stream, since }) => {
+      if (!stream.allSent) return true;
+      if (!leavesAtOnce() && now - since < GIVE_UP) return true;
+      stream.sendFin();
+      return false;
+    });
+    const ready = waiting.filter(({ stream }) => stream.allSent);
+    const busy = ready.some(({ since }) => now - since > PATIENCE);
+    if (waiting.length > 0) lookAgain(ready.length > 0);
+    if (paused === busy) return;
+    paused = busy;
+    if (!busy) resume();
+  };
+
+  const lookAgain = (ready: boolean): void => {
+    if (cancel !== undefined) return;
+    const due = sentAt + interval + SLACK - performance.now();
+    const full = unsent.size > 0 || stats.bytesInFlight + ROOM > stats.cwnd;
+    if (ready && !full && due < 1) {
+      const immediate = setImmediate(look);
+      cancel = () => clearImmediate(immediate);
+    } else {
+      const timer = setTimeout(look, ready ? 1 : UNSENT_POLL);
+      cancel = () => clearTimeout(timer);
+    }
+  };
+
+  return {
+    get paused() {
+      return paused;
+    },
+    schedule(stream) {
+      waiting.push({ stream, since: performance.now() });
+      if (cancel === undefined) look();
+    },
+    wrote(stream) {
+      noteSent();
+      if (!stream.allSent) unsent.add(stream);
+    },
+    stop() {
+      cancel?.();
+      waiting = [];
+      unsent = new Set();
+      paused = false;
+    },
+  };
+};

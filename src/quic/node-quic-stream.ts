@@ -1,0 +1,298 @@
+/** One stream of `node:quic` as a {@link Stream}. */
+
+import { LeanError } from '../errors.ts';
+import { type Stream, StreamResetError } from '../stream.ts';
+import type { FinGate } from './node-quic-fin.ts';
+import {
+  DRAINABLE,
+  type NodeQuicError,
+  type NodeQuicStream,
+  type NodeQuicWriter,
+} from './node-quic-types.ts';
+
+/** What `node:quic` may hold of a stream's unacknowledged bytes before it says it is full. */
+export const WRITE_BUDGET = 1 << 20;
+/** Writes of one turn are handed over together, but not later than at this many bytes. */
+const FLUSH_AT = 64 << 10;
+
+/** What a stream needs to know of its connection. */
+export interface StreamOwner {
+  /** Why nothing works any more, once the connection has ended. */
+  readonly endedError: LeanError | undefined;
+  forget(stream: NodeQuicEngineStream): void;
+  readonly fins: FinGate;
+}
+
+export class NodeQuicEngineStream implements Stream {
+  readonly id: string;
+  readonly #raw: NodeQuicStream;
+  readonly #owner: StreamOwner;
+
+  // Reading. Node yields batches of up to 16 chunks.
+  readonly #batches: AsyncIterator<Uint8Array[]>;
+  #batch: Uint8Array[] = [];
+  #batchAt = 0;
+  readonly #unread: Uint8Array[] = [];
+  #prefetched: Promise<IteratorResult<Uint8Array[]>> | undefined;
+  #finReceived = false;
+  #eof = false;
+  #readError: LeanError | undefined;
+
+  // Writing. The writer is made at the first use; many streams are only read.
+  #writer: NodeQuicWriter | undefined;
+  #queue: Uint8Array[] = [];
+  #queued = 0;
+  #flushScheduled = false;
+  #awaitsDrain = false;
+  #written = 0;
+  #fin: 'no' | 'wanted' | 'scheduled' | 'sent' = 'no';
+  #writeError: LeanError | undefined;
+  readonly #drains: { resolve: () => void; reject: (error: LeanError) => void }[] = [];
+
+  /** `raw` must be opened: its id is known. */
+  constructor(raw: NodeQuicStream, owner: StreamOwner) {
+    this.id = String(raw.id);
+    this.#raw = raw;
+    this.#owner = owner;
+    raw.onreset = (error) => {
+      const code = codeOf(error);
+      this.#endReading(resetError('ERR_STREAM_RESET', code, 'the peer reset the stream'));
+    };
+    // Bun 1.4 has no such callback; there a stop shows when the stream closes.
+    if ('onstopsending' in raw) raw.onstopsending = (error) => this.#stopped(codeOf(error));
+    const onClosed = (error?: unknown): void =>
+      // The end of the stream is announced before the end of its connection, in the same turn.
+      void setImmediate(settle, this, error as NodeQuicError | undefined);
+    raw.closed.then(onClosed, onClosed);
+    // node:quic gives the bytes of a closed stream to whoever asked for them before it closed, and
+    // to nobody else. An exchange can be over before our first read(), so ask now.
+    this.#batches = raw[Symbol.asyncIterator]();
+    this.#prefetched = this.#batches.next();
+    this.#prefetched.catch(ignore);
+  }
+
+  async read(): Promise<Uint8Array | null> {
+    for (;;) {
+      const back = this.#unread.pop();
+      if (back !== undefined) return back;
+      const chunk = this.#batch[this.#batchAt];
+      if (chunk !== undefined) {
+        this.#batchAt++;
+        return chunk;
+      }
+      if (this.#readError !== undefined) throw this.#readError;
+      if (this.#eof) return null;
+      await this.#nextBatch();
+    }
+  }
+
+  unread(chunk: Uint8Array): void {
+    if (chunk.length > 0) this.#unread.push(chunk);
+  }
+
+  async #nextBatch(): Promise<void> {
+    const next = this.#prefetched ?? this.#batches.next();
+    this.#prefetched = undefined;
+    this.#batch = [];
+    this.#batchAt = 0;
+    try {
+      const result = await next;
+      if (this.#readError !== undefined) return;
+      if (result.done !== true) {
+        // A FIN that came with these bytes is on record; one of a destroyed stream says nothing,
+        // since destruction sets the final size too.
+        if (!this.#raw.destroyed && this.#raw.stats.finalSize > 0n) this.#finReceived = true;
+        this.#batch = result.value;
+        return;
+      }
+      // The iterator ends alike at a FIN and when the connection dies; an EOF must be the peer's.
+      const ended = this.#owner.endedError;
+      if (ended === undefined || this.#finReceived) this.#eof = true;
+      else this.#endReading(ended);
+    } catch (error) {
+      const code = codeOf(error as NodeQuicError);
+      this.#endReading(
+        this.#owner.endedError ??
+          resetError('ERR_STREAM_RESET', code, 'the stream was cut off by the peer'),
+      );
+    }
+  }
+
+  #endReading(error: LeanError): void {
+    if (this.#readError !== undefined || this.#eof) return;
+    this.#readError = error;
+    this.#batch = [];
+    this.#unread.length = 0;
+  }
+
+  write(chunk: Uint8Array): boolean {
+    if (this.#writeError !== undefined) throw this.#writeError;
+    if (chunk.length > 0) {
+      this.#queue.push(chunk);
+      this.#queued += chunk.length;
+      if (this.#queued >= FLUSH_AT) this.#flush();
+      else this.#scheduleFlush();
+    }
+    return this.#hasRoom();
+  }
+
+  drain(): Promise<void> {
+    if (this.#writeError !== undefined) return Promise.reject(this.#writeError);
+    if (this.#hasRoom()) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#drains.push({ resolve, reject });
+      this.#flush();
+    });
+  }
+
+  closeWrite(): void {
+    if (this.#writeError !== undefined) return;
+    this.#fin = 'wanted';
+    this.#endWriting(new LeanError('ERR_STREAM_CLOSED', 'the stream was closed for writing'));
+    this.#scheduleFlush();
+  }
+
+  stopSending(code = 0): void {
+    if (this.#readError !== undefined || this.#eof) return;
+    this.#endReading(resetError('ERR_STREAM_RESET', code, 'reading was stopped by us'));
+    this.#raw.stopSending(BigInt(code));
+  }
+
+  reset(code = 0): void {
+    const ended = this.#owner.endedError;
+    if (ended !== undefined || this.#raw.destroyed) return;
+    this.#fin = 'no';
+    this.#queue = [];
+    this.#queued = 0;
+    this.#endWriting(new LeanError('ERR_STREAM_CLOSED', 'the stream was reset by us'));
+    this.#raw.resetStream(BigInt(code));
+    if (this.#readError !== undefined || this.#eof) return;
+    this.#endReading(resetError('ERR_STREAM_RESET', code, 'the stream was reset by us'));
+    this.#raw.stopSending(BigInt(code));
+  }
+
+  #hasRoom(): boolean {
+    if (this.#queued >= FLUSH_AT || this.#awaitsDrain) return false;
+    this.#writer ??= this.#raw.writer;
+    return this.#writer.canWrite === true;
+  }
+
+  /**
+   * After all microtasks of this turn: what is written in one turn leaves in one call, and so
+   * mostly in one packet. A microtask alone would run before later writes of the same turn.
+   */
+  #scheduleFlush(): void {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    queueMicrotask(this.#nextTick);
+  }
+
+  readonly #nextTick = (): void => process.nextTick(this.#scheduledFlush);
+
+  readonly #scheduledFlush = (): void => {
+    this.#flushScheduled = false;
+    this.#flush();
+  };
+
+  #flush(): void {
+    const { fins } = this.#owner;
+    if (this.#awaitsDrain || this.#raw.destroyed || fins.paused) return;
+    this.#writer ??= this.#raw.writer;
+    const writer = this.#writer;
+    if (this.#queue.length > 0 && writer.writevSync(this.#queue)) {
+      fins.wrote(this);
+      this.#written += this.#queued;
+      this.#queue = [];
+      this.#queued = 0;
+    }
+    if (this.#queue.length === 0) {
+      if (this.#fin === 'wanted') {
+        this.#fin = 'scheduled';
+        this.#owner.fins.schedule(this);
+      }
+      if (this.#drains.length === 0) return;
+      if (writer.canWrite === true) {
+        for (const drain of this.#drains.splice(0)) drain.resolve();
+        return;
+      }
+    }
+    // While a drain is pending node:quic refuses every write, so it is asked for only when needed.
+    const drained = writer[DRAINABLE]?.() ?? null;
+    if (drained === null) return;
+    this.#awaitsDrain = true;
+    drained.then(this.#drained, ignore);
+  }
+
+  /** After a pause of the gate. */
+  resume(): void {
+    if (this.#queue.length > 0 || this.#drains.length > 0 || this.#fin === 'wanted') this.#flush();
+  }
+
+  readonly #drained = (): void => {
+    this.#awaitsDrain = false;
+    this.#flush();
+  };
+
+  /** Whether node:quic has put all that was written into packets. */
+  get allSent(): boolean {
+    return this.#raw.destroyed || this.#raw.stats.bytesSent >= this.#written;
+  }
+
+  /** Does nothing when the stream was reset or stopped in the meantime. */
+  sendFin(): void {
+    if (this.#fin !== 'scheduled' || this.#raw.destroyed) return;
+    this.#writer ??= this.#raw.writer;
+    this.#fin = this.#writer.endSync() === -1 ? 'wanted' : 'sent';
+  }
+
+  #stopped(code: number): void {
+    this.#fin = 'no';
+    this.#queue = [];
+    this.#queued = 0;
+    const error = resetError('ERR_STREAM_STOPPED', code, 'the peer wants no more bytes');
+    // Also after our closeWrite(): the bytes that were on their way are not wanted either.
+    this.#writeError = undefined;
+    this.#endWriting(error);
+  }
+
+  #endWriting(error: LeanError): void {
+    this.#writeError ??= error;
+    for (const drain of this.#drains.splice(0)) drain.reject(error);
+  }
+
+  /** The connection calls it when it ends; what was received may still be read. */
+  connectionEnded(error: LeanError): void {
+    this.#queue = [];
+    this.#queued = 0;
+    this.#writeError = undefined;
+    this.#endWriting(error);
+  }
+
+  /**
+   * Before node destroys the stream with its connection: the writer would send RESET_STREAM ahead
+   * of the CONNECTION_CLOSE, and the peer would take the end of the connection for a reset.
+   */
+  silence(): void {
+    if (this.#writer !== undefined) this.#writer.fail = ignore;
+  }
+
+  /** node:quic has closed its stream: both directions are over. */
+  static settle(stream: NodeQuicEngineStream, error: NodeQuicError | undefined): void {
+    stream.#owner.forget(stream);
+    if (stream.#owner.endedError !== undefined || stream.#writeError !== undefined) return;
+    stream.#stopped(codeOf(error));
+  }
+}
+
+const { settle } = NodeQuicEngineStream;
+
+const ignore = (): void => {};
+
+/** The code on the wire; `node:quic` gives no error for code 0. */
+const codeOf = (error: NodeQuicError | undefined): number => Number(error?.errorCode ?? 0n);
+
+const resetError = (
+  code: 'ERR_STREAM_RESET' | 'ERR_STREAM_STOPPED',
+  resetCode: number,
+  what: string,
+): StreamResetError => new StreamResetError(code, resetCode, `${what} (code ${resetCode})`);

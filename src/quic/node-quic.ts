@@ -1,0 +1,339 @@
+/**
+ * The `node:quic` engine: Node 24.20 or 26 built with `--experimental-quic` and started with that
+ * flag, or, as dialer only, Bun 1.4.
+ *
+ * Two things that `node:quic` cannot do. A client always sends SNI: an empty name means `localhost`
+ * to Node and is an error to Bun. libp2p servers must ignore it (libp2p/specs tls/tls.md), so the
+ * name is `localhost`, which tells nothing. And Bun's listener refuses every self-signed client.
+ */
+
+import { createPrivateKey } from 'node:crypto';
+import { isIP, isIPv6 } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { LeanError, messageOf } from '../errors.ts';
+import {
+  ALPN,
+  DEFAULT_LIMITS,
+  type DialOptions,
+  type EngineOptions,
+  type ListenOptions,
+  type QuicConnection,
+  type QuicEngine,
+  type QuicLimits,
+  type QuicListener,
+  type SocketAddress,
+} from './engine.ts';
+import { addressOf, NodeQuicEngineConnection } from './node-quic-connection.ts';
+import type {
+  NodeQuic,
+  NodeQuicAddress,
+  NodeQuicEndpoint,
+  NodeQuicError,
+  NodeQuicSession,
+  NodeQuicStream,
+  SessionOptions,
+} from './node-quic-types.ts';
+
+/** `node:quic` counts connections in 16 bits. */
+const MAX_COUNT = 0xffff;
+/** libp2p has no use for limits by the second and host; `maxHandshakes` bounds what is costly. */
+const NO_RATE_LIMIT = 1_000_000;
+
+/** @throws ERR_ENGINE_UNAVAILABLE with what is missing. */
+export const nodeQuicEngine = async (): Promise<QuicEngine> => {
+  const quic = await load();
+  return {
+    name: 'node',
+    listen: (options) => listen(quic, options),
+    dial: (remote, options) => dial(quic, remote, options),
+  };
+};
+
+const load = async (): Promise<NodeQuic> => {
+  // Not a literal: neither the compiler nor a bundler knows the module.
+  const specifier: string = 'node:quic';
+  let quic: NodeQuic;
+  try {
+    quic = (await import(specifier)) as NodeQuic;
+  } catch (error) {
+    throw unavailable(whyMissing(), error);
+  }
+  // Node 25.0 to 25.4 had an early version, without these.
+  const { QuicSession, QuicStream } = quic;
+  if (
+    QuicSession === undefined ||
+    QuicStream === undefined ||
+    !('peerCertificate' in QuicSession.prototype) ||
+    !('writer' in QuicStream.prototype)
+  ) {
+    throw unavailable(`node:quic of ${runtime()} is too old; Node 24.20 or 26 has what it takes`);
+  }
+  return quic;
+};
+
+const whyMissing = (): string => {
+  const built = (process.config?.variables as Record<string, unknown> | undefined)?.node_use_quic;
+  return built === true
+    ? `${runtime()} has node:quic, but was started without --experimental-quic`
+    : `${runtime()} was built without node:quic (./configure --experimental-quic)`;
+};
+
+const runtime = (): string =>
+  process.versions.bun === undefined ? `Node ${process.version}` : `Bun ${process.versions.bun}`;
+
+const unavailable = (message: string, cause?: unknown): LeanError =>
+  new LeanError('ERR_ENGINE_UNAVAILABLE', message, { cause });
+
+// ------------------------------------------------------------------ options
+
+const sessionOptions = (
+  limits: QuicLimits,
+  onstream: SessionOptions['onstream'],
+): SessionOptions => ({
+  transportParams: {
+    initialMaxStreamDataBidiLocal: limits.streamWindow,
+    initialMaxStreamDataBidiRemote: limits.streamWindow,
+    initialMaxStreamDataUni: 0,
+    initialMaxData: limits.connectionWindow,
+    initialMaxStreamsBidi: limits.maxStreams,
+    initialMaxStreamsUni: 0,
+    maxIdleTimeout: Math.ceil(limits.idleTimeout / 1000),
+    maxDatagramFrameSize: 0,
+  },
+  // Windows do not grow beyond what was granted.
+  maxStreamWindow: limits.streamWindow,
+  maxWindow: limits.connectionWindow,
+  // Ours comes first and tells it is one; node's ends as INTERNAL_ERROR.
+  handshakeTimeout: limits.handshakeTimeout + 1000,
+  // The default destroys streams that only we write on after 30 s.
+  streamIdleTimeout: 0,
+  enableEarlyData: false,
+  // Self-signed certificates are the rule in libp2p; `authenticate` judges them.
+  rejectUnauthorized: false,
+  onerror: ignore,
+  onstream,
+});
+
+const identityOf = ({ credentials }: EngineOptions) => ({
+  keys: [createPrivateKey(credentials.privateKeyPem)],
+  certs: [Buffer.from(credentials.certificatePem)],
+});
+
+const nodeAddress = ({ host, port }: SocketAddress): NodeQuicAddress => {
+  if (isIP(host) === 0) throw new LeanError('ERR_ADDRESS', `not an IP address: ${host}`);
+  return { address: host, port, family: isIPv6(host) ? 'ipv6' : 'ipv4' };
+};
+
+/** DER, leaf first. Must not be called before the handshake is over: "none" would stick. */
+const chainOf = (session: NodeQuicSession): Uint8Array[] => {
+  const chain: Uint8Array[] = [];
+  // `issuerCertificate` is what the peer sent next, whoever issued the leaf; undefined if nothing.
+  let certificate = session.peerCertificate;
+  while (certificate !== undefined && chain.length < 4) {
+    chain.push(certificate.raw);
+    certificate = certificate.issuerCertificate;
+  }
+  return chain;
+};
+
+// ------------------------------------------------------------------ dial
+
+const dial = async (
+  quic: NodeQuic,
+  remote: SocketAddress,
+  options: DialOptions,
+): Promise<QuicConnection> => {
+  const { signal } = options;
+  if (signal?.aborted === true) throw new LeanError('ERR_ABORTED', 'the dial was aborted');
+  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const address = nodeAddress(remote);
+  const early: NodeQuicStream[] = [];
+  let session: NodeQuicSession;
+  try {
+    session = await quic.connect(address, {
+      ...sessionOptions(limits, (stream) => void early.push(stream)),
+      ...identityOf(options),
+      // A socket of its own; the default is one that is shared, and bound to 127.0.0.1.
+      endpoint: { address: { ...address, address: localHost(remote.host), port: 0 } },
+      alpn: ALPN,
+      servername: 'localhost',
+      verifyPeer: 'manual',
+    });
+  } catch (error) {
+    throw new LeanError('ERR_DIAL', `cannot dial ${remote.host}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+  const { endpoint } = session;
+  endpoint?.closed.catch(ignore);
+  session.closed.catch(ignore);
+  try {
+    await handshake(session, limits.handshakeTimeout, signal);
+  } catch (error) {
+    // Silently: before the handshake is over node:quic cannot send a CONNECTION_CLOSE.
+    session.destroy();
+    await endpoint?.close().catch(ignore);
+    throw dialError(error, remote);
+  }
+  // Out of node's handshake callback: what is sent in there can go astray.
+  await nextTurn();
+  const connection = new NodeQuicEngineConnection(session, true);
+  try {
+    const chain = chainOf(session);
+    options.authenticate(chain);
+    connection.peerCertificate = chain[0] ?? connection.peerCertificate;
+  } catch (error) {
+    await connection.refuse(error);
+    throw error;
+  }
+  session.onstream = (stream) => connection.accept(stream);
+  for (const stream of early) connection.accept(stream);
+  return connection;
+};
+
+const localHost = (remote: string): string => {
+  if (isIPv6(remote)) return remote === '::1' ? '::1' : '::';
+  return remote.startsWith('127.') ? '127.0.0.1' : '0.0.0.0';
+};
+
+/** Resolves when TLS is done; node:quic alone would take 8 s and more to notice some failures. */
+const handshake = (
+  session: NodeQuicSession,
+  timeout: number,
+  signal?: AbortSignal,
+): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const onAbort = (): void => end(new LeanError('ERR_ABORTED', 'the dial was aborted'));
+    const timer = setTimeout(
+      () => end(new LeanError('ERR_TIMEOUT', `no handshake within ${timeout} ms`)),
+      timeout,
+    );
+    const end = (error?: unknown): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+      if (error === undefined) resolve();
+      else reject(error);
+    };
+    signal?.addEventListener('abort', onAbort, { once: true });
+    session.opened.then(() => end(), end);
+  });
+
+const CONNECTION_REFUSED = 2n;
+
+const dialError = (error: unknown, remote: SocketAddress): LeanError => {
+  if (error instanceof LeanError) return error;
+  const { errorCode } = error as NodeQuicError;
+  const code = errorCode === CONNECTION_REFUSED ? 'ERR_DIAL' : 'ERR_HANDSHAKE';
+  const to = `${remote.host} port ${remote.port}`;
+  return new LeanError(code, `handshake with ${to} failed: ${messageOf(error)}`, { cause: error });
+};
+
+// ------------------------------------------------------------------ listen
+
+const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListener> => {
+  if (process.versions.bun !== undefined) {
+    throw unavailable(`node:quic of ${runtime()} cannot listen: it refuses self-signed clients`);
+  }
+  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const address = nodeAddress(options.address);
+  const connections = new Set<NodeQuicEngineConnection>();
+  const handshakes = new Set<NodeQuicSession>();
+  let endpoint: NodeQuicEndpoint | undefined;
+  let closing: Promise<void> | undefined;
+
+  const bound = (): void => {
+    if (endpoint === undefined || closing !== undefined || endpoint.destroyed) return;
+    endpoint.busy = handshakes.size >= limits.maxHandshakes;
+  };
+
+  const onSession = (session: NodeQuicSession): void => {
+    // Gone once the session is destroyed.
+    const remote = addressOf(session.path?.remote);
+    session.closed.catch(ignore);
+    handshakes.add(session);
+    bound();
+    const early: NodeQuicStream[] = [];
+    session.onstream = (stream) => void early.push(stream);
+    handshake(session, limits.handshakeTimeout).then(
+      () => {
+        handshakes.delete(session);
+        bound();
+        if (session.destroyed || closing !== undefined) return;
+        const connection = new NodeQuicEngineConnection(session, false);
+        try {
+          const chain = chainOf(session);
+          options.authenticate(chain);
+          connection.peerCertificate = chain[0] ?? connection.peerCertificate;
+        } catch (error) {
+          void connection.refuse(error);
+          options.onRefused?.(error instanceof Error ? error : new Error(String(error)), remote);
+          return;
+        }
+        connections.add(connection);
+        void connection.closed.then(() => connections.delete(connection));
+        session.onstream = (stream) => connection.accept(stream);
+        for (const stream of early) connection.accept(stream);
+        // Not from within node's own handshake callback: a first write there goes astray.
+        setImmediate(options.onConnection, connection);
+      },
+      (error) => {
+        handshakes.delete(session);
+        bound();
+        session.destroy();
+        if (closing === undefined) options.onRefused?.(handshakeError(error), remote);
+      },
+    );
+  };
+
+  try {
+    endpoint = await quic.listen(onSession, {
+      // Set anew for each session, so that every stream finds its connection.
+      ...sessionOptions(limits, ignore),
+      endpoint: {
+        address,
+        // As go and rust: `::` does not take the IPv4 port too.
+        ipv6Only: address.family === 'ipv6',
+        // A Retry for every client costs a round trip.
+        validateAddress: false,
+        maxConnectionsTotal: Math.min(limits.maxConnections, MAX_COUNT),
+        maxConnectionsPerHost: 0,
+        sessionCreationRate: NO_RATE_LIMIT,
+        sessionCreationBurst: NO_RATE_LIMIT,
+      },
+      alpn: [ALPN],
+      sni: { '*': identityOf(options) },
+      verifyClient: true,
+    });
+    endpoint.closed.catch(ignore);
+    // A failed bind shows here, not above.
+    if (endpoint.address === undefined) await endpoint.closed;
+  } catch (error) {
+    throw cannotListen(options.address, messageOf(error));
+  }
+  const { address: local } = endpoint;
+  if (local === undefined) throw cannotListen(options.address, 'the socket closed at once');
+
+  const close = async (listening: NodeQuicEndpoint): Promise<void> => {
+    await Promise.all([...connections].map((connection) => connection.close()));
+    for (const session of handshakes) session.destroy();
+    await listening.close().catch(ignore);
+  };
+  const listening = endpoint;
+  return {
+    address: addressOf(local),
+    close: () => {
+      closing ??= close(listening);
+      return closing;
+    },
+  };
+};
+
+const cannotListen = ({ host, port }: SocketAddress, why: string): LeanError =>
+  new LeanError('ERR_LISTEN', `cannot listen on ${host} port ${port}: ${why}`);
+
+const handshakeError = (error: unknown): LeanError =>
+  error instanceof LeanError
+    ? error
+    : new LeanError('ERR_HANDSHAKE', `handshake failed: ${messageOf(error)}`, { cause: error });
+
+const ignore = (): void => {};
