@@ -103,7 +103,7 @@ export const wsTransport = (options: WsOptions): Transport => {
         webSockets.handleUpgrade(request, duplex, head, (webSocket) => {
           clearTimeout(waiting.get(remote));
           waiting.delete(remote);
-          const wire = wsWire(webSocket, kind);
+          const wire = wsWire(webSocket, duplex, false, kind);
           if (!admission.mayEnter()) {
             wire.reset();
             settings.onRefused(tooMany(), remote);
@@ -194,7 +194,7 @@ const openWebSocket = (
         return;
       }
       // At once: the first message may come before a promise is looked at.
-      const wire = wsWire(webSocket, kind);
+      const wire = wsWire(webSocket, socket, true, kind);
       resolve({ wire, path: socketPath(kind, socket) });
     });
     signal.addEventListener('abort', onAbort);
