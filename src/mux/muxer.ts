@@ -245,9 +245,10 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
   protected forget(stream: S): void {
     if (!this.streams.delete(stream.key)) return;
     if (stream.inbound) this.inbound--;
-    const index = stream.inbound ? this.#waitingStreams.indexOf(stream) : -1;
+    if (!stream.inbound || !stream.isReset) return;
     // A stream that the peer gave up before it was accepted is of no use to anyone.
-    if (index >= 0 && stream.isReset) this.#waitingStreams.splice(index, 1);
+    const index = this.#waitingStreams.indexOf(stream);
+    if (index >= 0) this.#waitingStreams.splice(index, 1);
   }
 
   // Sending.

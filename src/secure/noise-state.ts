@@ -40,9 +40,17 @@ export interface NoiseKeyPair {
 }
 
 export const generateNoiseKeyPair = (): NoiseKeyPair => {
-  const { publicKey, privateKey } = generateKeyPairSync('x25519');
-  return { publicKey: rawPublicKey(publicKey), privateKey };
+  const { publicKey, privateKey } = generate('x25519', {
+    publicKeyEncoding: { format: 'der', type: 'spki' },
+  });
+  return { publicKey: publicKey.subarray(PUBLIC_PREFIX.length), privateKey };
 };
+
+/** One key encoded, the other not: it saves an export, and the types do not know it. */
+const generate = generateKeyPairSync as unknown as (
+  type: 'x25519',
+  options: { readonly publicKeyEncoding: { readonly format: 'der'; readonly type: 'spki' } },
+) => { readonly publicKey: Buffer; readonly privateKey: KeyObject };
 
 /** The key pair of a 32-byte X25519 secret. */
 export const noiseKeyPairFrom = (secret: Uint8Array): NoiseKeyPair => {
@@ -126,7 +134,7 @@ export const startHandshake = (options: HandshakeOptions): Handshake => {
   let chainingKey = hash;
   let cipher: CipherState | undefined;
   let ephemeral: NoiseKeyPair | undefined;
-  let remoteEphemeral: Uint8Array = EMPTY;
+  let remoteEphemeral: KeyObject | undefined;
   let remoteStatic: Uint8Array = EMPTY;
   /** Messages so far, in both directions. */
   let step = 0;
@@ -135,7 +143,7 @@ export const startHandshake = (options: HandshakeOptions): Handshake => {
     hash = createHash('sha256').update(hash).update(data).digest();
   };
 
-  const mixKey = (ours: NoiseKeyPair, theirs: Uint8Array): void => {
+  const mixKey = (ours: NoiseKeyPair, theirs: KeyObject | undefined): void => {
     const [first, second] = hkdf(chainingKey, agree(ours, theirs));
     chainingKey = first;
     cipher = cipherState(second);
@@ -197,14 +205,14 @@ export const startHandshake = (options: HandshakeOptions): Handshake => {
         return message.subarray(at - length, at);
       };
       if (step < 2) {
-        // A copy: the message is the caller's.
-        remoteEphemeral = Uint8Array.from(take(KEY_LENGTH));
-        mixHash(remoteEphemeral);
+        const key = take(KEY_LENGTH);
+        remoteEphemeral = publicKeyOf(key);
+        mixHash(key);
       }
       if (step === 1) mixKey(ownEphemeral(), remoteEphemeral); // ee
       if (step > 0) {
         remoteStatic = Uint8Array.from(decryptAndHash(take(KEY_LENGTH + TAG_LENGTH))); // s
-        mixKey(ownEphemeral(), remoteStatic); // es of the initiator, se of the responder
+        mixKey(ownEphemeral(), publicKeyOf(remoteStatic)); // es of the initiator, se of the responder
       }
       const payload = decryptAndHash(message.subarray(at));
       step++;
@@ -238,12 +246,14 @@ const expectTurn = (step: number, initiator: boolean, writing: boolean): void =>
   }
 };
 
+const publicKeyOf = (raw: Uint8Array): KeyObject =>
+  createPublicKey({ key: Buffer.concat([PUBLIC_PREFIX, raw]), format: 'der', type: 'spki' });
+
 /** X25519. A public key of low order makes an all-zero secret, which OpenSSL refuses. */
-const agree = (ours: NoiseKeyPair, theirs: Uint8Array): Uint8Array => {
+const agree = (ours: NoiseKeyPair, theirs: KeyObject | undefined): Uint8Array => {
+  if (theirs === undefined) throw new Error('Noise messages out of turn');
   try {
-    const key = Buffer.concat([PUBLIC_PREFIX, theirs]);
-    const publicKey = createPublicKey({ key, format: 'der', type: 'spki' });
-    return diffieHellman({ privateKey: ours.privateKey, publicKey });
+    return diffieHellman({ privateKey: ours.privateKey, publicKey: theirs });
   } catch (cause) {
     throw new LeanError('ERR_HANDSHAKE', 'noise: unusable public key', { cause });
   }
