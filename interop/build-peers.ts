@@ -11,7 +11,7 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { copyFile, cp, mkdir, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { constants, homedir, setPriority } from 'node:os';
 import { basename, join } from 'node:path';
@@ -45,6 +45,8 @@ export type BuiltPeer = RunnablePeer | SkippedPeer;
 interface Recipe {
   /** The commands that must be there, each with what makes it print its version. */
   readonly tools: readonly (readonly [string, ...string[]])[];
+  /** Other implementations whose shared files it uses. */
+  readonly uses?: readonly string[];
   /** Builds the peer in `source` into `out`, which is empty. */
   readonly build: (run: Run, peer: Peer, out: string) => Promise<void>;
   readonly command: (peer: Peer, out: string) => readonly string[];
@@ -85,6 +87,16 @@ const projectNode = (): string => {
   return existsSync(installed) ? installed : process.execPath;
 };
 
+/** Builds a Rust peer. One target folder serves all: they share most of their dependencies. */
+const cargo: Recipe['build'] = async (run, peer, out) => {
+  const target = join(cacheFolder(), 'build', 'rust');
+  const env = { CARGO_TARGET_DIR: target };
+  await run(peer.source, env, 'cargo', 'fetch', '--locked');
+  await run(peer.source, env, 'cargo', 'build', '--release', '--locked');
+  const name = `${peer.implementation}-peer-${peer.version.replaceAll('.', '-')}`;
+  await copyFile(join(target, 'release', name), join(out, 'peer'));
+};
+
 const RECIPES: Readonly<Record<string, Recipe>> = {
   'go-libp2p': {
     tools: [['go', 'version']],
@@ -115,15 +127,19 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
       ['rustc', '--version'],
     ],
     lock: ['Cargo.lock', /name = "libp2p"\nversion = "([\d.]+)"/],
-    build: async (run, peer, out) => {
-      // One target folder for all versions: they share most of their dependencies.
-      const target = join(cacheFolder(), 'build', 'rust');
-      const env = { CARGO_TARGET_DIR: target };
-      await run(peer.source, env, 'cargo', 'fetch', '--locked');
-      await run(peer.source, env, 'cargo', 'build', '--release', '--locked');
-      const name = `rust-libp2p-peer-${peer.version.replaceAll('.', '-')}`;
-      await copyFile(join(target, 'release', name), join(out, 'peer'));
-    },
+    build: cargo,
+    command: (_peer, out) => [join(out, 'peer')],
+  },
+  litep2p: {
+    tools: [
+      ['cargo', '--version'],
+      ['rustc', '--version'],
+      // The crate's build script compiles its .proto files.
+      ['protoc', '--version'],
+    ],
+    uses: ['rust-libp2p'],
+    lock: ['Cargo.lock', /name = "litep2p"\nversion = "([\d.]+)"/],
+    build: cargo,
     command: (_peer, out) => [join(out, 'peer')],
   },
   'js-libp2p': {
@@ -297,6 +313,17 @@ const runner =
     }
   };
 
+/** Deletes all but the two newest builds of a peer: the one before may still be running. */
+const prune = async (cache: string, id: string, newest: string): Promise<void> => {
+  const builds = readdirSync(cache)
+    .filter((name) => name !== newest && name.startsWith(`${id}-`) && /-[0-9a-f]{16}$/.test(name))
+    .map((name) => ({ path: join(cache, name), marker: join(cache, name, 'built') }))
+    .filter(({ marker }) => existsSync(marker))
+    .map(({ path, marker }) => ({ path, time: statSync(marker).mtimeMs }))
+    .sort((a, b) => b.time - a.time);
+  for (const { path } of builds.slice(1)) await rm(path, { recursive: true, force: true });
+};
+
 const buildPeer = async (
   peer: Peer,
   recipe: Recipe,
@@ -321,6 +348,7 @@ const buildPeer = async (
   const hash = createHash('sha256').update(
     [RECIPES_VERSION, process.platform, process.arch, ...toolVersions].join('\n'),
   );
+  for (const other of recipe.uses ?? []) addFiles(hash, join(peer.shared, '..', other));
   addFiles(hash, peer.shared);
   addFiles(hash, peer.source, 1);
   const cache = cacheFolder();
@@ -343,6 +371,7 @@ const buildPeer = async (
     await recipe.build(runner(log), peer, out);
     const seconds = (performance.now() - start) / 1000;
     writeFileSync(marker, `${new Date().toISOString()} ${seconds.toFixed(1)} s\n`);
+    await prune(cache, id, name);
     say(`built ${id} in ${seconds.toFixed(0)} s`);
     return { ...done, seconds };
   } catch (error) {

@@ -4,9 +4,10 @@
 //! else. Exit codes: 0 result printed, 1 failed, 2 configuration wrong, 127 a combination that
 //! exists in the matrix but not here.
 
+mod participant;
 mod redis;
 
-use std::{env, net::IpAddr, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use futures::StreamExt;
 use libp2p::{
@@ -18,111 +19,8 @@ use libp2p::{
 // `MplexConfig` and, below, `WsConfig` are the names that every version has.
 #[allow(deprecated)]
 use libp2p_mplex::MplexConfig;
+use participant::{failed, fetch, finish, publish, report, Config, Failed, Failure, Unsupported};
 use tokio::time::{sleep_until, timeout_at, Instant};
-
-const TRANSPORTS: &[&str] =
-    &["quic-v1", "quic", "tcp", "ws", "wss", "webtransport", "webrtc-direct", "webrtc"];
-const SECURE_CHANNELS: &[&str] = &["noise", "tls", "plaintext"];
-const MUXERS: &[&str] = &["yamux", "mplex"];
-
-enum Failure {
-    Failed(String),
-    Configuration(String),
-    Unsupported(String),
-}
-use Failure::{Configuration, Failed, Unsupported};
-
-fn failed(error: impl std::fmt::Display) -> Failure {
-    Failed(error.to_string())
-}
-
-/// What the environment asks for, whichever dialect it speaks.
-struct Config {
-    unified: bool,
-    dialer: bool,
-    transport: String,
-    secure_channel: Option<String>,
-    muxer: Option<String>,
-    ip: IpAddr,
-    redis: String,
-    key: String,
-    timeout: Duration,
-    debug: bool,
-}
-
-/// A variable's value; unset, empty and `null` are the same.
-fn var(name: &str) -> Option<String> {
-    env::var(name).ok().map(|v| v.trim().to_owned()).filter(|v| !v.is_empty() && v != "null")
-}
-
-fn one_of(name: &str, value: Option<String>, known: &[&str]) -> Result<String, Failure> {
-    let value = value.ok_or_else(|| Configuration(format!("{name} is not set")))?;
-    if known.contains(&value.as_str()) {
-        return Ok(value);
-    }
-    Err(Configuration(format!("{name}={value}: want one of {}", known.join(", "))))
-}
-
-fn boolean(name: &str, value: Option<String>) -> Result<bool, Failure> {
-    Ok(one_of(name, value, &["true", "false"])? == "true")
-}
-
-impl Config {
-    fn from_env() -> Result<Self, Failure> {
-        let unified = var("IS_DIALER").is_some() || var("is_dialer").is_none();
-        let name = |unified_name, legacy_name| if unified { unified_name } else { legacy_name };
-        let role = name("IS_DIALER", "is_dialer");
-        let dialer = boolean(role, var(role))?;
-        let transport = name("TRANSPORT", "transport");
-        let transport = one_of(transport, var(transport), TRANSPORTS)?;
-        let (mut secure_channel, mut muxer) = (None, None);
-        if ["tcp", "ws", "wss"].contains(&transport.as_str()) {
-            let variable = name("SECURE_CHANNEL", "security");
-            secure_channel = Some(one_of(variable, var(variable), SECURE_CHANNELS)?);
-            let variable = name("MUXER", "muxer");
-            muxer = Some(one_of(variable, var(variable), MUXERS)?);
-        }
-        let variable = name("LISTENER_IP", "ip");
-        let ip = var(variable).unwrap_or_else(|| "0.0.0.0".to_owned());
-        let ip = ip.parse().map_err(|_| Configuration(format!("{variable}={ip}: not an IP address")))?;
-        let variable = name("TEST_TIMEOUT_SECS", "test_timeout_seconds");
-        let seconds = var(variable).unwrap_or_else(|| "180".to_owned());
-        let timeout = match seconds.parse::<f64>() {
-            Ok(s) if s > 0.0 && s < 1e6 => Duration::from_secs_f64(s),
-            _ => return Err(Configuration(format!("{variable}={seconds}: not a number of seconds"))),
-        };
-        let key = match (unified, var("TEST_KEY")) {
-            (false, _) => "listenerAddr".to_owned(),
-            (true, Some(key)) => format!("{key}_listener_multiaddr"),
-            (true, None) => return Err(Configuration("TEST_KEY is not set".to_owned())),
-        };
-        Ok(Config {
-            unified,
-            dialer,
-            transport,
-            secure_channel,
-            muxer,
-            ip,
-            redis: var(name("REDIS_ADDR", "redis_addr")).unwrap_or_else(|| "redis:6379".to_owned()),
-            key,
-            timeout,
-            debug: unified && var("DEBUG").as_deref() == Some("true"),
-        })
-    }
-
-    fn listen_address(&self) -> Result<Multiaddr, Failure> {
-        let ip = match self.ip {
-            IpAddr::V4(ip) => format!("/ip4/{ip}"),
-            IpAddr::V6(ip) => format!("/ip6/{ip}"),
-        };
-        let rest = match self.transport.as_str() {
-            "quic-v1" => "/udp/0/quic-v1",
-            "ws" => "/tcp/0/ws",
-            _ => "/tcp/0",
-        };
-        format!("{ip}{rest}").parse().map_err(failed)
-    }
-}
 
 type BoxedTransport = Boxed<(PeerId, StreamMuxerBox)>;
 
@@ -179,47 +77,6 @@ struct Behaviour {
     identify: identify::Behaviour,
 }
 
-/// Connects to Redis, trying again until the deadline: it may start after us.
-async fn connect(config: &Config, deadline: Instant) -> Result<redis::Client, Failure> {
-    loop {
-        match timeout_at(deadline, redis::Client::connect(&config.redis)).await {
-            Ok(Ok(client)) => return Ok(client),
-            Ok(Err(error)) if Instant::now() + Duration::from_millis(200) >= deadline => {
-                return Err(Failed(format!("redis at {}: {error}", config.redis)))
-            }
-            Ok(Err(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
-            Err(_) => return Err(Failed(format!("redis at {}: no answer in time", config.redis))),
-        }
-    }
-}
-
-/// Waits for the listener's address, which is a list in one suite and a string in another.
-async fn fetch(config: &Config, deadline: Instant) -> Result<String, Failure> {
-    let mut client = connect(config, deadline).await?;
-    while Instant::now() < deadline {
-        let kind = client.command(&["TYPE", &config.key]).await.map_err(failed)?;
-        let value = match kind.as_deref() {
-            Some("list") => client.command(&["LPOP", &config.key]).await.map_err(failed)?,
-            Some("string") => client.command(&["GET", &config.key]).await.map_err(failed)?,
-            _ => None,
-        };
-        if let Some(value) = value {
-            return Ok(value);
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Err(Failed(format!("no listener address under {} in time", config.key)))
-}
-
-async fn publish(config: &Config, address: &str, deadline: Instant) -> Result<(), Failure> {
-    let mut client = connect(config, deadline).await?;
-    if config.unified {
-        client.command(&["DEL", &config.key]).await.map_err(failed)?;
-    }
-    client.command(&["RPUSH", &config.key, address]).await.map_err(failed)?;
-    Ok(())
-}
-
 async fn dial(config: &Config, swarm: &mut Swarm<Behaviour>, deadline: Instant) -> Result<(), Failure> {
     let address = fetch(config, deadline).await?;
     let address: Multiaddr =
@@ -248,13 +105,7 @@ async fn dial(config: &Config, swarm: &mut Swarm<Behaviour>, deadline: Instant) 
             _ => {}
         }
     };
-    let total = start.elapsed().as_secs_f64() * 1e3;
-    let rtt = rtt.as_secs_f64() * 1e3;
-    if config.unified {
-        println!("latency:\n  handshake_plus_one_rtt: {total:.3}\n  ping_rtt: {rtt:.3}\n  unit: ms");
-    } else {
-        println!("{{\"handshakePlusOneRTTMillis\": {total:.3}, \"pingRTTMilllis\": {rtt:.3}}}");
-    }
+    report(config, start.elapsed(), rtt);
     Ok(())
 }
 
@@ -268,7 +119,7 @@ fn is_loopback(address: &Multiaddr) -> bool {
 }
 
 async fn listen(config: &Config, swarm: &mut Swarm<Behaviour>, deadline: Instant) -> Result<(), Failure> {
-    swarm.listen_on(config.listen_address()?).map_err(failed)?;
+    swarm.listen_on(config.listen_address().parse().map_err(failed)?).map_err(failed)?;
     // A wildcard bind reports one address per interface; loopback is published only if nothing
     // better shows up within this time.
     let mut loopback: Option<Multiaddr> = None;
@@ -329,12 +180,5 @@ async fn run() -> Result<(), Failure> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let (text, code) = match run().await {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failed(text)) => (text, 1),
-        Err(Configuration(text)) => (text, 2),
-        Err(Unsupported(text)) => (text, 127),
-    };
-    eprintln!("{text}");
-    ExitCode::from(code)
+    finish(run()).await
 }

@@ -273,7 +273,8 @@ async def dial(config: Config) -> None:
     from libp2p.peer.peerinfo import info_from_p2p_addr
     from multiaddr import Multiaddr
 
-    address = await fetch(config)
+    # Other libraries publish wss as the two protocols it is; py-libp2p refuses to dial that.
+    address = (await fetch(config)).replace("/tls/ws", "/wss")
     config.log("dialling", address)
     info = info_from_p2p_addr(Multiaddr(address))
     host = make_host(config, [])
@@ -322,7 +323,7 @@ async def listen(config: Config) -> None:
         if not addresses:
             raise OSError("no listen address")
         address = reachable(addresses[0])
-        # Other libraries write wss as the two protocols it is.
+        # Others write wss as the two protocols it is.
         address = address.replace("/wss", "/tls/ws")
         config.log("listening on", address)
         await publish(config, address)
