@@ -1,6 +1,6 @@
 /** One session of `node:quic` as a {@link QuicConnection}. */
 
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 import { type CloseReason, describeClose } from '../connection.ts';
 import { LeanError, messageOf } from '../errors.ts';
 import type { Stream } from '../stream.ts';
@@ -16,6 +16,8 @@ import type {
 
 /** How often a stream that waits for the peer's limit is looked at: node:quic does not tell. */
 const LIMIT_POLL = 2;
+/** Added to three round trips; milliseconds. */
+const CONFIRM_WAIT = 50;
 /** A CONNECTION_CLOSE must fit into one packet. */
 const MAX_REASON = 256;
 
@@ -209,9 +211,7 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
 
   async #close(close: CloseReason): Promise<void> {
     this.#finish(close);
-    // A session destroyed in the turn of its handshake loses the last handshake flight, and the
-    // listener never sees it (NODE-QUIC.md, trap 1).
-    await nextTurn();
+    await this.#confirmed();
     if (!this.#session.destroyed) {
       for (const stream of this.#streams) stream.silence();
       // Without an error, which would cost a RESET_STREAM and a STOP_SENDING for every stream;
@@ -225,6 +225,26 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
     // Not before: a closing endpoint sends nothing more.
     if (this.#ownsEndpoint) await this.#endpoint?.close().catch(ignore);
     else await nextTurn();
+  }
+
+  /**
+   * A session destroyed in the turn of its handshake loses its last handshake flight, and the peer
+   * never gets to know of the connection. And before the handshake is confirmed (RFC 9001 section
+   * 4.1.2) CONNECTION_CLOSE leaves as a Handshake and a 1-RTT packet in one datagram; quiche drops
+   * both once it is done with Handshake packets. So one round trip is waited for the confirmation.
+   */
+  async #confirmed(): Promise<void> {
+    await nextTurn();
+    const { stats } = this.#session;
+    const until = performance.now() + CONFIRM_WAIT + (3 * Number(stats.smoothedRtt)) / 1e6;
+    while (
+      stats.cwnd > 0n && // Bun has no numbers.
+      stats.handshakeConfirmedAt === 0n &&
+      !this.#session.destroyed &&
+      performance.now() < until
+    ) {
+      await delay(1);
+    }
   }
 
   #finish(reason: CloseReason): void {

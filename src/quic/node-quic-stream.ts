@@ -228,7 +228,12 @@ export class NodeQuicEngineStream implements Stream {
     if (this.#queue.length > 0 || this.#drains.length > 0 || this.#fin === 'wanted') this.#flush();
   }
 
-  readonly #drained = (): void => {
+  /**
+   * Out of node's callback, so that all that came with the room is known: a STOP_SENDING, too.
+   */
+  readonly #drained = (): void => void setImmediate(this.#afterDrain);
+
+  readonly #afterDrain = (): void => {
     this.#awaitsDrain = false;
     this.#flush();
   };

@@ -46,6 +46,8 @@ export interface NodeQuicSession {
     readonly bytesSent: bigint;
     readonly bytesInFlight: bigint;
     readonly cwnd: bigint;
+    /** 0 until then. */
+    readonly handshakeConfirmedAt: bigint;
     /** Nanoseconds. */
     readonly smoothedRtt: bigint;
   };
@@ -147,7 +149,7 @@ interface Identity {
 }
 
 export interface ConnectOptions extends SessionOptions, Identity {
-  readonly endpoint: { readonly address: NodeQuicAddress };
+  readonly endpoint: { readonly address: NodeQuicAddress; readonly udpReceiveBufferSize: number };
   readonly alpn: string;
   readonly servername: string;
   readonly verifyPeer: 'manual';
@@ -158,6 +160,7 @@ export interface ListenOptions extends SessionOptions {
     readonly address: NodeQuicAddress;
     readonly ipv6Only: boolean;
     readonly validateAddress: boolean;
+    readonly udpReceiveBufferSize: number;
     readonly maxConnectionsTotal: number;
     readonly maxConnectionsPerHost: number;
     readonly sessionCreationRate: number;

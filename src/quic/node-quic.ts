@@ -34,6 +34,8 @@ import type {
   SessionOptions,
 } from './node-quic-types.ts';
 
+/** Asked of the kernel, which may give less (net.core.rmem_max); a burst must find room. */
+const SOCKET_BUFFER = 4 << 20;
 /** `node:quic` counts connections in 16 bits. */
 const MAX_COUNT = 0xffff;
 /** libp2p has no use for limits by the second and host; `maxHandshakes` bounds what is costly. */
@@ -154,7 +156,10 @@ const dial = async (
       ...sessionOptions(limits, (stream) => void early.push(stream)),
       ...identityOf(options),
       // A socket of its own; the default is one that is shared, and bound to 127.0.0.1.
-      endpoint: { address: { ...address, address: localHost(remote.host), port: 0 } },
+      endpoint: {
+        address: { ...address, address: localHost(remote.host), port: 0 },
+        udpReceiveBufferSize: SOCKET_BUFFER,
+      },
       alpn: ALPN,
       servername: 'localhost',
       verifyPeer: 'manual',
@@ -293,8 +298,10 @@ const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListe
         address,
         // As go and rust: `::` does not take the IPv4 port too.
         ipv6Only: address.family === 'ipv6',
-        // A Retry for every client costs a round trip.
-        validateAddress: false,
+        // Costs new clients a round trip. But node:quic hands out NEW_TOKEN tokens, and without this
+        // it silently drops the clients that come back with one (quinn: rust-libp2p, js-libp2p).
+        validateAddress: true,
+        udpReceiveBufferSize: SOCKET_BUFFER,
         maxConnectionsTotal: Math.min(limits.maxConnections, MAX_COUNT),
         maxConnectionsPerHost: 0,
         sessionCreationRate: NO_RATE_LIMIT,
