@@ -6,7 +6,7 @@
 # Builds with BuildKit and with the builder before it. The old one builds every stage above the one it
 # is asked for, wanted or not: `--target quiche` spares it the last ones.
 
-# --- dist/cli.js: everything but native code in one file
+# --- dist/cli.cjs: everything but native code in one file
 FROM node:26-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
@@ -25,8 +25,8 @@ RUN npm ci --omit=dev --ignore-scripts
 # --- /app as the images have it, but for the compile cache
 FROM node:26-bookworm-slim AS app
 COPY package.json LICENSE-APACHE LICENSE-MIT /app/
-COPY bin /app/bin
-COPY --from=build /app/dist/cli.js /app/dist/cli.js.LEGAL.txt /app/dist/
+COPY bin/libp2p-lean bin/package.json /app/bin/
+COPY --from=build /app/dist/cli.cjs /app/dist/cli.cjs.LEGAL.txt /app/dist/
 COPY --from=dependencies /app/node_modules/@infisical /app/node_modules/@infisical
 
 # --- its compile cache; Node.js keeps one for each user id, so the user is the one that will run it
