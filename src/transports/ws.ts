@@ -12,6 +12,7 @@ import {
 import { createServer as createHttpsServer } from 'node:https';
 import { isIPv6, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { createSecureContext, type SecureContext } from 'node:tls';
 import { CODE_SNI } from '@multiformats/multiaddr';
 import { WebSocket, WebSocketServer } from 'ws';
 import { LeanError } from '../errors.ts';
@@ -120,6 +121,13 @@ export const wsTransport = (options: WsOptions): Transport => {
   };
 };
 
+/** Made once, as that takes as long as a signature. The types of `ws` do not know the option. */
+let secureContext: SecureContext | undefined;
+const tlsOptions = (): object => {
+  secureContext ??= createSecureContext();
+  return { secureContext };
+};
+
 const remoteOf = (socket: Socket): string => `${socket.remoteAddress}:${socket.remotePort}`;
 
 /** An HTTP or HTTPS server that only takes WebSocket handshakes. */
@@ -161,12 +169,12 @@ const openWebSocket = (
     }
     const { kind, host, port, name } = target;
     const authority = `${isIPv6(host) ? `[${host}]` : host}:${port}`;
-    const serverName = sni ?? (name === undefined ? '' : host);
+    const servername = sni ?? (name === undefined ? '' : host);
     const webSocket = new WebSocket(`${kind}://${authority}/`, {
       ...WIRE_OPTIONS,
       handshakeTimeout,
       family: familyOf(target),
-      ...(kind === 'wss' ? { rejectUnauthorized: !insecure, servername: serverName } : {}),
+      ...(kind === 'wss' ? { ...tlsOptions(), rejectUnauthorized: !insecure, servername } : {}),
     });
     let socket: Socket | undefined;
     const settle = (): void => {
