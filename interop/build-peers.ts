@@ -329,6 +329,7 @@ const buildPeer = async (
   recipe: Recipe,
   toolVersions: readonly (string | undefined)[],
   say: (line: string) => void,
+  build: boolean,
 ): Promise<BuiltPeer> => {
   const { id, implementation } = peer;
   const missing = recipe.tools.find((_tool, i) => toolVersions[i] === undefined);
@@ -357,6 +358,7 @@ const buildPeer = async (
   const marker = join(out, 'built');
   const done = { id, implementation, version, command: recipe.command(peer, out) };
   if (existsSync(marker)) return done;
+  if (!build) return { id, skipped: 'it is not built', broken: false };
 
   await mkdir(join(cache, 'logs'), { recursive: true });
   const unlock = await lock(join(cache, `${name}.lock`));
@@ -398,11 +400,13 @@ const buildPeer = async (
  *
  * @param select peer ids, or a test of them; all peers without it
  * @param say takes progress and, for every peer left out, one line naming it and why
+ * @param build false to find them in the cache only
  * @throws Error if `select` names a peer that does not exist
  */
 export const buildPeers = async (
   select: readonly string[] | ((id: string) => boolean) = () => true,
   say: (line: string) => void = (line) => process.stderr.write(`${line}\n`),
+  build = true,
 ): Promise<BuiltPeer[]> => {
   const all = findPeers();
   if (typeof select !== 'function') {
@@ -431,6 +435,7 @@ export const buildPeers = async (
       recipe,
       await Promise.all(recipe.tools.map(versionOf)),
       say,
+      build,
     );
     if ('skipped' in result) say(`skipped ${result.id}: ${result.skipped}`);
     built.push(result);
@@ -439,6 +444,8 @@ export const buildPeers = async (
 };
 
 if (import.meta.main) {
+  // Ending this process by its `exit` event ends the build step that runs.
+  process.once('SIGINT', () => process.exit(130)).once('SIGTERM', () => process.exit(143));
   try {
     const built = await buildPeers(process.argv.length > 2 ? process.argv.slice(2) : undefined);
     for (const peer of built) {

@@ -7,7 +7,7 @@ mod participant;
 #[path = "../rust-libp2p/redis.rs"]
 mod redis;
 
-use std::{process::ExitCode, time::Duration};
+use std::{net::UdpSocket, process::ExitCode, time::Duration};
 
 use futures::StreamExt;
 use litep2p::{
@@ -32,10 +32,28 @@ fn with_transport(config: &Config, builder: ConfigBuilder) -> Result<ConfigBuild
     };
     Ok(match config.transport.as_str() {
         "quic-v1" => builder.with_quic(quic::config::Config { listen_addresses, ..Default::default() }),
-        "tcp" => builder.with_tcp(tcp::config::Config { listen_addresses, ..Default::default() }),
-        "ws" => builder.with_websocket(websocket::config::Config { listen_addresses, ..Default::default() }),
+        "tcp" => {
+            builder.with_tcp(tcp::config::Config { listen_addresses, nodelay: true, ..Default::default() })
+        }
+        "ws" => builder.with_websocket(websocket::config::Config {
+            listen_addresses,
+            nodelay: true,
+            ..Default::default()
+        }),
         other => return Err(Unsupported(format!("no {other} in this peer"))),
     })
+}
+
+/// Puts an address of this machine where litep2p reports the wildcard it was bound to (its QUIC
+/// does): the one that the default route leaves by, or loopback. Connecting UDP sends nothing.
+fn reachable(address: &str) -> String {
+    let outward = || {
+        let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+        socket.connect("198.51.100.1:9").ok()?;
+        socket.local_addr().ok()
+    };
+    let ip = outward().map_or("127.0.0.1".to_owned(), |a| a.ip().to_string());
+    address.replacen("/ip4/0.0.0.0/", &format!("/ip4/{ip}/"), 1).replacen("/ip6/::/", "/ip6/::1/", 1)
 }
 
 async fn run() -> Result<(), Failure> {
@@ -56,7 +74,8 @@ async fn run() -> Result<(), Failure> {
         if config.debug {
             eprintln!("dialling {address}");
         }
-        let address = address.parse().map_err(|e| Failed(format!("the listener published {address}: {e}")))?;
+        let address =
+            address.parse().map_err(|e| Failed(format!("the listener published {address}: {e}")))?;
         start = Instant::now();
         timeout_at(deadline, node.dial_address(address)).await.map_err(failed)?.map_err(failed)?;
     } else {
@@ -64,11 +83,11 @@ async fn run() -> Result<(), Failure> {
         let addresses: Vec<String> = node.listen_addresses().map(ToString::to_string).collect();
         let loopback = |a: &&String| a.starts_with("/ip4/127.") || a.starts_with("/ip6/::1/");
         let address = addresses.iter().find(|a| !loopback(a)).or(addresses.first());
-        let address = address.ok_or_else(|| Failed("no listen address".to_owned()))?;
+        let address = reachable(address.ok_or_else(|| Failed("no listen address".to_owned()))?);
         if config.debug {
             eprintln!("listening on {address}");
         }
-        publish(&config, address, deadline).await?;
+        publish(&config, &address, deadline).await?;
     }
     // Both event streams must be read, or their protocols stall.
     loop {
