@@ -1,10 +1,10 @@
 // npm run build → dist/ (or another directory: node scripts/build.mjs <directory>):
-//   dist/lib/   the library: one .js and .d.ts per module of src/
-//   dist/cli.js the command line in one file, dependencies included: it starts several times faster
-//               than its sources. Packages with native code stay outside.
+//   dist/lib/    the library: one .js and .d.ts per module of src/
+//   dist/cli.cjs the command line in one file, dependencies included: it starts several times faster
+//                than its sources. Packages with native code stay outside.
 import { spawnSync } from 'node:child_process';
-import { renameSync, rmSync } from 'node:fs';
-import { isBuiltin } from 'node:module';
+import { createHash } from 'node:crypto';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -61,44 +61,34 @@ const redisWithoutCommands = {
   },
 };
 
-// An import of a built-in module from an ES module is carried out at start, even when it stands in a
-// module that is loaded late, and it calls every getter of the built-in: that of `node:http`, which
-// WebSocket wants, loads undici. So they are required, where they are needed.
-const lateBuiltins = {
-  name: 'late-builtins',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^[a-z]/ }, ({ path: name, kind, namespace }) =>
-      kind === 'import-statement' && namespace !== 'builtin' && isBuiltin(name)
-        ? { path: name, namespace: 'builtin' }
-        : undefined,
-    );
-    onLoad({ filter: /./, namespace: 'builtin' }, ({ path: name }) => ({
-      contents: `module.exports = require(${JSON.stringify(name)});`,
-    }));
-  },
-};
-
 const cli = await build({
   absWorkingDir: root,
   entryPoints: ['src/cli.ts'],
-  outfile: path.join(made, 'cli.js'),
+  outfile: path.join(made, 'cli.cjs'),
   bundle: true,
   platform: 'node',
   mainFields: ['module', 'main'],
   target: 'node20',
-  format: 'esm',
+  // A script, not an ES module: the launcher can keep a code cache for it (bin/libp2p-lean), and what is
+  // loaded late brings its built-in modules along only then. As an ES module it would load all of them
+  // at start and call their getters; that of `node:http`, which WebSocket wants, loads undici.
+  format: 'cjs',
+  // It is for createRequire(), which takes either.
+  define: { 'import.meta.url': '__filename' },
   minifySyntax: true,
   minifyWhitespace: true,
   legalComments: 'linked',
   external: ['@infisical/quic-*', '@matrixai/quic-*'],
-  plugins: [redisWithoutCommands, lateBuiltins],
-  // What is bundled from CommonJS calls require().
-  banner: {
-    js: "import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);",
-  },
+  plugins: [redisWithoutCommands],
   metafile: true,
   logLevel: 'warning',
 });
+
+// The launcher tells code caches of different bundles apart by this line.
+const bundle = path.join(made, 'cli.cjs');
+const text = readFileSync(bundle, 'utf8');
+const id = createHash('sha256').update(text).digest('hex').slice(0, 16);
+writeFileSync(bundle, `//${id}\n${text}`);
 
 rmSync(dist, { recursive: true, force: true });
 renameSync(made, dist);

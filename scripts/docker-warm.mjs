@@ -1,10 +1,13 @@
 // Fills the image's compile cache: `node --import …/docker-warm.mjs /app/bin/libp2p-lean` runs one
 // listener and a dialer of each dialect in a single process, so that what the cache holds are the
-// functions that either role needs. Node.js writes the cache once, when the process ends.
+// functions that either role needs. The launcher writes the cache once, when the process ends.
 import { once } from 'node:events';
+import { realpathSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { pathToFileURL } from 'node:url';
 
-const CLI = '/app/dist/cli.js';
+// Beside the launcher that this process runs; loaded by it already.
+const CLI = new URL('../dist/cli.cjs', pathToFileURL(realpathSync(process.argv[1])));
 const TIMEOUT = 60;
 
 /** As much of Redis as a rendezvous needs: every key is one list that is never used up. */

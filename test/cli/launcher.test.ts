@@ -75,7 +75,7 @@ test('a node that is too old for a package: one line', async (t) => {
 test('a package without dist: one line', async (t) => {
   const command = [process.execPath, path.join(emptyPackage(t), 'bin', 'libp2p-lean')];
   const { code, stderr } = await run([], {}, command);
-  assert.equal(stderr, 'libp2p-lean: dist/cli.js is missing: `npm run build` makes it\n');
+  assert.equal(stderr, 'libp2p-lean: dist/cli.cjs is missing: `npm run build` makes it\n');
   assert.equal(code, 2);
 });
 

@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -59,6 +60,24 @@ describe('the package', { timeout: 180_000 }, () => {
       assert.equal(wrong.code, 2);
     });
   }
+
+  test('its code cache: made by the first run, used by the next, made anew when damaged', async (t) => {
+    const cache = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-'));
+    t.after(() => rmSync(cache, { recursive: true }));
+    const said = async (): Promise<string> => {
+      const launch = [process.execPath, path.join(root, 'bin', 'libp2p-lean')];
+      const variables = { NODE_COMPILE_CACHE: cache, DEBUG: 'true' };
+      const { stdout, stderr } = await run(['--version'], variables, launch);
+      assert.equal(stdout, `${VERSION}\n`);
+      return stderr;
+    };
+    assert.match(await said(), /launcher: no code cache yet/);
+    const [, file = ''] = /launcher: code cache (.+)\n/.exec(await said()) ?? [];
+    assert.equal(path.dirname(path.dirname(file)), cache);
+    writeFileSync(file, readFileSync(file).subarray(0, 1000));
+    assert.doesNotMatch(await said(), /code cache \//);
+    assert.match(await said(), /launcher: code cache \//);
+  });
 
   test('the library is importable by its name, types included', HANG, () => {
     writeFileSync(
