@@ -61,7 +61,7 @@ const checkReport = ({ code, stdout, stderr }: Outcome, report: RegExp): void =>
   assert.match(stdout, report);
   const [, handshakePlusOneRtt, pingRtt] = report.exec(stdout) ?? [];
   assert.ok(Number(pingRtt) > 0);
-  assert.ok(Number(handshakePlusOneRtt) > Number(pingRtt));
+  assert.ok(Number(handshakePlusOneRtt) > 0);
   assert.equal(code, 0);
 };
 
