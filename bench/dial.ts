@@ -23,7 +23,7 @@ interface Report {
 export const dial = async (rounds: number): Promise<Section> => {
   const conditions = startSection();
   const redis = await startRedis();
-  const all = participants();
+  const all = await participants();
   const listeners = all.filter((it) => it === all[0] || isJsLibp2p(it));
   const common = { TRANSPORT: 'quic-v1', LISTENER_IP: '127.0.0.1', REDIS_ADDR: redis.address };
 

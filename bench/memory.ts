@@ -61,7 +61,7 @@ export const memory = async (rounds: number): Promise<Section> => {
     return measured;
   };
 
-  const listeners = participants();
+  const listeners = await participants();
   const measured = await interleave(listeners, { rounds, what: 'memory' }, measure);
   await end(dialing);
   await redis.stop();

@@ -32,7 +32,7 @@ export const startUp = async (rounds: number): Promise<Section> => {
     return ms;
   };
 
-  const listeners = participants();
+  const listeners = await participants();
   const withoutCache = { ...JS_LIBP2P, name: `${JS_LIBP2P.name}, no compile cache` };
   const quic = nodeQuic();
   const contestants = [

@@ -3,11 +3,11 @@
  * filled compile cache), once per QUIC engine, and js-libp2p's.
  */
 
-import { cpSync, existsSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Command } from './processes.ts';
+import { type Command, run } from './processes.ts';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const QUIC_FLAGS = ['--experimental-quic', '--disable-warning=ExperimentalWarning'];
@@ -31,38 +31,44 @@ const layOut = (): string => {
   for (const part of ['bin', 'dist', 'package.json']) {
     cpSync(path.join(ROOT, part), path.join(image, part), { recursive: true });
   }
+  mkdirSync(path.join(image, 'dist/.compile-cache'));
   symlinkSync(path.join(ROOT, 'node_modules'), path.join(image, 'node_modules'));
   return image;
 };
 
-/** Ours first, js-libp2p's last. Compile caches fill in the warm-up rounds. */
-export const participants = (): Participant[] => {
+/** Fills the code cache as the Dockerfile does. */
+const warm = async (participant: Participant): Promise<Participant> => {
+  const { file, args, env = {} } = participant;
+  await run({ file, args: ['--import', path.join(ROOT, 'scripts/docker-warm.mjs'), ...args], env });
+  return participant;
+};
+
+/** Ours first, js-libp2p's last; its compile cache fills in the warm-up rounds. */
+export const participants = async (): Promise<Participant[]> => {
   const image = layOut();
   const launcher = path.join(image, 'bin/libp2p-lean');
-  const cacheOf = (name: string) => ({ NODE_COMPILE_CACHE: path.join(image, 'cache', name) });
+  const quiche: Participant = {
+    name: 'libp2p-lean, quiche',
+    file: process.execPath,
+    args: [launcher],
+    env: { QUIC_ENGINE: 'quiche' },
+  };
+  const ours = [await warm(quiche)];
   const quic = nodeQuic();
   if (quic === undefined) {
     process.stderr.write('skipped: node:quic (NODE_QUIC names no Node.js that has it)\n');
+  } else {
+    ours.push(
+      await warm({
+        name: 'libp2p-lean, node:quic',
+        file: quic,
+        args: [...QUIC_FLAGS, launcher],
+        env: { QUIC_ENGINE: 'node' },
+      }),
+    );
   }
-  return [
-    {
-      name: 'libp2p-lean, quiche',
-      file: process.execPath,
-      args: [launcher, 'transport'],
-      env: { ...cacheOf('quiche'), QUIC_ENGINE: 'quiche' },
-    },
-    ...(quic === undefined
-      ? []
-      : [
-          {
-            name: 'libp2p-lean, node:quic',
-            file: quic,
-            args: [...QUIC_FLAGS, launcher, 'transport'],
-            env: { ...cacheOf('node-quic'), QUIC_ENGINE: 'node' },
-          },
-        ]),
-    { ...JS_LIBP2P, env: cacheOf('js-libp2p') },
-  ];
+  const cache = { NODE_COMPILE_CACHE: path.join(image, 'js-libp2p') };
+  return [...ours, { ...JS_LIBP2P, env: cache }];
 };
 
 /** Without a compile cache. */
