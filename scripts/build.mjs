@@ -53,6 +53,13 @@ const redisWithoutCommands = {
     onLoad({ filter: /^commands$/, namespace: 'redis' }, () => ({
       contents: 'export const NON_STICKY_COMMANDS = {}; export default {};',
     }));
+    // Redis is reached without TLS.
+    onResolve({ filter: /^node:tls$/ }, ({ importer }) =>
+      importer.startsWith(lib) ? inNamespace('tls') : undefined,
+    );
+    onLoad({ filter: /^tls$/, namespace: 'redis' }, () => ({
+      contents: "exports.connect = (...options) => require('node:tls').connect(...options);",
+    }));
     // What a cluster client knows of each command, parsed at start.
     onResolve({ filter: /^\.\/command-metadata-data$/ }, () => inNamespace('metadata'));
     onLoad({ filter: /^metadata$/, namespace: 'redis' }, () => ({
