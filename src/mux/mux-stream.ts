@@ -1,5 +1,6 @@
 /** A stream of a muxer: queues in both directions, with the muxer's protocol behind {@link MuxStreamOwner}. */
 
+import { type Deferred, defer } from '../deferred.ts';
 import { LeanError } from '../errors.ts';
 import { type Stream, StreamResetError } from '../stream.ts';
 
@@ -45,7 +46,7 @@ export class MuxStream implements Stream {
   #putBack: Uint8Array[] | undefined;
   #block: Uint8Array | undefined;
   #blockUsed = 0;
-  #reader: PromiseWithResolvers<Uint8Array | null> | undefined;
+  #reader: Deferred<Uint8Array | null> | undefined;
   #readEnded = false;
   #readError: LeanError | undefined;
   /** Bytes discarded since `stopSending()`; -1: not called. */
@@ -55,7 +56,7 @@ export class MuxStream implements Stream {
   readonly #pending: Uint8Array[] = [];
   /** Bytes of the first pending chunk that were sent already. */
   #sentOfFirst = 0;
-  #writer: PromiseWithResolvers<void> | undefined;
+  #writer: Deferred<void> | undefined;
   #writeClosed = false;
   #finSent = false;
   #writeError: LeanError | undefined;
@@ -91,7 +92,7 @@ export class MuxStream implements Stream {
     }
     if (this.#readError !== undefined) return Promise.reject(this.#readError);
     if (this.#readEnded) return Promise.resolve(null);
-    this.#reader = Promise.withResolvers();
+    this.#reader = defer();
     return this.#reader.promise;
   }
 
@@ -115,7 +116,7 @@ export class MuxStream implements Stream {
   drain(): Promise<void> {
     if (this.#writeError !== undefined) return Promise.reject(this.#writeError);
     if (this.pendingBytes < WRITE_HIGH_WATER) return Promise.resolve();
-    this.#writer ??= Promise.withResolvers();
+    this.#writer ??= defer();
     return this.#writer.promise;
   }
 

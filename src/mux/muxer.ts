@@ -1,6 +1,7 @@
 /** Many streams over one wire: what yamux and mplex share. */
 
 import { type CloseReason, describeClose } from '../connection.ts';
+import { defer } from '../deferred.ts';
 import { type ErrorCode, isLeanError, LeanError, messageOf } from '../errors.ts';
 import type { Stream } from '../stream.ts';
 import type { MuxStream } from './mux-stream.ts';
@@ -105,7 +106,7 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
     this.#stream = carrier.stream;
     this.role = role;
     this.limits = { ...DEFAULT_MUX_LIMITS, ...limits };
-    const { promise, resolve } = Promise.withResolvers<CloseReason>();
+    const { promise, resolve } = defer<CloseReason>();
     this.closed = promise;
     this.#resolveClosed = resolve;
   }

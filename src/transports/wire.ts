@@ -4,6 +4,7 @@
  */
 
 import type { Socket } from 'node:net';
+import { type Deferred, defer } from '../deferred.ts';
 import { LeanError } from '../errors.ts';
 import type { Stream } from '../stream.ts';
 
@@ -44,8 +45,8 @@ export const socketWire = (socket: Socket, id: string): Wire => {
   let corked = false;
   let closing: Promise<void> | undefined;
   let failure: LeanError | undefined;
-  let reader: PromiseWithResolvers<Uint8Array | null> | undefined;
-  let writers: PromiseWithResolvers<void> | undefined;
+  let reader: Deferred<Uint8Array | null> | undefined;
+  let writers: Deferred<void> | undefined;
 
   const onData = (chunk: Uint8Array): void => {
     if (closing !== undefined || failure !== undefined) return;
@@ -124,7 +125,7 @@ export const socketWire = (socket: Socket, id: string): Wire => {
       }
       if (ended) return Promise.resolve(null);
       if (failure !== undefined) return Promise.reject(failure);
-      reader = Promise.withResolvers();
+      reader = defer();
       return reader.promise;
     },
 
@@ -149,7 +150,7 @@ export const socketWire = (socket: Socket, id: string): Wire => {
     drain: () => {
       if (failure !== undefined) return Promise.reject(failure);
       if (socket.writableLength < WRITE_HIGH_WATER) return Promise.resolve();
-      writers ??= Promise.withResolvers();
+      writers ??= defer();
       return writers.promise;
     },
 

@@ -3,6 +3,7 @@
 import { randomFillSync } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
+import { type Deferred, defer } from '../deferred.ts';
 import { LeanError } from '../errors.ts';
 import { LINGER, type Wire, WRITE_HIGH_WATER } from './wire.ts';
 
@@ -37,13 +38,13 @@ export const wsWire = (socket: WebSocket, stream: Duplex, masked: boolean, id: s
   let paused = false;
   let ended = false;
   let failure: LeanError | undefined;
-  let reader: PromiseWithResolvers<Uint8Array | null> | undefined;
+  let reader: Deferred<Uint8Array | null> | undefined;
 
   /** Chunks for the message of this turn. */
   let pending: Uint8Array[] = [];
   let pendingBytes = 0;
   let flushScheduled = false;
-  let writers: PromiseWithResolvers<void> | undefined;
+  let writers: Deferred<void> | undefined;
   let writeEnded = false;
   let closing: Promise<void> | undefined;
 
@@ -156,7 +157,7 @@ export const wsWire = (socket: WebSocket, stream: Duplex, masked: boolean, id: s
       }
       if (ended) return Promise.resolve(null);
       if (failure !== undefined) return Promise.reject(failure);
-      reader = Promise.withResolvers();
+      reader = defer();
       return reader.promise;
     },
 
@@ -182,7 +183,7 @@ export const wsWire = (socket: WebSocket, stream: Duplex, masked: boolean, id: s
       if (failure !== undefined) return Promise.reject(failure);
       flush();
       if (stream.writableLength < WRITE_HIGH_WATER) return Promise.resolve();
-      writers ??= Promise.withResolvers();
+      writers ??= defer();
       return writers.promise;
     },
 

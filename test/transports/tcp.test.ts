@@ -1,3 +1,7 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { isLeanError } from '../../src/errors.ts';
+import { generateHostKey } from '../../src/identity/keys.ts';
 import { tcpTransport } from '../../src/transports/tcp.ts';
 import { transportSuite } from './tcp-suite.ts';
 
@@ -14,4 +18,18 @@ transportSuite({
       socket.write(bytes);
     },
   }),
+});
+
+test('a transport that could not do anything is an error', () => {
+  const hostKey = generateHostKey();
+  for (const [secure, muxers] of [
+    [[], ['yamux']],
+    [['noise'], []],
+    [['noise', 'tls'], ['yamux']],
+  ] as const) {
+    assert.throws(
+      () => tcpTransport({ hostKey, secure, muxers }),
+      (error) => isLeanError(error, 'ERR_CONFIG'),
+    );
+  }
 });
