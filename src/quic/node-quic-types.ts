@@ -152,6 +152,7 @@ export interface ConnectOptions extends SessionOptions, Identity {
   readonly endpoint: { readonly address: NodeQuicAddress; readonly udpReceiveBufferSize: number };
   readonly alpn: string;
   readonly servername: string;
+  readonly ca: readonly Uint8Array[];
   readonly verifyPeer: 'manual';
 }
 
