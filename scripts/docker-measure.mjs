@@ -54,6 +54,12 @@ if (!engineRuns()) {
   console.error('docker-measure: no Docker engine answers');
   process.exit(1);
 }
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
+process.on('exit', () => {
+  const ids = docker('ps', '--all', '--quiet', '--filter', `network=${NAME}`).split('\n');
+  if (ids[0] !== '') docker('rm', '--force', ...ids);
+  docker('network', 'rm', NAME);
+});
 docker('network', 'create', NAME);
 const redisId = docker(
   'run',
@@ -64,45 +70,40 @@ const redisId = docker(
   'redis',
   'redis:7-alpine',
 );
-try {
-  const address = docker(
-    'inspect',
-    '-f',
-    '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}',
-    redisId,
-  );
-  const redis = await connectTo(address);
-  const targets = Object.keys(IMAGES).filter((target) => imageExists(IMAGES[target]));
-  const times = new Map(
-    targets.map((target) => [target, { published: [], stopped: [], nothing: [] }]),
-  );
-  // In turns, so that what else the machine does hits all alike; the first round warms up.
-  for (let i = 0; i <= RUNS; i++) {
-    for (const target of targets) {
-      const { published, stopped } = await measure(target, redis);
-      const nothing = measureNothing(target);
-      if (i === 0) continue;
-      times.get(target).published.push(published);
-      times.get(target).stopped.push(stopped);
-      times.get(target).nothing.push(nothing);
-    }
+const address = docker(
+  'inspect',
+  '-f',
+  '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}',
+  redisId,
+);
+const redis = await connectTo(address);
+const targets = Object.keys(IMAGES).filter((target) => imageExists(IMAGES[target]));
+const times = new Map(
+  targets.map((target) => [target, { published: [], stopped: [], nothing: [] }]),
+);
+// In turns, so that what else the machine does hits all alike; the first round warms up.
+for (let i = 0; i <= RUNS; i++) {
+  for (const target of targets) {
+    const { published, stopped } = await measure(target, redis);
+    const nothing = measureNothing(target);
+    if (i === 0) continue;
+    times.get(target).published.push(published);
+    times.get(target).stopped.push(stopped);
+    times.get(target).nothing.push(nothing);
   }
-  redis.destroy();
-  for (const [target, { published, stopped, nothing }] of times) {
-    const image = JSON.parse(docker('image', 'inspect', IMAGES[target]))[0];
-    console.log(`${IMAGES[target]}`);
-    console.log(
-      `  size, layers                     ${(image.Size / 1e6).toFixed(0)} MB, ${layersOf(IMAGES[target]).length}`,
-    );
-    console.log(
-      `  docker run to address published  ${median(published).toFixed(0)} ms (median of ${RUNS})`,
-    );
-    console.log(`  docker run node -e 0             ${median(nothing).toFixed(0)} ms`);
-    console.log(`  docker stop                      ${median(stopped).toFixed(0)} ms`);
-  }
-} finally {
-  docker('rm', '--force', redisId);
-  docker('network', 'rm', NAME);
+}
+redis.destroy();
+for (const [target, { published, stopped, nothing }] of times) {
+  const image = JSON.parse(docker('image', 'inspect', IMAGES[target]))[0];
+  console.log(`${IMAGES[target]}`);
+  console.log(
+    `  size, layers                     ${(image.Size / 1e6).toFixed(0)} MB, ${layersOf(IMAGES[target]).length}`,
+  );
+  console.log(
+    `  docker run to address published  ${median(published).toFixed(0)} ms (median of ${RUNS})`,
+  );
+  console.log(`  docker run node -e 0             ${median(nothing).toFixed(0)} ms`);
+  console.log(`  docker stop                      ${median(stopped).toFixed(0)} ms`);
 }
 
 async function connectTo(host) {
