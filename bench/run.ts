@@ -2,7 +2,7 @@
  * `make bench`: the numbers of bench/README.md. Tables go to stdout and, with enough rounds, between
  * the markers of README.md; progress goes to stderr.
  *
- *     node bench/run.ts [--rounds 21] [start-up dial memory quic-throughput]
+ *     node bench/run.ts [--rounds 15] [start-up dial memory quic-throughput]
  */
 
 import { fileURLToPath } from 'node:url';
@@ -24,7 +24,7 @@ const SECTIONS: Readonly<Record<string, (rounds: number) => Promise<Section>>> =
 };
 
 const { values, positionals } = parseArgs({
-  options: { rounds: { type: 'string', default: '21' } },
+  options: { rounds: { type: 'string', default: '15' } },
   allowPositionals: true,
 });
 const rounds = Number(values.rounds);
