@@ -39,8 +39,6 @@ const INITIAL_RTT = 333_000_000n;
 const SLACK = 0.01;
 /** How long a FIN waits before other streams' writes are held back; milliseconds. */
 const PATIENCE = 5;
-/** Data that stays unsent for so long in silence waits for the peer's window; milliseconds. */
-const SILENCE = 5;
 /** How often a stream with unsent data is looked at; milliseconds. */
 const UNSENT_POLL = 2;
 /** A bound on what may go wrong here: the FIN is handed over and may be lost; milliseconds. */
@@ -77,14 +75,11 @@ export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): Fi
   const leavesAtOnce = (): boolean => {
     if (stats.cwnd === 0n) return true; // Bun has no numbers, nor this bug.
     noteSent();
-    const now = performance.now();
-    if (now - sentAt > SILENCE) unsent.clear();
+    if (performance.now() < sentAt + interval + SLACK) return false;
+    // What is unsent although nothing is on its way waits for the peer's window, not for us.
+    if (stats.bytesInFlight === 0n) return true;
     for (const stream of unsent) if (stream.allSent) unsent.delete(stream);
-    return (
-      unsent.size === 0 &&
-      stats.bytesInFlight + ROOM <= stats.cwnd &&
-      now >= sentAt + interval + SLACK
-    );
+    return unsent.size === 0 && stats.bytesInFlight + ROOM <= stats.cwnd;
   };
 
   const look = (): void => {
@@ -107,7 +102,8 @@ export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): Fi
   const lookAgain = (ready: boolean): void => {
     if (cancel !== undefined) return;
     const due = sentAt + interval + SLACK - performance.now();
-    const full = unsent.size > 0 || stats.bytesInFlight + ROOM > stats.cwnd;
+    const full =
+      stats.bytesInFlight > 0n && (unsent.size > 0 || stats.bytesInFlight + ROOM > stats.cwnd);
     if (ready && !full && due < 1) {
       const immediate = setImmediate(look);
       cancel = () => clearImmediate(immediate);

@@ -38,7 +38,8 @@ export class NodeQuicEngineStream implements Stream {
   #eof = false;
   #readError: LeanError | undefined;
 
-  // Writing. The writer is made at the first use; many streams are only read.
+  // Writing. The writer is made when there is something to send: making it puts the stream into
+  // node's send queue, and one that has nothing to send there holds up those behind it.
   #writer: NodeQuicWriter | undefined;
   #queue: Uint8Array[] = [];
   #queued = 0;
@@ -173,8 +174,7 @@ export class NodeQuicEngineStream implements Stream {
 
   #hasRoom(): boolean {
     if (this.#queued >= FLUSH_AT || this.#awaitsDrain) return false;
-    this.#writer ??= this.#raw.writer;
-    return this.#writer.canWrite === true;
+    return this.#writer === undefined || this.#writer.canWrite === true;
   }
 
   /**
@@ -197,25 +197,28 @@ export class NodeQuicEngineStream implements Stream {
   #flush(): void {
     const { fins } = this.#owner;
     if (this.#awaitsDrain || this.#raw.destroyed || fins.paused) return;
-    this.#writer ??= this.#raw.writer;
-    const writer = this.#writer;
-    if (this.#queue.length > 0 && writer.writevSync(this.#queue)) {
-      fins.wrote(this);
-      this.#written += this.#queued;
-      this.#queue = [];
-      this.#queued = 0;
+    if (this.#queue.length > 0) {
+      this.#writer ??= this.#raw.writer;
+      if (this.#writer.writevSync(this.#queue)) {
+        this.#written += this.#queued;
+        this.#queue = [];
+        this.#queued = 0;
+        fins.wrote(this);
+      }
     }
+    const writer = this.#writer;
     if (this.#queue.length === 0) {
       if (this.#fin === 'wanted') {
         this.#fin = 'scheduled';
-        this.#owner.fins.schedule(this);
+        fins.schedule(this);
       }
       if (this.#drains.length === 0) return;
-      if (writer.canWrite === true) {
+      if (writer === undefined || writer.canWrite === true) {
         for (const drain of this.#drains.splice(0)) drain.resolve();
         return;
       }
     }
+    if (writer === undefined) return;
     // While a drain is pending node:quic refuses every write, so it is asked for only when needed.
     const drained = writer[DRAINABLE]?.() ?? null;
     if (drained === null) return;

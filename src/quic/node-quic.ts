@@ -9,8 +9,8 @@
 
 import { createPrivateKey } from 'node:crypto';
 import { isIP } from 'node:net';
-import { createSecureContext } from 'node:tls';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { createSecureContext } from 'node:tls';
 import { LeanError, messageOf } from '../errors.ts';
 import {
   ALPN,
