@@ -61,10 +61,10 @@ export const selectLazily = (stream: Stream, protocol: string): Stream => {
   };
   const lazy: Stream = {
     id: stream.id,
-    read: async () => {
+    read: async (into) => {
       await checkAnswer();
-      lazy.read = () => stream.read();
-      return stream.read();
+      lazy.read = (room) => stream.read(room);
+      return stream.read(into);
     },
     unread: (chunk) => stream.unread(chunk),
     write: (chunk) => stream.write(chunk),

@@ -19,10 +19,12 @@ export interface Stream {
    * The next chunk, never empty, or `null` once the peer has finished writing and all was read
    * (again `null` on every later call). One read at a time.
    *
+   * @param into memory of the caller's that the stream may read into, so that nothing is allocated;
+   * the chunk is then a part of it. Streams are free to ignore it.
    * @throws ERR_STREAM_RESET when the peer reset the stream (`error.resetCode` has its code) or
    * this side did; ERR_CONNECTION_CLOSED when the connection ended before the peer finished.
    */
-  read(): Promise<Uint8Array | null>;
+  read(into?: Uint8Array): Promise<Uint8Array | null>;
 
   /** Puts bytes back: the next `read()` resolves with them. For parsers that read too far. */
   unread(chunk: Uint8Array): void;

@@ -14,6 +14,9 @@ export const PERF = '/perf/1.0.0';
 /** What a stream is given at a time: large enough that calls cost little, small against its window. */
 const CHUNK = new Uint8Array(64 * 1024);
 
+/** What a stream may be read into, time and again. */
+const ROOM = 64 * 1024;
+
 /** Milliseconds without a byte in either direction after which a transfer has failed. */
 const STALL_TIMEOUT = 30_000;
 /** How often within that time somebody looks. */
@@ -144,8 +147,9 @@ const receive = async (
   direction: keyof Moved,
   most: number,
 ): Promise<void> => {
+  const room = new Uint8Array(ROOM);
   for (;;) {
-    const chunk = await stream.read();
+    const chunk = await stream.read(room);
     if (chunk === null) return;
     moved[direction] += chunk.length;
     if (moved[direction] > most) {

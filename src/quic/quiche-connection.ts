@@ -259,8 +259,17 @@ export class QuicheConnection implements QuicConnection {
 
   // ── For streams ──────────────────────────────────────────────────────────────────────────────
 
-  /** Reads what is there into a fresh piece of memory. `null`: nothing now. Throws quiche's errors. */
-  readStream(id: number): { chunk: Uint8Array; fin: boolean } | null {
+  /**
+   * Reads what is there into `into` or a fresh piece of memory. `null`: nothing now. Throws quiche's
+   * errors.
+   */
+  readStream(id: number, into?: Uint8Array): { chunk: Uint8Array; fin: boolean } | null {
+    if (into !== undefined) {
+      const result = this.#handle.streamRecv(id, into);
+      if (result === null) return null;
+      this.#driver.wantsFlush();
+      return { chunk: into.subarray(0, result[0]), fin: result[1] };
+    }
     if (READ_SLAB - readOffset < READ_SLAB / 4) {
       readSlab = Buffer.allocUnsafeSlow(READ_SLAB);
       readOffset = 0;
@@ -475,7 +484,11 @@ class QuicheStream implements Stream {
   #readError: Error | undefined;
   #discarding = false;
   #reader:
-    | { resolve: (chunk: Uint8Array | null) => void; reject: (error: Error) => void }
+    | {
+        resolve: (chunk: Uint8Array | null) => void;
+        reject: (error: Error) => void;
+        into: Uint8Array | undefined;
+      }
     | undefined;
 
   #pending: Uint8Array[] = [];
@@ -493,17 +506,17 @@ class QuicheStream implements Stream {
     this.id = String(id);
   }
 
-  read(): Promise<Uint8Array | null> {
+  read(into?: Uint8Array): Promise<Uint8Array | null> {
     const queued = this.#queue.shift();
     if (queued !== undefined) return Promise.resolve(queued);
     if (!this.#readEnded) {
-      const chunk = this.#pull();
+      const chunk = this.#pull(into);
       if (chunk !== undefined) return Promise.resolve(chunk);
     }
     if (this.#readError !== undefined) return Promise.reject(this.#readError);
     if (this.#readEnded) return Promise.resolve(null);
     return new Promise((resolve, reject) => {
-      this.#reader = { resolve, reject };
+      this.#reader = { resolve, reject, into };
     });
   }
 
@@ -580,7 +593,7 @@ class QuicheStream implements Stream {
     const reader = this.#reader;
     if (this.#readEnded) return false;
     if (reader === undefined) return true;
-    const chunk = this.#pull();
+    const chunk = this.#pull(reader.into);
     if (chunk === undefined && !this.#readEnded) return true;
     this.#reader = undefined;
     if (chunk !== undefined) reader.resolve(chunk);
@@ -633,9 +646,9 @@ class QuicheStream implements Stream {
   // ── Inside ───────────────────────────────────────────────────────────────────────────────────
 
   /** The next chunk from quiche; `undefined`: none now, or the end, which `#readEnded` tells. */
-  #pull(): Uint8Array | undefined {
+  #pull(into?: Uint8Array): Uint8Array | undefined {
     try {
-      const got = this.#connection.readStream(this.number);
+      const got = this.#connection.readStream(this.number, into);
       if (got === null) return undefined;
       if (got.fin) this.#endRead(undefined);
       return got.chunk.length === 0 ? undefined : got.chunk;
