@@ -5,13 +5,14 @@ import { type CloseReason, describeClose } from '../connection.ts';
 import { LeanError, messageOf } from '../errors.ts';
 import type { Stream } from '../stream.ts';
 import { BAD_CERTIFICATE, type QuicConnection, type SocketAddress } from './engine.ts';
-import { type FinGate, finGate } from './node-quic-fin.ts';
+import { type FinGate, finGate, openGate } from './node-quic-fin.ts';
 import { NodeQuicEngineStream, type StreamOwner, WRITE_BUDGET } from './node-quic-stream.ts';
-import type {
-  NodeQuicAddress,
-  NodeQuicError,
-  NodeQuicSession,
-  NodeQuicStream,
+import {
+  type NodeQuicAddress,
+  type NodeQuicError,
+  type NodeQuicSession,
+  type NodeQuicStream,
+  ON_BUN,
 } from './node-quic-types.ts';
 
 /** How often a stream that waits for the peer's limit is looked at: node:quic does not tell. */
@@ -54,9 +55,10 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
     this.#session = session;
     this.#ownsEndpoint = ownsEndpoint;
     this.#endpoint = session.endpoint;
-    this.#fins = finGate(session.stats, () => {
+    const resume = (): void => {
       for (const stream of this.#streams) stream.resume();
-    });
+    };
+    this.#fins = ON_BUN ? openGate : finGate(session.stats, resume);
     const path = session.path;
     this.localAddress = addressOf(path?.local);
     this.remoteAddress = addressOf(path?.remote);
@@ -238,7 +240,7 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
     const { stats } = this.#session;
     const until = performance.now() + CONFIRM_WAIT + (3 * Number(stats.smoothedRtt)) / 1e6;
     while (
-      stats.cwnd > 0n && // Bun has no numbers.
+      !ON_BUN &&
       stats.handshakeConfirmedAt === 0n &&
       !this.#session.destroyed &&
       performance.now() < until

@@ -1,5 +1,6 @@
 /** One stream of `node:quic` as a {@link Stream}. */
 
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 import { LeanError } from '../errors.ts';
 import { type Stream, StreamResetError } from '../stream.ts';
 import type { FinGate } from './node-quic-fin.ts';
@@ -8,17 +9,21 @@ import {
   type NodeQuicError,
   type NodeQuicStream,
   type NodeQuicWriter,
+  ON_BUN,
 } from './node-quic-types.ts';
 
 /** What `node:quic` may hold of a stream's unacknowledged bytes before it says it is full. */
 export const WRITE_BUDGET = 1 << 20;
 /** Writes of one turn are handed over together, but not later than at this many bytes. */
 const FLUSH_AT = 64 << 10;
+/** How long a stream's end may precede that of its connection on Bun; milliseconds. */
+const BUN_END = 50;
 
 /** What a stream needs to know of its connection. */
 export interface StreamOwner {
   /** Why nothing works any more, once the connection has ended. */
   readonly endedError: LeanError | undefined;
+  readonly closed: Promise<unknown>;
   forget(stream: NodeQuicEngineStream): void;
   readonly fins: FinGate;
 }
@@ -59,7 +64,7 @@ export class NodeQuicEngineStream implements Stream {
       const code = codeOf(error);
       this.#endReading(resetError('ERR_STREAM_RESET', code, 'the peer reset the stream'));
     };
-    // Bun 1.4 has no such callback; there a stop shows when the stream closes.
+    // Bun 1.4 has no such callback; there a stop shows, without its code, when we write.
     if ('onstopsending' in raw) raw.onstopsending = (error) => this.#stopped(codeOf(error));
     const onClosed = (error?: unknown): void =>
       // The end of the stream is announced before the end of its connection, in the same turn.
@@ -107,16 +112,30 @@ export class NodeQuicEngineStream implements Stream {
         return;
       }
       // The iterator ends alike at a FIN and when the connection dies; an EOF must be the peer's.
+      if (ON_BUN) await this.#endOnBun();
       const ended = this.#owner.endedError;
       if (ended === undefined || this.#finReceived) this.#eof = true;
       else this.#endReading(ended);
     } catch (error) {
+      if (ON_BUN) await nextTurn(); // onreset, which knows the code, comes later there.
       const code = codeOf(error as NodeQuicError);
       this.#endReading(
         this.#owner.endedError ??
           resetError('ERR_STREAM_RESET', code, 'the stream was cut off by the peer'),
       );
     }
+  }
+
+  /**
+   * Bun tells of the connection's end some milliseconds after that of its streams. A stream that is
+   * destroyed although we still write to it ended with its connection; one that we had finished
+   * cannot be told apart, and passes for finished by the peer, too.
+   */
+  async #endOnBun(): Promise<void> {
+    await nextTurn();
+    await nextTurn();
+    if (!this.#raw.destroyed || this.#fin === 'sent') return;
+    await Promise.race([this.#owner.closed, delay(BUN_END)]);
   }
 
   #endReading(error: LeanError): void {
@@ -174,7 +193,7 @@ export class NodeQuicEngineStream implements Stream {
 
   #hasRoom(): boolean {
     if (this.#queued >= FLUSH_AT || this.#awaitsDrain) return false;
-    return this.#writer === undefined || this.#writer.canWrite === true;
+    return this.#writer === undefined || hasRoom(this.#writer);
   }
 
   /**
@@ -207,13 +226,14 @@ export class NodeQuicEngineStream implements Stream {
       }
     }
     const writer = this.#writer;
+    if (ON_BUN && writer?.desiredSize === null && this.#fin === 'no') this.#stopped(0);
     if (this.#queue.length === 0) {
       if (this.#fin === 'wanted') {
         this.#fin = 'scheduled';
         fins.schedule(this);
       }
       if (this.#drains.length === 0) return;
-      if (writer === undefined || writer.canWrite === true) {
+      if (writer === undefined || hasRoom(writer)) {
         for (const drain of this.#drains.splice(0)) drain.resolve();
         return;
       }
@@ -295,6 +315,9 @@ export class NodeQuicEngineStream implements Stream {
 const { settle } = NodeQuicEngineStream;
 
 const ignore = (): void => {};
+
+const hasRoom = (writer: NodeQuicWriter): boolean =>
+  writer.canWrite ?? (writer.desiredSize ?? 0) > 0;
 
 /** The code on the wire; `node:quic` gives no error for code 0. */
 const codeOf = (error: NodeQuicError | undefined): number => Number(error?.errorCode ?? 0n);

@@ -5,6 +5,9 @@
 
 import type { KeyObject, X509Certificate } from 'node:crypto';
 
+/** Bun 1.4 has the API of Node 26.3 over another QUIC stack. */
+export const ON_BUN = process.versions.bun !== undefined;
+
 export interface NodeQuic {
   connect(address: NodeQuicAddress, options: ConnectOptions): Promise<NodeQuicSession>;
   listen(
@@ -41,7 +44,7 @@ export interface NodeQuicSession {
   readonly endpoint: NodeQuicEndpoint | null;
   readonly path: { readonly local: NodeQuicAddress; readonly remote: NodeQuicAddress } | undefined;
   readonly peerCertificate: X509Certificate | undefined;
-  /** All zero in Bun 1.4. */
+  /** Hardly kept in Bun 1.4. */
   readonly stats: {
     readonly bytesSent: bigint;
     readonly bytesInFlight: bigint;
@@ -95,8 +98,10 @@ export interface NodeQuicStream extends AsyncIterable<Uint8Array[]> {
 export const DRAINABLE: unique symbol = Symbol.for('Stream.drainableProtocol') as never;
 
 export interface NodeQuicWriter {
-  /** Whether there is room; null when writing is over. */
-  readonly canWrite: boolean | null;
+  /** Whether there is room; null when writing is over. Node. */
+  readonly canWrite?: boolean | null;
+  /** Bytes of room; null when writing is over. Bun. */
+  readonly desiredSize?: number | null;
   /** Takes all or nothing; false: nothing was taken. */
   writevSync(chunks: readonly Uint8Array[]): boolean;
   /** FIN. -1: not now, a drain is pending, or the stream has failed. */

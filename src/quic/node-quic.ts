@@ -25,14 +25,15 @@ import {
   type SocketAddress,
 } from './engine.ts';
 import { addressOf, NodeQuicEngineConnection } from './node-quic-connection.ts';
-import type {
-  NodeQuic,
-  NodeQuicAddress,
-  NodeQuicEndpoint,
-  NodeQuicError,
-  NodeQuicSession,
-  NodeQuicStream,
-  SessionOptions,
+import {
+  type NodeQuic,
+  type NodeQuicAddress,
+  type NodeQuicEndpoint,
+  type NodeQuicError,
+  type NodeQuicSession,
+  type NodeQuicStream,
+  ON_BUN,
+  type SessionOptions,
 } from './node-quic-types.ts';
 
 /** Asked of the kernel, which may give less (net.core.rmem_max); a burst must find room. */
@@ -83,8 +84,7 @@ const whyMissing = (): string => {
     : `${runtime()} was built without node:quic (./configure --experimental-quic)`;
 };
 
-const runtime = (): string =>
-  process.versions.bun === undefined ? `Node ${process.version}` : `Bun ${process.versions.bun}`;
+const runtime = (): string => (ON_BUN ? `Bun ${process.versions.bun}` : `Node ${process.version}`);
 
 const unavailable = (message: string, cause?: unknown): LeanError =>
   new LeanError('ERR_ENGINE_UNAVAILABLE', message, { cause });
@@ -244,7 +244,7 @@ const dialError = (error: unknown, remote: SocketAddress): LeanError => {
 // ------------------------------------------------------------------ listen
 
 const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListener> => {
-  if (process.versions.bun !== undefined) {
+  if (ON_BUN) {
     throw unavailable(`node:quic of ${runtime()} cannot listen: it refuses self-signed clients`);
   }
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
