@@ -7,7 +7,7 @@
  * name is `localhost`, which tells nothing. And Bun's listener refuses every self-signed client.
  */
 
-import { createPrivateKey } from 'node:crypto';
+import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
@@ -120,9 +120,22 @@ const sessionOptions = (
 });
 
 const identityOf = ({ credentials }: EngineOptions) => ({
-  keys: [createPrivateKey(credentials.privateKeyPem)],
+  keys: [loadPrivateKey(credentials.privateKeyPem)],
   certs: [Buffer.from(credentials.certificatePem)],
 });
+
+/**
+ * A TLS handshake that a `node:quic` listener refused leaves its error in OpenSSL's queue, where the
+ * next `createPrivateKey` finds it and takes it for its own: any client could make a dial of ours
+ * fail. Throwing takes the error off the queue, so the second attempt tells the truth.
+ */
+export const loadPrivateKey = (pem: string): KeyObject => {
+  try {
+    return createPrivateKey(pem);
+  } catch {
+    return createPrivateKey(pem);
+  }
+};
 
 const nodeAddress = ({ host, port }: SocketAddress): NodeQuicAddress => {
   // Not isIPv6(): its long pattern, compiled at the first call, costs a dial 4 ms.
