@@ -1,0 +1,239 @@
+/** What a run of bench/perf.ts measured, and bench/perf.md, which says it in tables. */
+
+import { tableOf } from './support/report.ts';
+import { median, ratio, spread } from './support/statistics.ts';
+
+export interface Pair {
+  readonly transport: string;
+  readonly dialer: string;
+  readonly listener: string;
+  /** One side at least is this project. */
+  readonly ours: boolean;
+}
+
+export interface Sample {
+  /** Gbit/s of a transfer, else ms. */
+  readonly value: number;
+  /** Seconds of CPU for each GiB, dialer's and listener's. */
+  readonly cpu?: readonly [number, number];
+  /** Bytes resident at most. */
+  readonly peak?: readonly [number, number];
+}
+
+export interface PairResult extends Pair {
+  /** By the names of `FIGURES`, a sample for each round. */
+  readonly figures: Readonly<Record<string, readonly Sample[]>>;
+}
+
+export interface PerfRun {
+  readonly command: string;
+  readonly date: string;
+  readonly machine: string;
+  /** Load averages before and after. */
+  readonly load: readonly [number, number];
+  readonly rounds: number;
+  /** Of one transfer, all streams together. */
+  readonly bytes: number;
+  readonly counts: {
+    readonly roundTrips: number;
+    readonly handshakes: number;
+    readonly streams: number;
+  };
+  readonly results: readonly PairResult[];
+}
+
+export interface FigureText {
+  readonly name: string;
+  readonly title: string;
+  readonly unit: string;
+  readonly digits: number;
+  readonly better: 'more' | 'less';
+}
+
+export const FIGURE_TEXTS = (run: PerfRun): readonly FigureText[] => [
+  { name: 'upload', title: 'Upload, one stream', unit: 'Gbit/s', digits: 2, better: 'more' },
+  { name: 'download', title: 'Download, one stream', unit: 'Gbit/s', digits: 2, better: 'more' },
+  {
+    name: 'streams',
+    title: `Upload, ${run.counts.streams} streams`,
+    unit: 'Gbit/s',
+    digits: 2,
+    better: 'more',
+  },
+  {
+    name: 'roundTrip',
+    title: 'One byte there and back',
+    unit: 'ms',
+    digits: 2,
+    better: 'less',
+  },
+  {
+    name: 'handshake',
+    title: 'Handshake and one byte there and back',
+    unit: 'ms',
+    digits: 2,
+    better: 'less',
+  },
+];
+
+export const valuesOf = (result: PairResult | undefined, figure: string): number[] =>
+  (result?.figures[figure] ?? []).map(({ value }) => value);
+
+const sideOf = (
+  result: PairResult,
+  figures: readonly string[],
+  of: 'cpu' | 'peak',
+  side: 0 | 1,
+): number[] =>
+  figures.flatMap((figure) =>
+    (result.figures[figure] ?? []).flatMap((sample) => sample[of]?.[side] ?? []),
+  );
+
+export const alone = (run: PerfRun, transport: string, name: string): PairResult | undefined =>
+  run.results.find(
+    (it) => it.transport === transport && it.dialer === name && it.listener === name,
+  );
+
+const TRANSFERS = ['upload', 'download', 'streams'];
+
+export const perfTable = (run: PerfRun): string => {
+  const transports = [...new Set(run.results.map(({ transport }) => transport))].filter(
+    (it) => it !== 'udp',
+  );
+  const mebibytes = run.bytes / 2 ** 20;
+  const { roundTrips, handshakes, streams } = run.counts;
+  return [
+    '# Performance',
+    '',
+    `\`${run.command}\`, ${run.date}; ${run.machine}; load average ${run.load[0].toFixed(1)} before, ` +
+      `${run.load[1].toFixed(1)} after.`,
+    '',
+    `Two processes over loopback: dialer and listener share this machine's cores. Medians of ` +
+      `${run.rounds} rounds, each of which takes every figure of every pair in turn; ratios are medians ` +
+      `of the rounds' ratios. Each transfer moves ${mebibytes} MiB (${streams} streams share them) on a ` +
+      `connection of its own that was made before; a round trip is the median of ${roundTrips}, each on ` +
+      `a new stream, a handshake that of ${handshakes} in a row, each with a first byte there and back. ` +
+      `CPU is all threads of a process, user and system, for each GiB; memory the largest resident size.`,
+    '',
+    `Charts of the same figures: perf.html. What was compared: interop/perf-peers/README.md. Where the ` +
+      `time goes: docs/performance.md.`,
+    ...transports.flatMap((transport) => [
+      '',
+      `## ${transport === 'tcp' ? 'tcp, noise, yamux' : transport}`,
+      '',
+      tableOf(figureRows(run, transport)),
+      '',
+      tableOf(costRows(run, transport)),
+    ]),
+    '',
+    '## Against the aims',
+    '',
+    tableOf(aimRows(run)),
+    '',
+    'Each implementation with itself, `quic-v1`.',
+    '',
+    '## The ceiling',
+    '',
+    tableOf(baselineRows(run)),
+    '',
+    'Without encryption and without a protocol: 64 KiB chunks over TCP; 1350-byte datagrams over UDP, a ' +
+      'window of 512, every 32nd acknowledged.',
+    '',
+  ].join('\n');
+};
+
+const isBaseline = ({ dialer }: Pair): boolean => dialer.startsWith('node:');
+
+const figureRows = (run: PerfRun, transport: string): string[][] => {
+  const texts = FIGURE_TEXTS(run);
+  const reference = alone(run, transport, 'js-libp2p');
+  const rows = run.results.filter((it) => it.transport === transport && !isBaseline(it));
+  return [
+    ['dialer', 'listener', ...texts.flatMap(({ title, unit }) => [`${title}, ${unit}`, 'of js'])],
+    ...rows.map((result) => [
+      result.dialer,
+      result.listener,
+      ...texts.flatMap(({ name, digits }) => {
+        const values = valuesOf(result, name);
+        const { median: middle, low, high } = spread(values);
+        const shown = [middle, low, high].map((value) => value.toFixed(digits));
+        const compared = reference ? ratio(values, valuesOf(reference, name)).toFixed(2) : '';
+        return [`${shown[0]} (${shown[1]}–${shown[2]})`, compared];
+      }),
+    ]),
+  ];
+};
+
+const costRows = (run: PerfRun, transport: string): string[][] => {
+  const rows = run.results.filter((it) => it.transport === transport && !isBaseline(it));
+  const cpu = (result: PairResult, figure: string, side: 0 | 1): string =>
+    median(sideOf(result, [figure], 'cpu', side)).toFixed(2);
+  const peak = (result: PairResult, side: 0 | 1): string =>
+    (Math.max(...sideOf(result, TRANSFERS, 'peak', side)) / 2 ** 20).toFixed(0);
+  return [
+    [
+      'dialer',
+      'listener',
+      'upload: dialer, CPU s/GiB',
+      'listener',
+      'download: dialer, CPU s/GiB',
+      'listener',
+      'peak: dialer, MiB',
+      'listener',
+    ],
+    ...rows.map((result) => [
+      result.dialer,
+      result.listener,
+      cpu(result, 'upload', 0),
+      cpu(result, 'upload', 1),
+      cpu(result, 'download', 0),
+      cpu(result, 'download', 1),
+      peak(result, 0),
+      peak(result, 1),
+    ]),
+  ];
+};
+
+const baselineRows = (run: PerfRun): string[][] => [
+  ['', 'Gbit/s', 'sender, CPU s/GiB', 'receiver, CPU s/GiB'],
+  ...run.results
+    .filter(isBaseline)
+    .map((result) => [
+      `\`${result.dialer}\``,
+      median(valuesOf(result, 'upload')).toFixed(2),
+      median(sideOf(result, ['upload'], 'cpu', 0)).toFixed(2),
+      median(sideOf(result, ['upload'], 'cpu', 1)).toFixed(2),
+    ]),
+];
+
+/** Issue 5's. */
+const aimRows = (run: PerfRun): string[][] => {
+  const of = (name: string) => alone(run, 'quic-v1', name);
+  const quiche = of('libp2p-lean (quiche)');
+  const node = of('libp2p-lean (node:quic)');
+  const rows: string[][] = [['aim', 'measured']];
+  const compare = (
+    us: PairResult | undefined,
+    figure: string,
+    text: string,
+    others: readonly string[],
+  ): void => {
+    const found = others.map(of).filter((it) => it !== undefined);
+    if (us === undefined || found.length === 0) return;
+    // Against the better one of each round.
+    const best = valuesOf(us, figure).map((_, round) =>
+      Math.max(...found.map((it) => valuesOf(it, figure)[round] ?? Number.NaN)),
+    );
+    rows.push([text, ratio(valuesOf(us, figure), best).toFixed(2)]);
+  };
+  const both = ['go-libp2p', 'rust-libp2p'];
+  for (const figure of ['upload', 'download']) {
+    compare(quiche, figure, `quiche, ${figure}: at least 2 × js-libp2p's`, ['js-libp2p']);
+    compare(node, figure, `node:quic, ${figure}: at least 1.0 × the better of go and rust`, both);
+  }
+  for (const us of [quiche, node]) {
+    const text = `${us?.dialer}, warm handshake and round trip: at most 1.0 × go-libp2p's`;
+    compare(us, 'handshake', text, ['go-libp2p']);
+  }
+  return rows;
+};

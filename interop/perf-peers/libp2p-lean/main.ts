@@ -1,0 +1,85 @@
+// This project as a perf peer; ../README.md says how it is driven. QUIC_ENGINE chooses the engine.
+import { createInterface } from 'node:readline';
+import type { Connection } from '../../../src/connection.ts';
+import type { EngineChoice } from '../../../src/harness/environment.ts';
+import { transportsFor } from '../../../src/harness/transports.ts';
+import { createNode, type LeanNode } from '../../../src/node.ts';
+import { handlePerf, PERF, perf } from '../../../src/protocols/perf.ts';
+
+const build = (): Promise<LeanNode> => {
+  const { transports } = transportsFor({
+    transport: 'tcp',
+    secureChannel: 'noise',
+    muxer: 'yamux',
+  });
+  return createNode({
+    quicEngine: (process.env.QUIC_ENGINE ?? 'auto') as EngineChoice,
+    ...(transports && { transports }),
+    log: (event, detail) => {
+      if (event === 'stream failed') process.stderr.write(`${event}: ${detail?.error}\n`);
+    },
+  });
+};
+
+const listen = async (transport: string): Promise<void> => {
+  const node = await build();
+  node.handle(PERF, async (stream) => void (await handlePerf(stream)));
+  const address = transport === 'quic-v1' ? '/udp/0/quic-v1' : '/tcp/0';
+  process.stdout.write(`${await node.listen(`/ip4/127.0.0.1${address}`)}\n`);
+  process.stdin.resume().once('end', () => node.close().then(() => process.exit(0)));
+};
+
+const dial = async (address: string): Promise<void> => {
+  const node = await build();
+  let connection: Connection | undefined;
+  const connect = async (): Promise<Connection> => {
+    await connection?.close();
+    connection = await node.dial(address);
+    return connection;
+  };
+  const transfer = async (over: Connection, up: number, down: number): Promise<void> => {
+    await perf(await node.openStream(over, PERF), up, down);
+  };
+  const repeat = async (count: number, one: () => Promise<number>): Promise<number[]> => {
+    const times: number[] = [];
+    while (times.length < count) times.push(await one());
+    return times;
+  };
+  const run = async (command: string, numbers: readonly number[]): Promise<number | number[]> => {
+    const [a = 0, b = 0, streams = 1] = numbers;
+    if (command === 'roundtrips') {
+      const over = await connect();
+      return repeat(a, async () => {
+        const start = performance.now();
+        await transfer(over, 1, 1);
+        return performance.now() - start;
+      });
+    }
+    if (command === 'handshakes') {
+      return repeat(a, async () => {
+        await connection?.close();
+        const start = performance.now();
+        await transfer(await connect(), 1, 1);
+        return performance.now() - start;
+      });
+    }
+    if (command !== 'transfer') throw new Error(`no command ${command}`);
+    const over = await connect();
+    const start = performance.now();
+    await Promise.all(Array.from({ length: streams }, () => transfer(over, a, b)));
+    return performance.now() - start;
+  };
+  for await (const line of createInterface({ input: process.stdin })) {
+    const [command = '', ...numbers] = line.split(' ');
+    const answer = await run(command, numbers.map(Number)).then(
+      (ms) => ({ ms }),
+      (error: Error) => ({ error: error.message }),
+    );
+    process.stdout.write(`${JSON.stringify(answer)}\n`);
+  }
+  await node.close();
+  process.exit(0);
+};
+
+const [role, what = ''] = process.argv.slice(2);
+await (role === 'listen' ? listen(what) : dial(what));
