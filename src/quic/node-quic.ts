@@ -217,6 +217,7 @@ const dial = async (
   return connection;
 };
 
+/** Where to bind; `localAddress` of the connection shows it, the wildcard where it is one. */
 const localHost = (remote: string): string => {
   if (isIP(remote) === 6) return remote === '::1' ? '::1' : '::';
   return remote.startsWith('127.') ? '127.0.0.1' : '0.0.0.0';

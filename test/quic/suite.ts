@@ -218,6 +218,22 @@ export const engineSuite = (name: string, options: SuiteOptions): void => {
       await echoes(dialed, 'any');
     });
 
+    test('0.0.0.0 and :: can have the same port', HANG, async (t) => {
+      if (!(await hasIPv6())) return t.skip('this machine has no ::1');
+      const six = await bind(t, { address: { host: '::', port: 0 } });
+      const { port } = six.listener.address;
+      const four = await bind(t, { address: { host: '0.0.0.0', port } });
+      const options = { credentials: ours, authenticate: accept };
+      for (const [host, bound] of [
+        ['::1', six],
+        ['127.0.0.1', four],
+      ] as const) {
+        const dialed = await dialer.dial({ host, port }, options);
+        t.after(() => dialed.close());
+        assert.equal((await bound.accepted.next()).remoteAddress.host, host);
+      }
+    });
+
     test('a port in use cannot be bound again: ERR_LISTEN', HANG, async (t) => {
       const bound = await bind(t);
       const error = await rejection(bind(t, { address: bound.listener.address }));
