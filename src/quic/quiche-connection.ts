@@ -28,6 +28,8 @@ const PACKET_SLAB = 48 * MAX_DATAGRAM;
 const READ_SLAB = 64 * 1024;
 /** What may wait here for the congestion and flow windows before `write()` says stop. */
 const HIGH_WATER = 256 * 1024;
+/** How long a busy connection waits for a packet before it is closed all the same; milliseconds. */
+const CLOSE_PATIENCE = 20;
 /** Reasons are cut to this; bytes. */
 const MAX_REASON = 512;
 
@@ -80,6 +82,8 @@ export class QuicheConnection implements QuicConnection {
   #info: { from: SocketAddress; to: SocketAddress };
   #resolveClosed: (reason: CloseReason) => void = () => {};
   #endError: Error | undefined;
+  /** Our own close, while quiche has not been told. */
+  #closing: { code: number; reason: Uint8Array; at: number } | undefined;
 
   readonly #streams = new Map<number, QuicheStream>();
   /** Streams with bytes that wait for room. */
@@ -135,7 +139,10 @@ export class QuicheConnection implements QuicConnection {
 
   /** Looks at what the last packets or the clock changed, and wakes whoever waited for it. */
   settle(): void {
-    if (this.ended !== undefined) return;
+    if (this.ended !== undefined) {
+      this.#sendClose();
+      return;
+    }
     const handle = this.#handle;
     if (!this.ready && handle.isEstablished() && !this.#becomeReady()) return;
     if (this.ready) {
@@ -178,6 +185,7 @@ export class QuicheConnection implements QuicConnection {
   /** Milliseconds until `tick()` is due; `undefined`: nothing is. */
   dueIn(): number | undefined {
     const due = this.#handle.timeout();
+    if (this.#closing !== undefined) return this.#closing.at - performance.now();
     if (this.ready || this.ended !== undefined) return due ?? undefined;
     const left = this.#startedAt + this.#handshakeTimeout - performance.now();
     return due === null ? left : Math.min(due, left);
@@ -199,6 +207,11 @@ export class QuicheConnection implements QuicConnection {
     }
     this.#handle.onTimeout();
     this.settle();
+  }
+
+  /** True once CONNECTION_CLOSE has been sent, or the peer's was received. */
+  get closeSent(): boolean {
+    return this.#handle.isDraining() || this.#handle.isClosed();
   }
 
   /** True once nothing more will be sent or is worth receiving. */
@@ -251,10 +264,25 @@ export class QuicheConnection implements QuicConnection {
       this.#driver.flushNow();
     }
     if (this.ended === undefined) {
-      this.#handle.close(true, code, encoder.encode(reason.slice(0, MAX_REASON)));
+      const full = this.#blocked.size > 0;
+      const at = performance.now() + CLOSE_PATIENCE;
+      this.#closing = { code, reason: encoder.encode(reason.slice(0, MAX_REASON)), at };
       this.#end({ by: 'local', code, application: true, reason });
+      if (!full) this.#sendClose();
     }
     return this.#driver.flushed();
+  }
+
+  /**
+   * quiche keeps CONNECTION_CLOSE back while the congestion window is full, and takes no more
+   * acknowledgements once it is told to close. So a connection that is busy sending is closed when
+   * the next packet has come in, or soon after.
+   */
+  #sendClose(): void {
+    if (this.#closing === undefined) return;
+    this.#handle.close(true, this.#closing.code, this.#closing.reason);
+    this.#closing = undefined;
+    this.#driver.wantsFlush();
   }
 
   // ── For streams ──────────────────────────────────────────────────────────────────────────────

@@ -30,7 +30,7 @@ const CID_LENGTH = 16;
 const MIN_INITIAL = 1200;
 /** Asked of the kernel, which may give less (net.core.rmem_max). */
 const SOCKET_BUFFER = 4 << 20;
-/** How long `close()` waits for the socket's own queue; milliseconds. */
+/** How long `close()` waits for CONNECTION_CLOSE to leave the socket; milliseconds. */
 const CLOSE_WAIT = 200;
 
 /** Everything BoringSSL can verify that a libp2p certificate may be signed with. */
@@ -160,10 +160,15 @@ const pump = (socket: Socket, connected: boolean, onDrained: (entry: Entry) => v
   return { schedule, flush };
 };
 
-/** Resolves when the socket's own queue is empty. */
-const sent = async (socket: Socket): Promise<void> => {
+/** Resolves when the end of an ended connection has left the socket, or that is no longer open. */
+const sent = async (
+  connection: QuicheConnection,
+  socket: Socket,
+  isOpen: () => boolean,
+): Promise<void> => {
   const deadline = performance.now() + CLOSE_WAIT;
-  while (socket.getSendQueueCount() > 0 && performance.now() < deadline) {
+  while (isOpen() && (!connection.closeSent || socket.getSendQueueCount() > 0)) {
+    if (performance.now() >= deadline) return;
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
 };
@@ -249,7 +254,7 @@ const dial = async (
     const finish = async (): Promise<void> => {
       if (!open) return;
       flush(entry);
-      await sent(socket);
+      await sent(connection, socket, () => open);
       closeSocket();
     };
     const onAbort = (): void =>
@@ -359,7 +364,7 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
         flushed: async () => {
           if (!open) return;
           flush(entry);
-          await sent(socket);
+          await sent(connection, socket, () => open);
         },
       },
     );

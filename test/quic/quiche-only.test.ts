@@ -137,6 +137,25 @@ describe('the quiche engine alone', () => {
     await dial(t, address);
   });
 
+  test('close() in the middle of an upload reaches the peer', HANG, async (t) => {
+    const { address, accepted } = await listen(t);
+    for (let i = 0; i < 10; i++) {
+      const dialed = await dial(t, address);
+      const peer = await accepted.next();
+      const stream = await dialed.openStream();
+      const upload = async (): Promise<void> => {
+        for (;;) if (!stream.write(Buffer.alloc(65_536))) await stream.drain();
+      };
+      const uploading = rejection(upload());
+      const remote = await peer.acceptStream();
+      assert.ok(remote);
+      for (let bytes = 0; bytes < i * 500_000; ) bytes += (await remote.read())?.length ?? 0;
+      await dialed.close(7, 'enough');
+      assert.equal((await peer.closed).reason, 'enough');
+      assert.ok(isLeanError(await uploading, 'ERR_CONNECTION_CLOSED'));
+    }
+  });
+
   test('streams that end in every way give their credit back', HANG, async (t) => {
     const { address, accepted } = await listen(t, { maxStreams: 8 });
     const dialed = await dial(t, address);
