@@ -5,7 +5,7 @@ NODE := node_modules/node/bin/node
 REPORT := --test-reporter=spec
 QUIC_FLAGS := --experimental-quic --disable-warning=ExperimentalWarning
 
-.PHONY: help run test check lint unit unit-node-quic build bench interop upstream-check docker docker-test clean install
+.PHONY: help run test check lint unit unit-node-quic build bench bench-perf interop upstream-check docker docker-test clean install
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,6 +36,9 @@ build: install  ## dist/: the library and the bundled command line
 bench: install build  ## the numbers of bench/README.md
 	@node scripts/redis.mjs
 	$(NODE) bench/run.ts
+
+bench-perf: install  ## throughput and latency beside go, rust and js: bench/perf.md, bench/perf.html
+	$(NODE) bench/perf.ts
 
 interop: install build  ## the interop matrix, with every peer this machine can build
 	@node scripts/redis.mjs

@@ -138,7 +138,8 @@ export const startDialer = (peer: PerfPeer, listener: RunningListener): RunningD
     ask: async (line) => {
       child.stdin?.write(`${line}\n`);
       const { ms, error } = JSON.parse(await next());
-      if (error !== undefined) throw new Error(`${peer.name} to ${listener.peer.name}: ${line}: ${error}`);
+      if (error !== undefined)
+        throw new Error(`${peer.name} to ${listener.peer.name}: ${line}: ${error}`);
       return Array.isArray(ms) ? ms : [ms];
     },
   };

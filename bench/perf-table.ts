@@ -23,6 +23,8 @@ export interface Sample {
 export interface PairResult extends Pair {
   /** By the names of `FIGURES`, a sample for each round. */
   readonly figures: Readonly<Record<string, readonly Sample[]>>;
+  /** Likewise, why a figure could not be taken. */
+  readonly failures: Readonly<Record<string, string>>;
 }
 
 export interface PerfRun {
@@ -76,8 +78,11 @@ export const FIGURE_TEXTS = (run: PerfRun): readonly FigureText[] => [
   },
 ];
 
+/** None where it failed in any round. */
 export const valuesOf = (result: PairResult | undefined, figure: string): number[] =>
-  (result?.figures[figure] ?? []).map(({ value }) => value);
+  result?.failures[figure] === undefined
+    ? (result?.figures[figure] ?? []).map(({ value }) => value)
+    : [];
 
 const sideOf = (
   result: PairResult,
@@ -124,6 +129,7 @@ export const perfTable = (run: PerfRun): string => {
       tableOf(figureRows(run, transport)),
       '',
       tableOf(costRows(run, transport)),
+      ...failureLines(run, transport),
     ]),
     '',
     '## Against the aims',
@@ -142,6 +148,13 @@ export const perfTable = (run: PerfRun): string => {
   ].join('\n');
 };
 
+const failureLines = (run: PerfRun, transport: string): string[] => {
+  const lines = run.results
+    .filter((it) => it.transport === transport)
+    .flatMap(({ failures }) => [...new Set(Object.values(failures))].map((why) => `- ${why}`));
+  return lines.length === 0 ? [] : ['', 'Failed:', '', ...lines];
+};
+
 const isBaseline = ({ dialer }: Pair): boolean => dialer.startsWith('node:');
 
 const figureRows = (run: PerfRun, transport: string): string[][] => {
@@ -154,6 +167,7 @@ const figureRows = (run: PerfRun, transport: string): string[][] => {
       result.dialer,
       result.listener,
       ...texts.flatMap(({ name, digits }) => {
+        if (result.failures[name] !== undefined) return ['failed', ''];
         const values = valuesOf(result, name);
         const { median: middle, low, high } = spread(values);
         const shown = [middle, low, high].map((value) => value.toFixed(digits));
@@ -167,7 +181,9 @@ const figureRows = (run: PerfRun, transport: string): string[][] => {
 const costRows = (run: PerfRun, transport: string): string[][] => {
   const rows = run.results.filter((it) => it.transport === transport && !isBaseline(it));
   const cpu = (result: PairResult, figure: string, side: 0 | 1): string =>
-    median(sideOf(result, [figure], 'cpu', side)).toFixed(2);
+    result.failures[figure] === undefined
+      ? median(sideOf(result, [figure], 'cpu', side)).toFixed(2)
+      : '–';
   const peak = (result: PairResult, side: 0 | 1): string =>
     (Math.max(...sideOf(result, TRANSFERS, 'peak', side)) / 2 ** 20).toFixed(0);
   return [

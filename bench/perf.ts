@@ -5,7 +5,7 @@
  *     node bench/perf.ts [--rounds 7] [--mebibytes 128] [--transport quic-v1|tcp] [--out bench]
  *
  * In each round every figure is taken of every pair, one after the other, A B C A B C; a ratio is the
- * median of the rounds' ratios. CPU time and peak memory are the kernel's, of each process, for the
+ * median of the rounds' ratios. What fails once is not tried again and said so. CPU time and peak memory are the kernel's, of each process, for the
  * time of the transfer. Writes perf.md and perf.html, and the samples to results/perf.json.
  */
 
@@ -148,6 +148,7 @@ const run = async (): Promise<PerfRun> => {
   }
 
   const load = os.loadavg()[0] ?? 0;
+  const failures = new Map<Contest, Record<string, string>>();
   const samples = new Map<Contest, Record<string, Sample[]>>();
   for (let round = -1; round < rounds; round++) {
     for (const [name, measure] of Object.entries(FIGURES)) {
@@ -157,8 +158,13 @@ const run = async (): Promise<PerfRun> => {
       for (const contest of contests) {
         const baseline = BASELINES.includes(contest.dialer.peer);
         if (baseline && name !== 'upload') continue;
-        const sample = await measure(contest, bytes);
-        if (round < 0) continue;
+        const failed = failures.get(contest) ?? {};
+        if (failed[name] !== undefined) continue;
+        const sample = await measure(contest, bytes).catch((error: Error) => {
+          process.stderr.write(`${error.message}\n`);
+          failures.set(contest, { ...failed, [name]: error.message });
+        });
+        if (round < 0 || sample === undefined) continue;
         const own = samples.get(contest) ?? {};
         own[name] = [...(own[name] ?? []), sample];
         samples.set(contest, own);
@@ -177,7 +183,11 @@ const run = async (): Promise<PerfRun> => {
     rounds,
     bytes,
     counts: { roundTrips: ROUND_TRIPS, handshakes: HANDSHAKES, streams: STREAMS },
-    results: contests.map((contest) => ({ ...contest.pair, figures: samples.get(contest) ?? {} })),
+    results: contests.map((contest) => ({
+      ...contest.pair,
+      figures: samples.get(contest) ?? {},
+      failures: failures.get(contest) ?? {},
+    })),
   };
 };
 

@@ -1,15 +1,32 @@
 //! A perf peer on rust-libp2p, built on the published crates only; ../README.md says how it is driven.
 
-use std::{collections::HashMap, error::Error, time::Duration, time::Instant};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    error::Error,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
 
-use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
+use futures::{AsyncReadExt, AsyncWriteExt, StreamExt as _};
 use libp2p::{
+    core::{
+        transport::PortUse,
+        upgrade::{DeniedUpgrade, ReadyUpgrade},
+        Endpoint,
+    },
     multiaddr::Protocol,
     noise,
-    swarm::{dial_opts::DialOpts, SwarmEvent},
+    swarm::{
+        dial_opts::DialOpts,
+        handler::{ConnectionEvent, FullyNegotiatedInbound},
+        ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
+        NetworkBehaviour, SubstreamProtocol, SwarmEvent, THandler, THandlerInEvent,
+        THandlerOutEvent, ToSwarm,
+    },
     tcp, yamux, Multiaddr, PeerId, Stream, StreamProtocol, Swarm,
 };
-use libp2p_stream::{Behaviour, Control};
+use libp2p_stream::Control;
 use tokio::{
     io::AsyncBufReadExt,
     sync::{mpsc, oneshot},
@@ -22,12 +39,114 @@ const PERF: StreamProtocol = StreamProtocol::new("/perf/1.0.0");
 const TIMEOUT: Duration = Duration::from_secs(300);
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
+/// `libp2p-stream` opens streams; those that a peer opens it drops when several arrive at once, so
+/// they are served by a handler of ours.
+#[derive(NetworkBehaviour)]
+#[behaviour(prelude = "libp2p::swarm::derive_prelude")]
+struct Behaviour {
+    open: libp2p_stream::Behaviour,
+    serve: Serve,
+}
+
+struct Serve;
+
+impl NetworkBehaviour for Serve {
+    type ConnectionHandler = ServeConnection;
+    type ToSwarm = Infallible;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> std::result::Result<THandler<Self>, ConnectionDenied> {
+        Ok(ServeConnection)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> std::result::Result<THandler<Self>, ConnectionDenied> {
+        Ok(ServeConnection)
+    }
+
+    fn on_swarm_event(&mut self, _: FromSwarm) {}
+
+    fn on_connection_handler_event(
+        &mut self,
+        _: PeerId,
+        _: ConnectionId,
+        event: THandlerOutEvent<Self>,
+    ) {
+        match event {}
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Self>>> {
+        Poll::Pending
+    }
+}
+
+struct ServeConnection;
+
+impl ConnectionHandler for ServeConnection {
+    type FromBehaviour = Infallible;
+    type ToBehaviour = Infallible;
+    type InboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type OutboundProtocol = DeniedUpgrade;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = ();
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
+        SubstreamProtocol::new(ReadyUpgrade::new(PERF), ())
+    }
+
+    fn on_behaviour_event(&mut self, event: Infallible) {
+        match event {}
+    }
+
+    fn on_connection_event(
+        &mut self,
+        event: ConnectionEvent<Self::InboundProtocol, Self::OutboundProtocol>,
+    ) {
+        if let ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
+            protocol: stream,
+            ..
+        }) = event
+        {
+            tokio::spawn(async move {
+                if let Err(error) = serve(stream).await {
+                    eprintln!("serving: {error}");
+                }
+            });
+        }
+    }
+
+    fn poll(
+        &mut self,
+        _: &mut Context<'_>,
+    ) -> Poll<ConnectionHandlerEvent<DeniedUpgrade, (), Infallible>> {
+        Poll::Pending
+    }
+}
+
 fn build_swarm() -> Result<Swarm<Behaviour>> {
     Ok(libp2p::SwarmBuilder::with_new_identity()
         .with_tokio()
-        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)?
+        .with_tcp(
+            tcp::Config::default(),
+            noise::Config::new,
+            yamux::Config::default,
+        )?
         .with_quic()
-        .with_behaviour(|_| Behaviour::new())?
+        .with_behaviour(|_| Behaviour {
+            open: libp2p_stream::Behaviour::new(),
+            serve: Serve,
+        })?
         // Streams of this behaviour do not keep a connection alive.
         .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(3600)))
         .build())
@@ -134,7 +253,8 @@ impl Dialer {
     }
 
     async fn connect(&self) -> Result<()> {
-        self.ask(|answer| Ask::Connect(self.address.clone(), answer)).await
+        self.ask(|answer| Ask::Connect(self.address.clone(), answer))
+            .await
     }
 
     async fn disconnect(&self) -> Result<()> {
@@ -145,7 +265,8 @@ impl Dialer {
     async fn run(&self, line: &str) -> Result<String> {
         self.disconnect().await?;
         let words: Vec<&str> = line.split_whitespace().collect();
-        let number = |at: usize| -> Result<u64> { Ok(words.get(at).ok_or("a number is missing")?.parse()?) };
+        let number =
+            |at: usize| -> Result<u64> { Ok(words.get(at).ok_or("a number is missing")?.parse()?) };
         match words.first().copied() {
             Some("transfer") => {
                 let (up, down, streams) = (number(1)?, number(2)?, number(3)?);
@@ -190,22 +311,12 @@ fn milliseconds(since: Instant) -> String {
 
 async fn listen(transport: &str) -> Result<()> {
     let mut swarm = build_swarm()?;
-    let mut incoming = swarm.behaviour().new_control().accept(PERF)?;
     swarm.listen_on(match transport {
         "quic-v1" => "/ip4/127.0.0.1/udp/0/quic-v1".parse()?,
         _ => "/ip4/127.0.0.1/tcp/0".parse()?,
     })?;
     let (_asks, asked) = mpsc::channel(1);
     tokio::spawn(drive(swarm, asked));
-    tokio::spawn(async move {
-        while let Some((_, stream)) = incoming.next().await {
-            tokio::spawn(async move {
-                if let Err(error) = serve(stream).await {
-                    eprintln!("serving: {error}");
-                }
-            });
-        }
-    });
     let mut lines = tokio::io::BufReader::new(tokio::io::stdin()).lines();
     while lines.next_line().await?.is_some() {}
     Ok(())
@@ -217,10 +328,15 @@ async fn dial(address: &str) -> Result<()> {
         return Err("the address names no peer".into());
     };
     let swarm = build_swarm()?;
-    let control = swarm.behaviour().new_control();
+    let control = swarm.behaviour().open.new_control();
     let (asks, asked) = mpsc::channel(1);
     tokio::spawn(drive(swarm, asked));
-    let dialer = Dialer { control, asks, address, peer };
+    let dialer = Dialer {
+        control,
+        asks,
+        address,
+        peer,
+    };
     let mut lines = tokio::io::BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
         match timeout(TIMEOUT, dialer.run(&line)).await {
