@@ -37,7 +37,7 @@ const MAX_REASON = 512;
 export interface Driver {
   /** Asks for `flush()` at the end of this turn of the event loop. */
   readonly wantsFlush: () => void;
-  /** Calls `flush()` at once. */
+  /** Calls `flush()` at once, and until nothing is left that may be sent. */
   readonly flushNow: () => void;
   /** The handshake is complete and the peer's certificate was accepted. */
   readonly onReady: () => void;

@@ -135,6 +135,11 @@ const pump = (socket: Socket, connected: boolean, onDrained: (entry: Entry) => v
     if (entry.connection.flush(transmit)) schedule(entry);
     arm(entry);
   };
+  /** Sends all that may be sent, however much: what is handed to quiche next leaves at once. */
+  const flushAll = (entry: Entry): void => {
+    while (entry.connection.flush(transmit));
+    arm(entry);
+  };
   const arm = (entry: Entry): void => {
     const { connection } = entry;
     if (connection.ended !== undefined && connection.drained) {
@@ -157,7 +162,7 @@ const pump = (socket: Socket, connected: boolean, onDrained: (entry: Entry) => v
     if (wait !== undefined && wait <= 0) entry.connection.tick();
     flush(entry);
   };
-  return { schedule, flush };
+  return { schedule, flush, flushAll };
 };
 
 /** Resolves when the end of an ended connection has left the socket, or that is no longer open. */
@@ -228,7 +233,7 @@ const dial = async (
       clearTimeout(entry.timer);
       socket.close();
     };
-    const { schedule, flush } = pump(socket, true, closeSocket);
+    const { schedule, flush, flushAll } = pump(socket, true, closeSocket);
     const connection = new QuicheConnection(
       quiche.Connection.connect(null, randomBytes(CID_LENGTH), local, target, config),
       'dialer',
@@ -236,7 +241,7 @@ const dial = async (
       { authenticate: options.authenticate, handshakeTimeout: limits.handshakeTimeout },
       {
         wantsFlush: () => open && schedule(entry),
-        flushNow: () => open && flush(entry),
+        flushNow: () => open && flushAll(entry),
         onReady: () => {
           signal?.removeEventListener('abort', onAbort);
           resolve(connection);
@@ -308,7 +313,7 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
   let handshakes = 0;
   let open = true;
 
-  const { schedule, flush } = pump(socket, false, (entry) => {
+  const { schedule, flush, flushAll } = pump(socket, false, (entry) => {
     entries.delete(entry);
     for (const route of entry.routes) routes.delete(route);
   });
@@ -352,7 +357,7 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
       { authenticate: options.authenticate, handshakeTimeout: limits.handshakeTimeout },
       {
         wantsFlush: () => open && schedule(entry),
-        flushNow: () => open && flush(entry),
+        flushNow: () => open && flushAll(entry),
         onReady: () => {
           handshakeOver();
           options.onConnection(connection);
