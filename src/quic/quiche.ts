@@ -18,6 +18,7 @@ import {
   type QuicLimits,
   type QuicListener,
   type SocketAddress,
+  type TlsCredentials,
 } from './engine.ts';
 import { isLongHeader, parseLongHeader } from './packet-header.ts';
 import { loadQuiche, type Quiche, type QuicheConfig } from './quiche-binding.ts';
@@ -50,11 +51,30 @@ const SIGNATURE_ALGORITHMS = [
 /** @throws ERR_ENGINE_UNAVAILABLE when there is no quiche binding for this platform. */
 export const quicheEngine = async (): Promise<QuicEngine> => {
   const quiche = loadQuiche();
+  const configs: Configs = new WeakMap();
   return {
     name: 'quiche',
     listen: (options) => listen(quiche, options),
-    dial: (remote, options) => dial(quiche, remote, options),
+    dial: (remote, options) => dial(quiche, configs, remote, options),
   };
+};
+
+/** The last configuration that dials with these credentials used, and for which limits it was made. */
+type Configs = WeakMap<TlsCredentials, { readonly limits: string; readonly config: QuicheConfig }>;
+
+/** Reading the key and the certificate takes longer than all else before the first packet. */
+const configureOnce = (
+  quiche: Quiche,
+  configs: Configs,
+  options: EngineOptions,
+  limits: QuicLimits,
+): QuicheConfig => {
+  const key = JSON.stringify(limits);
+  const last = configs.get(options.credentials);
+  if (last?.limits === key) return last.config;
+  const config = configure(quiche, options, limits);
+  configs.set(options.credentials, { limits: key, config });
+  return config;
 };
 
 const configure = (quiche: Quiche, options: EngineOptions, limits: QuicLimits): QuicheConfig => {
@@ -200,13 +220,14 @@ const withoutZone = (host: string): string => {
 
 const dial = async (
   quiche: Quiche,
+  configs: Configs,
   remote: SocketAddress,
   options: DialOptions,
 ): Promise<QuicConnection> => {
   const { signal } = options;
   if (signal?.aborted === true) throw new LeanError('ERR_ABORTED', 'the dial was aborted');
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
-  const config = configure(quiche, options, limits);
+  const config = configureOnce(quiche, configs, options, limits);
   const where = `${remote.host} port ${remote.port}`;
   const socket = bindSocket(remote.host);
   try {

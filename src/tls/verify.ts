@@ -63,13 +63,43 @@ export const verifyCertificate = (
   chain: readonly Uint8Array[],
   expected?: PeerId,
   now: Date = new Date(),
+): PeerId => verify(chain, expected, now, new Map());
+
+/** Certificates whose signatures a verifier remembers: 200 KB at the most in practice. */
+const REMEMBERED = 256;
+
+/**
+ * A `verifyCertificate` that does not check the two signatures of a certificate again that it accepted
+ * lately, byte by byte the same. They are most of its time, and peers that come back show the same
+ * certificate. Everything else, validity and the expected peer included, is checked at every call.
+ */
+export const createVerifier = (): typeof verifyCertificate => {
+  const accepted = new Map<string, PeerId>();
+  return (chain, expected, now = new Date()) => verify(chain, expected, now, accepted);
+};
+
+/** @param accepted From the bytes of certificates, as a string, to the peer they prove. */
+const verify = (
+  chain: readonly Uint8Array[],
+  expected: PeerId | undefined,
+  now: Date,
+  accepted: Map<string, PeerId>,
 ): PeerId => {
   const der = onlyOne(chain);
   const certificate = parse(der);
   const signedKey = readExtensions(certificate.extensions);
   checkValidity(certificate.validity, now.getTime());
-  checkSelfSignature(der, certificate);
-  const id = authenticate(signedKey, certificate.subjectPublicKeyInfo);
+  const bytes = Buffer.from(der.buffer, der.byteOffset, der.byteLength).toString('latin1');
+  let id = accepted.get(bytes);
+  if (id === undefined) {
+    checkSelfSignature(der, certificate);
+    id = authenticate(signedKey, certificate.subjectPublicKeyInfo);
+    for (const oldest of accepted.keys()) {
+      if (accepted.size < REMEMBERED) break;
+      accepted.delete(oldest);
+    }
+    accepted.set(bytes, id);
+  }
   if (expected !== undefined && !expected.equals(id)) {
     throw new LeanError('ERR_PEER_ID_MISMATCH', `expected peer ${expected}, found ${id}`);
   }

@@ -12,7 +12,7 @@ import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
 import { kindOf, multiaddrOf, socketAddressOf } from '../multiaddr.ts';
 import type { QuicConnection, QuicEngine, QuicLimits, SocketAddress } from '../quic/engine.ts';
 import type { TlsIdentity } from '../tls/issue.ts';
-import { verifyCertificate } from '../tls/verify.ts';
+import { createVerifier } from '../tls/verify.ts';
 import type { Transport } from './transport.ts';
 
 export interface QuicTransportOptions {
@@ -31,6 +31,7 @@ export const quicTransport = ({
   limits,
 }: QuicTransportOptions): Transport => {
   const localPeer = peerIdOf(hostKey.publicKey);
+  const verifyCertificate = createVerifier();
   const common = { credentials: tls, ...(limits && { limits }) };
   const description = `quic-v1 (${engine.name})`;
   const connect = (
