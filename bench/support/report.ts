@@ -40,7 +40,7 @@ export const tableOf = ([head = [], ...body]: Section['rows']): string => {
   return [line(head), line(rule), ...body.map(line)].join('\n');
 };
 
-/** `chrt -r 1 make bench` keeps other work on the machine out of the figures; they should say so. */
+/** `chrt -r 1` keeps other work on the machine out of the figures; they should say so. */
 const hasRealTimePriority = (): boolean => {
   try {
     const stat = readFileSync('/proc/self/stat', 'utf8');
@@ -61,7 +61,8 @@ export const startSection = (): (() => string) => {
     const memory = Math.round(os.totalmem() / 2 ** 30);
     const machine = `${os.cpus().length} × ${cpu?.model.trim()}, ${memory} GiB, Linux ${os.release()}`;
     const date = new Date().toISOString().slice(0, 10);
-    const command = hasRealTimePriority() ? 'chrt -r 1 make bench' : 'make bench';
+    const run = ['node bench/run.ts', ...process.argv.slice(2)].join(' ');
+    const command = hasRealTimePriority() ? `chrt -r 1 ${run}` : run;
     const load = `load average ${before.toFixed(1)} before, ${after.toFixed(1)} after`;
     return `\`${command}\`, ${date}; ${machine}; ${load}.`;
   };
