@@ -1,6 +1,6 @@
 /**
  * Our own participant as it is shipped: `bin/` and the bundled `dist/`, in a folder of the cache
- * under a hash of everything that goes into it. A checkout runs its TypeScript sources, which start
+ * under a hash of the checkout and everything that goes into it. A checkout runs its TypeScript sources, which start
  * several times slower than what people and containers run.
  */
 import { createHash } from 'node:crypto';
@@ -46,7 +46,8 @@ const filesIn = async (path: string): Promise<string[]> => {
  * @throws MatrixError with the build's last line
  */
 export const packageOf = async (checkout: string): Promise<Package> => {
-  const hash = createHash('sha256').update(process.version);
+  // With the checkout, as what it is built into links to its node_modules.
+  const hash = createHash('sha256').update(`${process.version}\0${checkout}\0`);
   for (const part of PARTS) {
     for (const file of await filesIn(join(checkout, part))) {
       hash.update(`${file.slice(checkout.length)}\0`).update(await readFile(file));
