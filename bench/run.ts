@@ -2,7 +2,7 @@
  * `make bench`: the numbers of bench/README.md. Tables go to stdout and, with enough rounds, between
  * the markers of README.md; progress goes to stderr.
  *
- *     node bench/run.ts [--rounds 15] [start-up dial memory quic-throughput]
+ *     node bench/run.ts [--rounds 15] [start-up dial memory quic-throughput tcp tcp-scale]
  */
 
 import { fileURLToPath } from 'node:url';
@@ -12,6 +12,8 @@ import { memory } from './memory.ts';
 import { quicThroughput } from './quic-throughput.ts';
 import { startUp } from './start-up.ts';
 import { print, record, type Section } from './support/report.ts';
+import { tcp } from './tcp.ts';
+import { tcpScale } from './tcp-scale.ts';
 
 /** Fewer are for trying things out, and are not recorded. */
 const ENOUGH = 15;
@@ -21,6 +23,8 @@ const SECTIONS: Readonly<Record<string, (rounds: number) => Promise<Section>>> =
   dial,
   memory,
   'quic-throughput': quicThroughput,
+  tcp,
+  'tcp-scale': tcpScale,
 };
 
 const { values, positionals } = parseArgs({

@@ -1,95 +1,100 @@
 /**
- * Handshake plus one round trip, and the throughput of one stream, of every combination over TCP and
- * WebSocket, beside js-libp2p's own for the same combination: dialer and listener are two processes,
- * the two stacks take turns, medians are compared. Prints one JSON object per combination on stdout
- * and a table on stderr.
- *
- *     node bench/tcp.ts [--rounds 15] [--mib 64] [--uploads 5] [combination prefix, e.g. tcp/noise]
+ * Every combination over TCP and WebSocket, ours beside js-libp2p's own: `handshake_plus_one_rtt` and
+ * the throughput of one stream, every dialer a new process, against the same listener processes.
  */
 
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
-import { type Combination, startPeer } from './tcp-stacks.ts';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { ROOT } from './support/participants.ts';
+import { type Command, end, lines, run, start } from './support/processes.ts';
+import { type Section, shown, shownRatio, startSection } from './support/report.ts';
+import { interleave, ratio, spread } from './support/statistics.ts';
+import type { TcpReport } from './tcp-peer.ts';
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    rounds: { type: 'string', default: '15' },
-    mib: { type: 'string', default: '64' },
-    uploads: { type: 'string', default: '5' },
+const BYTES = 128 * 2 ** 20;
+const COMBINATIONS = ['tcp', 'ws', 'wss'].flatMap((kind) =>
+  ['noise', 'tls'].flatMap((secure) =>
+    ['yamux', 'mplex'].map((muxer) => [kind, secure, muxer] as const),
+  ),
+);
+
+interface Contestant extends Command {
+  readonly name: string;
+}
+
+/** A process of `stack`, as `name` says; both stacks' compile caches fill in the warm-up round. */
+const contestant = (stack: 'ours' | 'js', name: string, cache: string): Contestant => ({
+  name: `${stack} ${name}`,
+  file: process.execPath,
+  args: [path.join(ROOT, 'bench/tcp-peer.ts'), stack, ...name.split('/')],
+  env: {
+    NODE_COMPILE_CACHE: path.join(cache, stack),
+    // js-libp2p dials wss with the global WebSocket, which takes self-signed certificates only so.
+    NODE_TLS_REJECT_UNAUTHORIZED: '0',
+    NODE_NO_WARNINGS: '1',
   },
 });
-const rounds = Number(values.rounds);
-const bytes = Number(values.mib) << 20;
-const uploads = Number(values.uploads);
-const prefix = positionals[0] ?? '';
-const peerScript = fileURLToPath(new URL('./tcp-peer.ts', import.meta.url));
-// js-libp2p dials wss with the global WebSocket, which can only be told so.
-process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
 
-const median = (numbers: readonly number[]): number => {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
-};
-
-/** The dialer in this process and its listener in another. */
-const startStack = async (combination: Combination) => {
-  const { stack, kind, secure, muxer } = combination;
-  const child = fork(peerScript, [stack, kind, secure, muxer], {
-    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+export const tcp = async (rounds: number): Promise<Section> => {
+  const conditions = startSection();
+  const cache = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-bench-tcp-'));
+  process.once('exit', () => rmSync(cache, { recursive: true, force: true }));
+  const pairs = COMBINATIONS.map((combination) => {
+    const name = combination.join('/');
+    return { name, ours: contestant('ours', name, cache), js: contestant('js', name, cache) };
   });
-  if (child.stdout === null) throw new Error('no stdout');
-  const [line] = (await once(child.stdout, 'data')) as [Buffer];
-  const target = String(line).trim();
-  const dialer = await startPeer(combination, false);
+  const all = pairs.flatMap(({ ours, js }) => [ours, js]);
+
+  const listening = new Map<Contestant, { child: ReturnType<typeof start>; address: string }>();
+  for (const it of all) {
+    const listener = { ...it, args: [...it.args, 'listen'] };
+    const child = start(listener);
+    listening.set(it, { child, address: await lines(child, listener)() });
+  }
+  const measure = async (it: Contestant): Promise<TcpReport> => {
+    const address = listening.get(it)?.address ?? '';
+    const { stdout } = await run({ ...it, args: [...it.args, 'dial', address, String(BYTES)] });
+    return JSON.parse(stdout) as TcpReport;
+  };
+  const measured = await interleave(all, { rounds, what: 'tcp' }, measure);
+  for (const { child } of listening.values()) await end(child);
+
+  const column = (it: Contestant, of: (report: TcpReport) => number): number[] =>
+    (measured.get(it) ?? []).map(of);
+  const rate = ({ upload }: TcpReport): number => (BYTES * 8) / upload / 1e9;
+  const values = [
+    [({ first }: TcpReport) => first, 1],
+    [({ later }: TcpReport) => later, 1],
+    [rate, 2],
+  ] as const;
   return {
-    handshake: () => dialer.handshake(target),
-    upload: () => dialer.upload(target, bytes),
-    stop: async () => {
-      await dialer.stop();
-      child.kill();
-    },
+    id: 'tcp',
+    rows: [
+      [
+        'combination',
+        'handshake_plus_one_rtt, ms',
+        'js-libp2p, ms',
+        'of js-libp2p',
+        'later ones, ms',
+        'js-libp2p, ms',
+        'of js-libp2p',
+        'Gbit/s',
+        'js-libp2p, Gbit/s',
+        'of js-libp2p',
+      ],
+      ...pairs.map(({ name, ours, js }) => [
+        name,
+        ...values.flatMap(([of, digits]) => {
+          const [here, there] = [column(ours, of), column(js, of)];
+          return [
+            shown(spread(here), digits),
+            shown(spread(there), digits),
+            shownRatio(ratio(here, there)),
+          ];
+        }),
+      ]),
+    ],
+    note: `Median and quartiles of ${rounds} cold dialers per stack, interleaved: the first dial of each, the median of its next ten, and an upload of ${BYTES / 2 ** 20} MiB after one of a quarter of that. ${conditions()}`,
   };
 };
-
-const results: string[] = [];
-for (const kind of ['tcp', 'ws', 'wss']) {
-  for (const secure of ['noise', 'tls']) {
-    for (const muxer of ['yamux', 'mplex']) {
-      const name = `${kind}/${secure}/${muxer}`;
-      if (!name.startsWith(prefix)) continue;
-      const stacks = await Promise.all(
-        ['ours', 'js'].map((stack) => startStack({ stack, kind, secure, muxer })),
-      );
-      const times = stacks.map(() => ({ handshake: [] as number[], upload: [] as number[] }));
-      for (const stack of stacks) for (let i = 0; i < 5; i++) await stack.handshake();
-      for (let i = 0; i < rounds; i++) {
-        for (const [s, stack] of stacks.entries())
-          times[s]?.handshake.push(await stack.handshake());
-      }
-      for (const stack of stacks) await stack.upload();
-      for (let i = 0; i < uploads; i++) {
-        for (const [s, stack] of stacks.entries()) times[s]?.upload.push(await stack.upload());
-      }
-      for (const stack of stacks) await stack.stop();
-      const [ours, js] = times.map(({ handshake, upload }) => ({
-        handshakeMs: median(handshake),
-        gbitPerSecond: (bytes * 8) / median(upload) / 1e6,
-      }));
-      if (ours === undefined || js === undefined) throw new Error('no results');
-      const handshakeRatio = ours.handshakeMs / js.handshakeMs;
-      const throughputRatio = ours.gbitPerSecond / js.gbitPerSecond;
-      process.stdout.write(
-        `${JSON.stringify({ name, ours, js, handshakeRatio, throughputRatio })}\n`,
-      );
-      results.push(
-        `${name.padEnd(16)} handshake ${ours.handshakeMs.toFixed(2)} / ${js.handshakeMs.toFixed(2)} ms` +
-          ` = ${handshakeRatio.toFixed(2)}   throughput ${ours.gbitPerSecond.toFixed(2)} /` +
-          ` ${js.gbitPerSecond.toFixed(2)} Gbit/s = ${throughputRatio.toFixed(2)}`,
-      );
-    }
-  }
-}
-process.stderr.write(`${results.join('\n')}\n`);

@@ -63,22 +63,30 @@ export const end = async (child: ChildProcess): Promise<void> => {
   clearTimeout(timer);
 };
 
-/** The next line that it prints. @throws when it ends first. */
-export const lines = (child: ChildProcess, command: Command): (() => Promise<string>) => {
+/** The next line that it prints, within `timeout` ms. @throws when it ends first. */
+export const lines = (
+  child: ChildProcess,
+  command: Command,
+  timeout = TIMEOUT,
+): (() => Promise<string>) => {
   if (child.stdout === null) throw new Error('no stdout');
   const iterator = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   return async () => {
-    const { value, done } = await within(iterator.next(), command);
+    const { value, done } = await within(iterator.next(), command, timeout);
     if (done === true) throw new Error(`${shown(command)} ended too early`);
     return value;
   };
 };
 
-/** @throws after a minute. */
-export const within = async <T>(work: Promise<T>, command: Command): Promise<T> => {
+/** @throws after `timeout` ms, by default a minute. */
+export const within = async <T>(
+  work: Promise<T>,
+  command: Command,
+  timeout = TIMEOUT,
+): Promise<T> => {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`${shown(command)} takes too long`)), TIMEOUT);
+    timer = setTimeout(() => reject(new Error(`${shown(command)} takes too long`)), timeout);
   });
   try {
     return await Promise.race([work, late]);

@@ -1,0 +1,157 @@
+/**
+ * One end of what tcp-scale.ts measures, over TCP and Noise. Run with `--expose-gc`.
+ *
+ *     node bench/tcp-scale-peer.ts streams|connections <muxer> listen            prints its address
+ *     node bench/tcp-scale-peer.ts streams|connections <muxer> dial <address>    prints `ready`
+ *
+ * Then, for each line of stdin: `open <n>` opens so many more and prints the milliseconds until every
+ * one has echoed; `close` closes them and prints `closed`; `weigh <n>` waits until n are open at this
+ * end and prints the bytes in use.
+ */
+
+import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
+import { multiaddr } from '@multiformats/multiaddr';
+import type { Connection } from '../src/connection.ts';
+import { generateHostKey } from '../src/identity/keys.ts';
+import { readExactly, type Stream, writeAll } from '../src/stream.ts';
+import { tcpTransport } from '../src/transports/tcp.ts';
+
+/** Above what is measured. */
+const ENOUGH = 50_000;
+/** Dials at a time. */
+const PARALLEL = 20;
+/** Opened and closed before anything is measured, until V8 has compiled what counts. */
+const WARM_UP = { streams: 5_000, connections: 300 };
+
+const [what, muxer, role, address = ''] = process.argv.slice(2);
+if (what !== 'streams' && what !== 'connections') throw new Error('streams or connections');
+if (muxer !== 'yamux' && muxer !== 'mplex') throw new Error('muxer: yamux or mplex');
+const limits = {
+  maxStreams: ENOUGH,
+  acceptBacklog: ENOUGH,
+  maxConnections: ENOUGH,
+  maxUpgrades: ENOUGH,
+};
+const transport = tcpTransport({
+  hostKey: generateHostKey(),
+  secure: ['noise'],
+  muxers: [muxer],
+  limits,
+});
+const open = { streams: 0, connections: 0 };
+
+const echo = async (stream: Stream): Promise<void> => {
+  open.streams++;
+  for (let chunk = await stream.read(); chunk !== null; chunk = await stream.read()) {
+    await writeAll(stream, chunk);
+  }
+  stream.closeWrite();
+  open.streams--;
+};
+
+const serve = async (connection: Connection): Promise<void> => {
+  open.connections++;
+  connection.closed.then(() => open.connections--);
+  for (;;) {
+    const stream = await connection.acceptStream();
+    if (stream === null) return;
+    echo(stream).catch(fail);
+  }
+};
+
+const fail = (error: unknown): void => {
+  console.error(error);
+  process.exit(1);
+};
+
+const MESSAGE = new Uint8Array(32);
+
+/** A stream that has echoed once. */
+const openStream = async (connection: Connection): Promise<Stream> => {
+  const stream = await connection.openStream();
+  stream.write(MESSAGE);
+  await readExactly(stream, MESSAGE.length);
+  open.streams++;
+  return stream;
+};
+
+const closeStream = async (stream: Stream): Promise<void> => {
+  stream.closeWrite();
+  while ((await stream.read()) !== null);
+  open.streams--;
+};
+
+/** A connection on which a stream has echoed once. */
+const openConnection = async (): Promise<Connection> => {
+  const signal = AbortSignal.timeout(30_000);
+  const connection = await transport.dial(multiaddr(address), { expectedPeer: undefined, signal });
+  await closeStream(await openStream(connection));
+  open.connections++;
+  return connection;
+};
+
+const streams: Stream[] = [];
+const connections: Connection[] = [];
+
+const openMore = async (count: number, over: Connection | undefined): Promise<void> => {
+  if (over !== undefined) {
+    const opening = Array.from({ length: count }, () => openStream(over));
+    streams.push(...(await Promise.all(opening)));
+    return;
+  }
+  for (let left = count; left > 0; left -= PARALLEL) {
+    const opening = Array.from({ length: Math.min(PARALLEL, left) }, openConnection);
+    connections.push(...(await Promise.all(opening)));
+  }
+};
+
+const closeAll = async (): Promise<void> => {
+  await Promise.all(streams.splice(0).map(closeStream));
+  open.connections -= connections.length;
+  await Promise.all(connections.splice(0).map((connection) => connection.close()));
+};
+
+/** Bytes in use, with the buffers that are outside V8's heap. */
+const weigh = (): number => {
+  globalThis.gc?.();
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+};
+
+let over: Connection | undefined;
+if (role === 'listen') {
+  const listener = await transport.listen(multiaddr('/ip4/127.0.0.1/tcp/0'), {
+    onConnection: (connection) => void serve(connection).catch(fail),
+    onRefused: fail,
+  });
+  console.log(String(listener.address));
+} else {
+  if (what === 'streams') {
+    const signal = AbortSignal.timeout(30_000);
+    over = await transport.dial(multiaddr(address), { expectedPeer: undefined, signal });
+  }
+  for (let left = WARM_UP[what]; left > 0; left -= 100) {
+    await openMore(100, over);
+    await closeAll();
+  }
+  console.log('ready');
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [command, count = '0'] = line.split(' ');
+  if (command === 'open') {
+    const began = performance.now();
+    await openMore(Number(count), over);
+    console.log(performance.now() - began);
+  } else if (command === 'weigh') {
+    while (open[what] !== Number(count)) await delay(1);
+    // What has just ended is let go of.
+    await delay(10);
+    console.log(weigh());
+  } else {
+    await closeAll();
+    console.log('closed');
+  }
+}
+process.exit(0);
