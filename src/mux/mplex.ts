@@ -235,7 +235,7 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
       }
     }
     stream.wakeWriter();
-    if (stream.isEndDue) {
+    if (this.mayEnd(stream)) {
       this.send(frame(stream, CLOSE, 0));
       stream.onEndSent();
       return false;

@@ -67,6 +67,12 @@ export const SMALL_FRAME = 1024;
 /** Answers to the peer (pongs, resets) that may wait for it to read; more, and it is flooding us. */
 const MAX_UNSENT_ANSWERS = 4096;
 
+/**
+ * How long a dialer keeps back the ends of streams while the peer has not sent anything yet, ms: what
+ * comes first from every peer takes one round trip.
+ */
+const END_DELAY = 200;
+
 /** A violation of the muxer's protocol by the peer: ends the connection. */
 export const violation = (what: string): LeanError => new LeanError('ERR_PROTOCOL_VIOLATION', what);
 
@@ -100,11 +106,18 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
   #ready: S[] = [];
   #flushScheduled = false;
   #blocked = false;
+  /**
+   * Whether ends of streams may leave. A dialer lets them when it has heard of the peer: js-libp2p (3.3)
+   * resets a stream whose end has come before its muxer is set up, and the first flight is that early.
+   */
+  #mayEndStreams: boolean;
+  #endTimer: NodeJS.Timeout | undefined;
 
   constructor(carrier: Carrier, role: 'dialer' | 'listener', limits: Partial<MuxLimits>) {
     this.#carrier = carrier;
     this.#stream = carrier.stream;
     this.role = role;
+    this.#mayEndStreams = role === 'listener';
     this.limits = { ...DEFAULT_MUX_LIMITS, ...limits };
     const { promise, resolve } = defer<CloseReason>();
     this.closed = promise;
@@ -133,6 +146,7 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
       const chunk = await this.#stream.read();
       if (this.ending !== undefined) return;
       if (chunk === null) break;
+      this.#letStreamsEnd();
       const pause = this.receive(chunk);
       if (pause !== undefined) await pause;
     }
@@ -156,6 +170,7 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
   protected end(reason: CloseReason): void {
     if (this.ending !== undefined) return;
     // What was written before a close in the same turn still leaves.
+    this.#letStreamsEnd();
     if (reason.by === 'local') this.#flush();
     if (this.ending !== undefined) return;
     this.ending = reason;
@@ -261,6 +276,20 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
     this.#ready.push(stream);
     this.#scheduleFlush();
   }
+
+  /** For `sendFrames`: nothing of `stream` is left to send but its end, which is to follow now. */
+  protected mayEnd(stream: S): boolean {
+    if (!stream.isEndDue) return false;
+    if (!this.#mayEndStreams) this.#endTimer ??= setTimeout(this.#letStreamsEnd, END_DELAY);
+    return this.#mayEndStreams;
+  }
+
+  readonly #letStreamsEnd = (): void => {
+    if (this.#mayEndStreams) return;
+    this.#mayEndStreams = true;
+    clearTimeout(this.#endTimer);
+    for (const stream of this.streams.values()) if (stream.isEndDue) this.schedule(stream);
+  };
 
   protected sendControl(frame: Uint8Array): void {
     this.#control.push(frame);

@@ -338,7 +338,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
       this.#sendPayload(stream, flags);
     }
     stream.wakeWriter();
-    if (stream.isEndDue) {
+    if (this.mayEnd(stream)) {
       this.send(this.#frame(WINDOW_UPDATE, FIN, stream.key, 0));
       stream.onEndSent();
       return false;

@@ -33,6 +33,7 @@ import { wsTransport } from '../../src/transports/ws.ts';
 import { AGENT_VERSION } from '../../src/version.ts';
 
 const ECHO = '/test/echo/1';
+const ONCE = '/test/once/1';
 const BULK = 3_000_000;
 const HANG = { timeout: 60_000 };
 const stranger = peerIdOf(generateHostKey().publicKey);
@@ -58,6 +59,9 @@ const startPeer = async () => {
       if (!stream.send(chunk)) await stream.onDrain();
     }
     await stream.close();
+  });
+  await peer.handle(ONCE, (stream) => {
+    stream.addEventListener('message', ({ data }) => stream.send(data), { once: true });
   });
   return peer;
 };
@@ -148,6 +152,17 @@ describe('js-libp2p over TCP and WebSocket', HANG, () => {
               assert(data.equals(back));
               assert.equal(await stream.read(), null);
             }));
+
+          it('answers on a stream that ends with the first bytes of a new connection', async () => {
+            for (let turn = 0; turn < 10; turn++) {
+              await dial(async (connection) => {
+                const stream = await node.openStream(connection, ONCE);
+                stream.write(Buffer.from('once'));
+                stream.closeWrite();
+                assert.equal(Buffer.from(await readExactly(stream, 4)).toString(), 'once');
+              });
+            }
+          });
 
           it('dials, pings and identifies us', async () => {
             const [address] = node.addresses();

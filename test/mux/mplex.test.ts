@@ -58,19 +58,22 @@ const start = async (
 
 describe('mplex on the wire', HANG, () => {
   test('opens a stream with the first bytes, and ends it', async (t) => {
-    const { muxer, messages } = await start(t, 'dialer');
+    const { muxer, socket, messages } = await start(t, 'dialer');
     const [first, second] = [await muxer.openStream(), await muxer.openStream()];
     first.write(Buffer.from('hello '));
     first.write(Buffer.from('you'));
     first.closeWrite();
     second.write(Buffer.from('x'));
-    assert.deepEqual(await messages(5), [
+    const opened = [
       { id: 0, flag: NEW, body: '' },
       { id: 0, flag: MESSAGE_INITIATOR, body: 'hello you' },
-      { id: 0, flag: CLOSE_INITIATOR, body: '' },
       { id: 1, flag: NEW, body: '' },
       { id: 1, flag: MESSAGE_INITIATOR, body: 'x' },
-    ]);
+    ];
+    assert.deepEqual(await messages(4), opened);
+    // js-libp2p resets a stream that is over before its muxer is up, so it has to speak first.
+    socket.write(message(0, MESSAGE_RECEIVER, 'you too'));
+    assert.deepEqual(await messages(5), [...opened, { id: 0, flag: CLOSE_INITIATOR, body: '' }]);
     second.reset();
     assert.deepEqual((await messages(6))[5], { id: 1, flag: RESET_INITIATOR, body: '' });
   });

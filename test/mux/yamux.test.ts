@@ -87,18 +87,53 @@ const assertViolation = async (
 
 describe('yamux on the wire', HANG, () => {
   test('a dialer opens odd streams, SYN with the first bytes, FIN on its own', async (t) => {
-    const { muxer, frames } = await start(t, 'dialer');
+    const { muxer, socket, frames } = await start(t, 'dialer');
     const [first, second] = [await muxer.openStream(), await muxer.openStream()];
     first.write(Buffer.from('hello '));
     first.write(Buffer.from('you'));
     first.closeWrite();
     second.closeWrite();
     const none = { length: 0, body: '' };
-    assert.deepEqual(await frames(4), [
+    const opened = [
       { type: DATA, flags: SYN, id: 1, length: 9, body: 'hello you' },
-      { type: WINDOW, flags: FIN, id: 1, ...none },
       { type: WINDOW, flags: SYN, id: 3, ...none },
+    ];
+    assert.deepEqual(await frames(2), opened);
+    // js-libp2p resets a stream that is over before its muxer is up, so it has to speak first.
+    socket.write(frame(WINDOW, ACK, 1, 0));
+    assert.deepEqual(await frames(4), [
+      ...opened,
+      { type: WINDOW, flags: FIN, id: 1, ...none },
       { type: WINDOW, flags: FIN, id: 3, ...none },
+    ]);
+    const third = await muxer.openStream();
+    third.closeWrite();
+    assert.deepEqual((await frames(6)).slice(4), [
+      { type: WINDOW, flags: SYN, id: 5, ...none },
+      { type: WINDOW, flags: FIN, id: 5, ...none },
+    ]);
+  });
+
+  test('a dialer ends its streams to a peer that says nothing, too', async (t) => {
+    const { muxer, frames } = await start(t, 'dialer');
+    const stream = await muxer.openStream();
+    stream.write(Buffer.from('x'));
+    stream.closeWrite();
+    const [, end] = await frames(2);
+    assert.deepEqual(end, { type: WINDOW, flags: FIN, id: 1, length: 0, body: '' });
+  });
+
+  test('a dialer that closes the connection at once has ended its streams before', async (t) => {
+    const { muxer, frames } = await start(t, 'dialer');
+    const stream = await muxer.openStream();
+    stream.write(Buffer.from('x'));
+    stream.closeWrite();
+    await muxer.close();
+    const sent = (await frames(3)).map(({ type, flags }) => [type, flags]);
+    assert.deepEqual(sent, [
+      [DATA, SYN],
+      [WINDOW, FIN],
+      [GO_AWAY, 0],
     ]);
   });
 
