@@ -77,6 +77,7 @@ export interface QuicheHandle {
   streamShutdown(id: number, direction: 0 | 1, code: number): undefined | null;
   streamCapacity(id: number): number;
   peerStreamsLeftBidi(): number;
+  isReadable(): boolean;
   readable(): Iterable<number>;
   /** Milliseconds, rounded down; `null`: no timer. */
   timeout(): number | null;

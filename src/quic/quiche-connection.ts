@@ -20,12 +20,20 @@ import { describeTransportError } from './transport-errors.ts';
 
 /** Largest datagram sent: what quiche assumes every path carries. */
 export const MAX_DATAGRAM = 1350;
+/**
+ * Largest datagram sent to this very host. The loopback interface is the whole path, so its MTU, 16 KiB
+ * on macOS and the BSDs and more elsewhere, is the path's, less the headers of IPv6 and UDP. A datagram
+ * costs much the same whatever its length.
+ */
+export const MAX_LOOPBACK_DATAGRAM = 16_384 - 48;
 /** Packets sent in one go before incoming ones and other connections get their turn. */
 const BURST = 32;
 /** Packets are written into slabs of this size: a datagram still in the socket's queue keeps its slab. */
-const PACKET_SLAB = 48 * MAX_DATAGRAM;
+const PACKET_SLAB = 64 * 1024;
 /** A read takes at most this much at once. */
 const READ_SLAB = 64 * 1024;
+/** With more streams being read than this, quiche is asked which of them have something. */
+const FEW_READERS = 4;
 /** What may wait here for the congestion and flow windows before `write()` says stop. */
 const HIGH_WATER = 256 * 1024;
 /** How long a busy connection waits for a packet before it is closed all the same; milliseconds. */
@@ -47,7 +55,12 @@ export interface Driver {
   readonly flushed: () => Promise<void>;
 }
 
-export type Transmit = (packet: Buffer, to: SocketAddress) => void;
+/** The socket. */
+export interface Wire {
+  readonly send: (packet: Buffer, to: SocketAddress) => void;
+  /** Whether all that was sent is with the kernel, and its memory free to be used again. */
+  readonly idle: () => boolean;
+}
 
 /** Room that a packet with one FIN needs, and one more FIN in the same packet; bytes. */
 const MIN_FIN_ROOM = 100;
@@ -77,6 +90,7 @@ export class QuicheConnection implements QuicConnection {
   readonly #authenticate: Authenticate;
   readonly #startedAt = performance.now();
   readonly #handshakeTimeout: number;
+  readonly #maxDatagram: number;
   #received = 0;
   #sendTwice = false;
   #info: { from: SocketAddress; to: SocketAddress };
@@ -86,6 +100,8 @@ export class QuicheConnection implements QuicConnection {
   #closing: { code: number; reason: Uint8Array; at: number } | undefined;
 
   readonly #streams = new Map<number, QuicheStream>();
+  /** Streams that somebody waits to read. */
+  readonly #reading = new Set<QuicheStream>();
   /** Streams with bytes that wait for room. */
   readonly #blocked = new Set<QuicheStream>();
   /** Streams all of whose bytes are with quiche, but not their FIN. */
@@ -103,13 +119,14 @@ export class QuicheConnection implements QuicConnection {
     handle: QuicheHandle,
     role: 'dialer' | 'listener',
     addresses: { local: SocketAddress; remote: SocketAddress },
-    options: { authenticate: Authenticate; handshakeTimeout: number },
+    options: { authenticate: Authenticate; handshakeTimeout: number; maxDatagram: number },
     driver: Driver,
   ) {
     this.#handle = handle;
     this.#driver = driver;
     this.#authenticate = options.authenticate;
     this.#handshakeTimeout = options.handshakeTimeout;
+    this.#maxDatagram = options.maxDatagram;
     this.localAddress = addresses.local;
     this.remoteAddress = addresses.remote;
     this.#info = { from: addresses.remote, to: addresses.local };
@@ -155,31 +172,34 @@ export class QuicheConnection implements QuicConnection {
   }
 
   /** Writes every packet that is due. True when the burst was cut: call again soon. */
-  flush(transmit: Transmit): boolean {
+  flush(wire: Wire): boolean {
     this.flushes++;
-    for (let sent = 0; sent < BURST; sent++) {
-      if (PACKET_SLAB - packetOffset < MAX_DATAGRAM) {
+    const [slab, start] = [packetSlab, packetOffset];
+    let sent = 0;
+    for (; sent < BURST; sent++) {
+      if (PACKET_SLAB - packetOffset < this.#maxDatagram) {
         packetSlab = Buffer.allocUnsafeSlow(PACKET_SLAB);
         packetOffset = 0;
       }
-      const room = packetSlab.subarray(packetOffset, packetOffset + MAX_DATAGRAM);
+      const room = packetSlab.subarray(packetOffset, packetOffset + this.#maxDatagram);
       let result: ReturnType<QuicheHandle['send']>;
       try {
         result = this.#handle.send(room);
       } catch (error) {
         // The TLS handshake failed in here: quiche wants to be told to close.
-        if (this.ended !== undefined) return false;
+        if (this.ended !== undefined) break;
         this.#handle.close(false, 0x1, encoder.encode(messageOf(error).slice(0, MAX_REASON)));
         this.#end();
         continue;
       }
-      if (result === null) return false;
+      if (result === null) break;
       packetOffset += result[0];
       const packet = room.subarray(0, result[0]);
-      transmit(packet, result[1].to);
-      if (this.#sendTwice) transmit(packet, result[1].to);
+      wire.send(packet, result[1].to);
+      if (this.#sendTwice) wire.send(packet, result[1].to);
     }
-    return true;
+    if (sent > 0 && wire.idle()) packetOffset = packetSlab === slab ? start : 0;
+    return sent === BURST;
   }
 
   /** Milliseconds until `tick()` is due; `undefined`: nothing is. */
@@ -329,6 +349,11 @@ export class QuicheConnection implements QuicConnection {
     this.#driver.wantsFlush();
   }
 
+  setReading(stream: QuicheStream, reading: boolean): void {
+    if (reading) this.#reading.add(stream);
+    else this.#reading.delete(stream);
+  }
+
   setBlocked(stream: QuicheStream, blocked: boolean): void {
     if (blocked) this.#blocked.add(stream);
     else this.#blocked.delete(stream);
@@ -341,6 +366,7 @@ export class QuicheConnection implements QuicConnection {
 
   forget(stream: QuicheStream): void {
     this.#streams.delete(stream.number);
+    this.#reading.delete(stream);
     this.#blocked.delete(stream);
     this.#finWaiting.delete(stream);
   }
@@ -387,6 +413,9 @@ export class QuicheConnection implements QuicConnection {
   }
 
   #notifyReadable(): void {
+    // Asking for the list costs as much as a packet does.
+    if (this.#reading.size <= FEW_READERS) for (const stream of this.#reading) stream.onReadable();
+    if (!this.#handle.isReadable()) return;
     for (const id of this.#handle.readable()) {
       const stream = this.#streams.get(id) ?? this.#openedByPeer(id);
       if (stream?.onReadable() !== true) this.#discard(id);
@@ -462,6 +491,7 @@ export class QuicheConnection implements QuicConnection {
     const error = this.closedError();
     for (const stream of this.#streams.values()) stream.onConnectionEnd(error);
     this.#streams.clear();
+    this.#reading.clear();
     this.#blocked.clear();
     this.#finWaiting.clear();
     for (const wake of this.#openers.splice(0)) wake();
@@ -545,6 +575,7 @@ class QuicheStream implements Stream {
     if (this.#readEnded) return Promise.resolve(null);
     return new Promise((resolve, reject) => {
       this.#reader = { resolve, reject, into };
+      this.#connection.setReading(this, true);
     });
   }
 
@@ -595,8 +626,7 @@ class QuicheStream implements Stream {
       this.#connection.shutdownStream(this.number, 0, code);
       this.#endRead(error);
     }
-    this.#reader?.reject(this.#readError ?? error);
-    this.#reader = undefined;
+    this.#takeReader()?.reject(this.#readError ?? error);
   }
 
   reset(code = 0): void {
@@ -623,7 +653,7 @@ class QuicheStream implements Stream {
     if (reader === undefined) return true;
     const chunk = this.#pull(reader.into);
     if (chunk === undefined && !this.#readEnded) return true;
-    this.#reader = undefined;
+    this.#takeReader();
     if (chunk !== undefined) reader.resolve(chunk);
     else if (this.#readError !== undefined) reader.reject(this.#readError);
     else reader.resolve(null);
@@ -665,13 +695,19 @@ class QuicheStream implements Stream {
       if (chunk === undefined) this.#endRead(error);
       else this.#queue.push(chunk);
     }
-    const reader = this.#reader;
-    this.#reader = undefined;
+    const reader = this.#takeReader();
     if (reader !== undefined) this.read().then(reader.resolve, reader.reject);
     if (!this.#writeEnded) this.#endWrite(error);
   }
 
   // ── Inside ───────────────────────────────────────────────────────────────────────────────────
+
+  #takeReader() {
+    const reader = this.#reader;
+    this.#reader = undefined;
+    this.#connection.setReading(this, false);
+    return reader;
+  }
 
   /** The next chunk from quiche; `undefined`: none now, or the end, which `#readEnded` tells. */
   #pull(into?: Uint8Array): Uint8Array | undefined {

@@ -20,9 +20,15 @@ import {
   type SocketAddress,
   type TlsCredentials,
 } from './engine.ts';
+import { ON_BUN } from './node-quic-types.ts';
 import { isLongHeader, parseLongHeader } from './packet-header.ts';
 import { loadQuiche, type Quiche, type QuicheConfig } from './quiche-binding.ts';
-import { MAX_DATAGRAM, QuicheConnection, type Transmit } from './quiche-connection.ts';
+import {
+  MAX_DATAGRAM,
+  MAX_LOOPBACK_DATAGRAM,
+  QuicheConnection,
+  type Wire,
+} from './quiche-connection.ts';
 import { type RetryTokens, retryTokens } from './retry-token.ts';
 
 /** Length of our connection ids; the listener finds connections by it. */
@@ -90,7 +96,6 @@ const configure = (quiche: Quiche, options: EngineOptions, limits: QuicLimits): 
   config.setApplicationProtos([ALPN]);
   config.setMaxIdleTimeout(limits.idleTimeout);
   config.setMaxRecvUdpPayloadSize(65_527);
-  config.setMaxSendUdpPayloadSize(MAX_DATAGRAM);
   config.setInitialMaxData(limits.connectionWindow);
   config.setInitialMaxStreamDataBidiLocal(limits.streamWindow);
   config.setInitialMaxStreamDataBidiRemote(limits.streamWindow);
@@ -102,6 +107,14 @@ const configure = (quiche: Quiche, options: EngineOptions, limits: QuicLimits): 
   config.setDisableActiveMigration(true);
   config.enablePacing(false);
   return config;
+};
+
+/** The largest datagram for a host; also told to `config`, for the next connection made with it. */
+const maxDatagramTo = (host: string, config: QuicheConfig): number => {
+  const loopback = host.startsWith('127.') || host === '::1' || host.startsWith('::ffff:127.');
+  const bytes = loopback ? MAX_LOOPBACK_DATAGRAM : MAX_DATAGRAM;
+  config.setMaxSendUdpPayloadSize(bytes);
+  return bytes;
 };
 
 /** A connection on its socket: what is due for it, and its timer. */
@@ -124,9 +137,13 @@ interface Entry {
 const pump = (socket: Socket, connected: boolean, onDrained: (entry: Entry) => void) => {
   const due = new Set<Entry>();
   let scheduled = false;
-  const transmit: Transmit = connected
-    ? (packet) => socket.send(packet)
-    : (packet, to) => socket.send(packet, to.port, to.host);
+  const wire: Wire = {
+    send: connected
+      ? (packet) => socket.send(packet)
+      : (packet, to) => socket.send(packet, to.port, to.host),
+    // Bun does not tell.
+    idle: () => !ON_BUN && socket.getSendQueueCount() === 0,
+  };
 
   const schedule = (entry: Entry): void => {
     due.add(entry);
@@ -152,12 +169,12 @@ const pump = (socket: Socket, connected: boolean, onDrained: (entry: Entry) => v
     }
   };
   const flush = (entry: Entry): void => {
-    if (entry.connection.flush(transmit)) schedule(entry);
+    if (entry.connection.flush(wire)) schedule(entry);
     arm(entry);
   };
   /** Sends all that may be sent, however much: what is handed to quiche next leaves at once. */
   const flushAll = (entry: Entry): void => {
-    while (entry.connection.flush(transmit));
+    while (entry.connection.flush(wire));
     arm(entry);
   };
   const arm = (entry: Entry): void => {
@@ -246,6 +263,8 @@ const dial = async (
   const local = { host: withoutZone(host), port };
   const target = { host: withoutZone(remote.host), port: remote.port };
 
+  const maxDatagram = maxDatagramTo(target.host, config);
+
   return new Promise((resolve, reject) => {
     let open = true;
     const closeSocket = (): void => {
@@ -259,7 +278,11 @@ const dial = async (
       quiche.Connection.connect(null, randomBytes(CID_LENGTH), local, target, config),
       'dialer',
       { local, remote: target },
-      { authenticate: options.authenticate, handshakeTimeout: limits.handshakeTimeout },
+      {
+        authenticate: options.authenticate,
+        handshakeTimeout: limits.handshakeTimeout,
+        maxDatagram,
+      },
       {
         wantsFlush: () => open && schedule(entry),
         flushNow: () => open && flushAll(entry),
@@ -366,6 +389,7 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
     }
 
     const scid = original === undefined ? randomBytes(CID_LENGTH) : Buffer.from(header.dcid);
+    const maxDatagram = maxDatagramTo(remote.host, config);
     let settled = false;
     const handshakeOver = (): void => {
       if (!settled) handshakes--;
@@ -375,7 +399,11 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
       quiche.Connection.accept(scid, original ?? null, local, remote, config),
       'listener',
       { local, remote },
-      { authenticate: options.authenticate, handshakeTimeout: limits.handshakeTimeout },
+      {
+        authenticate: options.authenticate,
+        handshakeTimeout: limits.handshakeTimeout,
+        maxDatagram,
+      },
       {
         wantsFlush: () => open && schedule(entry),
         flushNow: () => open && flushAll(entry),

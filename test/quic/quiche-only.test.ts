@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
+import { networkInterfaces } from 'node:os';
 import test, { before, describe, type TestContext } from 'node:test';
 import { isLeanError } from '../../src/errors.ts';
 import type {
@@ -32,10 +33,11 @@ describe('the quiche engine alone', () => {
   const listen = async (
     t: TestContext,
     limits: NonNullable<ListenOptions['limits']> = {},
+    host = '127.0.0.1',
   ): Promise<{ address: SocketAddress; accepted: Inbox<QuicConnection> }> => {
     const accepted = inbox<QuicConnection>();
     const listener = await engine.listen({
-      address: { host: '127.0.0.1', port: 0 },
+      address: { host, port: 0 },
       credentials,
       authenticate,
       onConnection: accepted.push,
@@ -136,6 +138,36 @@ describe('the quiche engine alone', () => {
     await first.close();
     await dial(t, address);
   });
+
+  const others = Object.values(networkInterfaces()).flatMap((them) => them ?? []);
+  const outside = others.find(({ internal, family }) => !internal && family === 'IPv4')?.address;
+  for (const [what, host, longest] of [
+    ['of the loopback interface', '127.0.0.1', 16_336],
+    ['that every path carries, elsewhere', outside, 1350],
+  ] as const) {
+    const options = { ...HANG, skip: host === undefined && 'no address but loopback' };
+    test(`datagrams have the size ${what}`, options, async (t) => {
+      const { address, accepted } = await listen(t, {}, host);
+      const relay = await lossyRelay(address, 0, 1);
+      t.after(() => relay.close());
+      const dialed = await dial(t, relay.address);
+      const peer = await accepted.next();
+      const sent = Buffer.alloc(1 << 20, 'a datagram');
+      for (const [from, to] of [
+        [dialed, peer],
+        [peer, dialed],
+      ] as const) {
+        const stream = await from.openStream();
+        stream.write(sent);
+        stream.closeWrite();
+        const received = await to.acceptStream();
+        assert.ok(received);
+        assert.ok(sent.equals(await readAll(received)));
+        received.closeWrite();
+      }
+      assert.equal(relay.longest(), longest);
+    });
+  }
 
   test('close() in the middle of an upload reaches the peer', HANG, async (t) => {
     const { address, accepted } = await listen(t);

@@ -7,11 +7,13 @@ import { seededRandom } from './random.ts';
 export interface LossyRelay {
   readonly address: SocketAddress;
   readonly dropped: () => number;
+  /** Length of the longest packet relayed; bytes. */
+  readonly longest: () => number;
   close(): void;
 }
 
 /**
- * Relays between whoever sends to its address and `target`; loses each packet with probability
+ * Relays between whoever sends to its address, on `target`'s host, and `target`; loses each packet with probability
  * `loss`, the same ones for the same `seed` and traffic.
  */
 export const lossyRelay = async (
@@ -21,7 +23,9 @@ export const lossyRelay = async (
 ): Promise<LossyRelay> => {
   const random = seededRandom(seed);
   let dropped = 0;
-  const kept = (): boolean => {
+  let longest = 0;
+  const kept = ({ length }: Buffer): boolean => {
+    longest = Math.max(longest, length);
     const keep = random.below(10_000) >= loss * 10_000;
     if (!keep) dropped++;
     return keep;
@@ -34,17 +38,18 @@ export const lossyRelay = async (
     if (back === undefined) {
       back = createSocket('udp4');
       back.on('message', (answer) => {
-        if (kept()) front.send(answer, from.port, from.address);
+        if (kept(answer)) front.send(answer, from.port, from.address);
       });
       backs.set(key, back);
     }
-    if (kept()) back.send(packet, target.port, target.host);
+    if (kept(packet)) back.send(packet, target.port, target.host);
   });
-  await new Promise<void>((resolve) => front.bind(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => front.bind(0, target.host, resolve));
   const { address, port } = front.address();
   return {
     address: { host: address, port },
     dropped: () => dropped,
+    longest: () => longest,
     close() {
       front.close();
       for (const back of backs.values()) back.close();
