@@ -22,7 +22,7 @@ const ENOUGH = 50_000;
 /** Dials at a time. */
 const PARALLEL = 20;
 /** Opened and closed before anything is measured, until V8 has compiled what counts. */
-const WARM_UP = { streams: 5_000, connections: 300 };
+const WARM_UP = { streams: 5_000, connections: 1_000 };
 
 const [what, muxer, role, address = ''] = process.argv.slice(2);
 if (what !== 'streams' && what !== 'connections') throw new Error('streams or connections');

@@ -12,7 +12,7 @@ import { type Section, shown, shownRatio, startSection } from './support/report.
 import { interleave, ratio, spread } from './support/statistics.ts';
 import type { TcpReport } from './tcp-peer.ts';
 
-const BYTES = 128 * 2 ** 20;
+const BYTES = 64 * 2 ** 20;
 const COMBINATIONS = ['tcp', 'ws', 'wss'].flatMap((kind) =>
   ['noise', 'tls'].flatMap((secure) =>
     ['yamux', 'mplex'].map((muxer) => [kind, secure, muxer] as const),
