@@ -23,7 +23,7 @@ const PEERS = path.join(ROOT, 'interop/perf-peers');
 
 /** Builds what has to be built. The tools keep their own caches: a second time takes a second. */
 export const perfPeers = (): PerfPeer[] => [
-  ...lean(),
+  ...leanPeers(),
   ...built('go-libp2p', 'go', (out) => ({
     args: ['build', '-trimpath', '-buildvcs=false', '-o', out, '.'],
     env: {},
@@ -42,7 +42,8 @@ export const perfPeers = (): PerfPeer[] => [
   },
 ];
 
-const lean = (): PerfPeer[] => {
+/** Ours: each engine, and TCP with Noise and yamux. */
+export const leanPeers = (): PerfPeer[] => {
   const main = path.join(PEERS, 'libp2p-lean/main.ts');
   const quiche: PerfPeer = {
     name: 'libp2p-lean (quiche)',

@@ -94,6 +94,6 @@ const head = ['stack', 'side', 'MiB at 10 %', 'at 50 %', 'at the end', 'peak', '
 print({
   id: 'ten-gib',
   rows: [head, ...rows],
-  note: `VmRSS during ${values.gib} GiB up, then ${values.gib} GiB down. ${conditions().replace('bench/run.ts', 'bench/ten-gib.ts')}`,
+  note: `VmRSS during ${values.gib} GiB up, then ${values.gib} GiB down. ${conditions()}`,
 });
 process.exit(0);

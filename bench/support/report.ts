@@ -2,6 +2,8 @@
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
+import path from 'node:path';
+import { ROOT } from './participants.ts';
 import type { Spread } from './statistics.ts';
 
 /** One part of the benchmarks. */
@@ -61,7 +63,8 @@ export const startSection = (): (() => string) => {
     const memory = Math.round(os.totalmem() / 2 ** 30);
     const machine = `${os.cpus().length} × ${cpu?.model.trim()}, ${memory} GiB, Linux ${os.release()}`;
     const date = new Date().toISOString().slice(0, 10);
-    const run = ['node bench/run.ts', ...process.argv.slice(2)].join(' ');
+    const [, script = '', ...words] = process.argv;
+    const run = ['node', path.relative(ROOT, script), ...words].join(' ');
     const command = hasRealTimePriority() ? `chrt -r 1 ${run}` : run;
     const load = `load average ${before.toFixed(1)} before, ${after.toFixed(1)} after`;
     return `\`${command}\`, ${date}; ${machine}; ${load}.`;

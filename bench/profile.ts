@@ -1,0 +1,142 @@
+/**
+ * Where the time of a transfer goes: samples both sides of one-stream uploads with Linux `perf` and
+ * sorts them by what they were in. Prints a table on stdout; docs/performance.md has one.
+ *
+ *     node bench/profile.ts [--mebibytes 1024] [quiche node tcp]
+ */
+
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { parseArgs } from 'node:util';
+import { leanPeers, type PerfPeer, startDialer, startListener } from './perf-peers.ts';
+import { print, startSection } from './support/report.ts';
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { mebibytes: { type: 'string', default: '1024' } },
+});
+const bytes = Number(values.mebibytes) * 2 ** 20;
+
+/** Without it V8's frames end every stack. */
+const V8_FLAGS = ['--perf-basic-prof', '--interpreted-frames-native-stack'];
+
+/** The first that fits a sample, by its innermost frame (`self`, `in`) or any frame (`stack`). */
+const KINDS: readonly (readonly [string, (sample: Frames) => boolean])[] = [
+  ['kernel: send', ({ kernel, stack }) => kernel && /sys_sendm?msg|sys_write/.test(stack)],
+  ['kernel: receive', ({ kernel, stack }) => kernel && /sys_recvm?msg|sys_read/.test(stack)],
+  ['kernel: other', ({ kernel }) => kernel],
+  ['QUIC', ({ library }) => /node\.napi\.node|ngtcp2/.test(library)],
+  ['cryptography', ({ library }) => /libcrypto/.test(library)],
+  [
+    'garbage collection',
+    ({ stack }) => /Marking|Sweep|Scaveng|MarkCompact|Heap::Collect|ArrayBufferSweeper/.test(stack),
+  ],
+  ['N-API', ({ stack }) => /napi_|CallFinalizer|napi::/.test(stack)],
+  [
+    'JavaScript',
+    ({ library, self }) => /perf-\d+\.map|^\[JIT\]/.test(library) || /^Builtins_/.test(self),
+  ],
+  ['memory (malloc, copies)', ({ library }) => /libc\.so/.test(library)],
+  ['Node.js and V8', () => true],
+];
+
+interface Frames {
+  /** Innermost function, and the file it is in. */
+  readonly self: string;
+  readonly library: string;
+  readonly kernel: boolean;
+  readonly stack: string;
+}
+
+/** Counts the samples of `perf.data` by kind. */
+const sort = async (file: string): Promise<Map<string, number>> => {
+  const counts = new Map<string, number>();
+  const script = spawn('perf', ['script', '-i', file, '-F', 'ip,sym,dso'], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  let frames: string[] = [];
+  const count = (): void => {
+    const [top] = frames;
+    if (top === undefined) return;
+    const [, self = '', library = ''] = /^\s*[0-9a-f]+ (.*) \((.*)\)$/.exec(top) ?? [];
+    const sample = {
+      self,
+      library,
+      kernel: /kernel|^\[.*\]$/.test(library) && !library.startsWith('[JIT]'),
+      stack: frames.join('\n'),
+    };
+    const kind = KINDS.find(([, fits]) => fits(sample))?.[0] ?? '';
+    counts.set(kind, (counts.get(kind) ?? 0) + 1);
+    frames = [];
+  };
+  for await (const line of createInterface({ input: script.stdout })) {
+    if (line.trim() === '') count();
+    else frames.push(line);
+  }
+  count();
+  return counts;
+};
+
+const folder = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-profile-'));
+process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+
+/** Shares of the samples of both sides, 0 … 1. */
+const profile = async (peer: PerfPeer): Promise<Map<string, number>[]> => {
+  const traced = { ...peer, args: [...V8_FLAGS, ...peer.args] };
+  const listener = await startListener(traced, peer.transports[0] ?? 'quic-v1');
+  const dialer = startDialer(traced, listener);
+  await dialer.ask(`transfer ${bytes / 4} 0 1`);
+  const files = ['dialer', 'listener'].map((side) => path.join(folder, side));
+  const recorders = [dialer, listener].map(({ pid }, side) =>
+    spawn(
+      'perf',
+      ['record', '-e', 'cpu-clock', '-F', '499', '-g', '-p', `${pid}`, '-o', files[side] ?? ''],
+      { stdio: 'ignore' },
+    ),
+  );
+  await dialer.ask(`transfer ${bytes} 0 1`);
+  for (const recorder of recorders) {
+    const ended = once(recorder, 'close');
+    recorder.kill('SIGINT');
+    await ended;
+  }
+  const sorted = await Promise.all(files.map(sort));
+  await dialer.end();
+  await listener.end();
+  return sorted.map((counts) => {
+    const all = [...counts.values()].reduce((sum, one) => sum + one, 0);
+    return new Map([...counts].map(([kind, one]) => [kind, one / all]));
+  });
+};
+
+if (spawnSync('perf', ['--version']).error !== undefined) {
+  process.stderr.write('perf is not installed (Debian: apt install linux-perf)\n');
+  process.exit(2);
+}
+const conditions = startSection();
+const peers = leanPeers().filter(
+  ({ env, transports }) =>
+    positionals.length === 0 ||
+    positionals.includes(transports[0] === 'tcp' ? 'tcp' : (env?.QUIC_ENGINE ?? '')),
+);
+const columns: [string, Map<string, number>][] = [];
+for (const peer of peers) {
+  process.stderr.write(`${peer.name}\n`);
+  const [sender, receiver] = await profile(peer);
+  if (sender) columns.push([`${peer.name}: sender`, sender]);
+  if (receiver) columns.push(['receiver', receiver]);
+}
+const percent = (share = 0): string => `${(share * 100).toFixed(0)} %`;
+print({
+  id: 'profile',
+  rows: [
+    ['in', ...columns.map(([name]) => name)],
+    ...KINDS.map(([kind]) => [kind, ...columns.map(([, shares]) => percent(shares.get(kind)))]),
+  ],
+  note: `Samples of \`perf record -e cpu-clock -F 499 -g\`, both sides at once, all threads. ${conditions()}`,
+});
+process.exit(0);
