@@ -174,12 +174,17 @@ export class QuicheConnection implements QuicConnection {
   /** Writes every packet that is due. True when the burst was cut: call again soon. */
   flush(wire: Wire): boolean {
     this.flushes++;
-    const [slab, start] = [packetSlab, packetOffset];
+    // What is in the slab from here on is ours, and free again when it has left.
+    let start = packetOffset;
     let sent = 0;
     for (; sent < BURST; sent++) {
       if (PACKET_SLAB - packetOffset < this.#maxDatagram) {
+        if (wire.idle()) packetOffset = start;
+      }
+      if (PACKET_SLAB - packetOffset < this.#maxDatagram) {
         packetSlab = Buffer.allocUnsafeSlow(PACKET_SLAB);
         packetOffset = 0;
+        start = 0;
       }
       const room = packetSlab.subarray(packetOffset, packetOffset + this.#maxDatagram);
       let result: ReturnType<QuicheHandle['send']>;
@@ -190,6 +195,8 @@ export class QuicheConnection implements QuicConnection {
         if (this.ended !== undefined) break;
         this.#handle.close(false, 0x1, encoder.encode(messageOf(error).slice(0, MAX_REASON)));
         this.#end();
+        // That may have flushed, too.
+        start = packetOffset;
         continue;
       }
       if (result === null) break;
@@ -198,7 +205,7 @@ export class QuicheConnection implements QuicConnection {
       wire.send(packet, result[1].to);
       if (this.#sendTwice) wire.send(packet, result[1].to);
     }
-    if (sent > 0 && wire.idle()) packetOffset = packetSlab === slab ? start : 0;
+    if (sent > 0 && wire.idle()) packetOffset = start;
     return sent === BURST;
   }
 
