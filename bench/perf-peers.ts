@@ -5,6 +5,7 @@
 
 import { type ChildProcess, spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import path from 'node:path';
 import { cacheFolder } from '../interop/build-peers.ts';
 import { nodeQuic, nodeQuicFlags, ROOT } from './support/participants.ts';
@@ -17,6 +18,8 @@ export interface PerfPeer extends Command {
   /** What is compared: this project, or another implementation. */
   readonly ours: boolean;
   readonly transports: readonly Transport[];
+  /** The address it listens on; 127.0.0.1. */
+  readonly host?: string;
 }
 
 const PEERS = path.join(ROOT, 'interop/perf-peers');
@@ -44,6 +47,8 @@ export const perfPeers = (): PerfPeer[] => [
 
 /** Ours: each engine, and TCP with Noise and yamux. */
 export const leanPeers = (): PerfPeer[] => {
+  const addresses = Object.values(networkInterfaces()).flatMap((them) => them ?? []);
+  const outside = addresses.find(({ internal, family }) => !internal && family === 'IPv4')?.address;
   const main = path.join(PEERS, 'libp2p-lean/main.ts');
   const quiche: PerfPeer = {
     name: 'libp2p-lean (quiche)',
@@ -53,11 +58,16 @@ export const leanPeers = (): PerfPeer[] => {
     args: [main],
     env: { QUIC_ENGINE: 'quiche' },
   };
+  // As over Ethernet: at loopback addresses datagrams are longer (docs/performance.md).
+  const ethernet: PerfPeer[] =
+    outside === undefined
+      ? []
+      : [{ ...quiche, name: 'libp2p-lean (quiche, 1350-byte datagrams)', host: outside }];
   const tcp: PerfPeer = { ...quiche, name: 'libp2p-lean', transports: ['tcp'] };
   const quic = nodeQuic();
   if (quic === undefined) {
     say('skipped: libp2p-lean (node:quic): NODE_QUIC names no Node.js that has it');
-    return [quiche, tcp];
+    return [quiche, ...ethernet, tcp];
   }
   const node: PerfPeer = {
     ...quiche,
@@ -66,7 +76,7 @@ export const leanPeers = (): PerfPeer[] => {
     args: [...nodeQuicFlags(), main],
     env: { QUIC_ENGINE: 'node' },
   };
-  return [quiche, node, tcp];
+  return [quiche, ...ethernet, node, tcp];
 };
 
 type Build = (out: string) => { args: readonly string[]; env: Readonly<Record<string, string>> };
@@ -121,7 +131,12 @@ export const startListener = async (
   peer: PerfPeer,
   transport: Transport,
 ): Promise<RunningListener> => {
-  const command = withWords(peer, 'listen', transport);
+  const command = withWords(
+    peer,
+    'listen',
+    transport,
+    ...(peer.host === undefined ? [] : [peer.host]),
+  );
   const child = start(command);
   const address = await lines(child, command)();
   return { peer, address, pid: pidOf(child), end: () => end(child) };

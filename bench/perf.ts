@@ -109,7 +109,7 @@ const FIGURES: Readonly<Record<string, Figure>> = {
 const pairsOf = (peers: readonly PerfPeer[], transport: Transport): [PerfPeer, PerfPeer][] => {
   const able = peers.filter(({ transports }) => transports.includes(transport));
   const withThemselves = able.map((peer): [PerfPeer, PerfPeer] => [peer, peer]);
-  const ours = able.filter((peer) => peer.ours);
+  const ours = able.filter(({ ours: us, host }) => us && host === undefined);
   const others = able.filter((peer) => !peer.ours);
   const mixed = ours.flatMap((us) =>
     others.flatMap((other): [PerfPeer, PerfPeer][] => [

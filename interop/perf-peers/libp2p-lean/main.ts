@@ -21,11 +21,11 @@ const build = (): Promise<LeanNode> => {
   });
 };
 
-const listen = async (transport: string): Promise<void> => {
+const listen = async (transport: string, host = '127.0.0.1'): Promise<void> => {
   const node = await build();
   node.handle(PERF, async (stream) => void (await handlePerf(stream)));
   const address = transport === 'quic-v1' ? '/udp/0/quic-v1' : '/tcp/0';
-  process.stdout.write(`${await node.listen(`/ip4/127.0.0.1${address}`)}\n`);
+  process.stdout.write(`${await node.listen(`/ip4/${host}${address}`)}\n`);
   process.stdin.resume().once('end', () => node.close().then(() => process.exit(0)));
 };
 
@@ -81,5 +81,5 @@ const dial = async (address: string): Promise<void> => {
   process.exit(0);
 };
 
-const [role, what = ''] = process.argv.slice(2);
-await (role === 'listen' ? listen(what) : dial(what));
+const [role, what = '', host] = process.argv.slice(2);
+await (role === 'listen' ? listen(what, host) : dial(what));
