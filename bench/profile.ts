@@ -29,8 +29,12 @@ const KINDS: readonly (readonly [string, (sample: Frames) => boolean])[] = [
   ['kernel: send', ({ kernel, stack }) => kernel && /sys_sendm?msg|sys_write/.test(stack)],
   ['kernel: receive', ({ kernel, stack }) => kernel && /sys_recvm?msg|sys_read/.test(stack)],
   ['kernel: other', ({ kernel }) => kernel],
+  [
+    'cryptography',
+    ({ self, library }) =>
+      /libcrypto/.test(library) || /chacha|poly1305|aes|ghash|gcm|sha256/i.test(self),
+  ],
   ['QUIC', ({ library }) => /node\.napi\.node|ngtcp2/.test(library)],
-  ['cryptography', ({ library }) => /libcrypto/.test(library)],
   [
     'garbage collection',
     ({ stack }) => /Marking|Sweep|Scaveng|MarkCompact|Heap::Collect|ArrayBufferSweeper/.test(stack),
