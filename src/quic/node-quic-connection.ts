@@ -5,8 +5,9 @@ import { type CloseReason, describeClose } from '../connection.ts';
 import { LeanError, messageOf } from '../errors.ts';
 import type { Stream } from '../stream.ts';
 import { BAD_CERTIFICATE, type QuicConnection, type SocketAddress } from './engine.ts';
+import { FIRST_BUDGET, fixedBudget, type WriteBudget, writeBudget } from './node-quic-budget.ts';
 import { type FinGate, finGate, openGate } from './node-quic-fin.ts';
-import { NodeQuicEngineStream, type StreamOwner, WRITE_BUDGET } from './node-quic-stream.ts';
+import { NodeQuicEngineStream, type StreamOwner } from './node-quic-stream.ts';
 import {
   type NodeQuicAddress,
   type NodeQuicError,
@@ -35,6 +36,9 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
   /** Set by {@link authenticated}. */
   peerCertificate: Uint8Array = new Uint8Array(0);
 
+  /** For its streams. */
+  readonly budget: WriteBudget;
+
   readonly #session: NodeQuicSession;
   readonly #ownsEndpoint: boolean;
   readonly #endpoint: NodeQuicSession['endpoint'];
@@ -58,6 +62,7 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
     const resume = (): void => {
       for (const stream of this.#streams) stream.resume();
     };
+    this.budget = ON_BUN ? fixedBudget : writeBudget(session.stats);
     this.#fins = ON_BUN ? openGate : finGate(session.stats, resume);
     const path = session.path;
     this.localAddress = addressOf(path?.local);
@@ -106,8 +111,8 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
       raw.destroy();
       return;
     }
-    raw.budget = WRITE_BUDGET;
-    raw.highWaterMark = WRITE_BUDGET;
+    raw.budget = FIRST_BUDGET;
+    raw.highWaterMark = FIRST_BUDGET;
     const stream = this.#track(raw);
     const take = this.#accepting.shift();
     if (take === undefined) this.#incoming.push(stream);
@@ -130,8 +135,8 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
     let raw: NodeQuicStream | undefined;
     const create = async (): Promise<void> => {
       raw = await this.#session.createBidirectionalStream({
-        budget: WRITE_BUDGET,
-        highWaterMark: WRITE_BUDGET,
+        budget: FIRST_BUDGET,
+        highWaterMark: FIRST_BUDGET,
       });
       raw.closed.catch(ignore);
     };

@@ -7,7 +7,9 @@
  * stream for ever; with four requests at a time that is one FIN in a few hundred. Nothing that can
  * be called afterwards brings it back, so a FIN is handed over only when it leaves at once: no
  * stream has unsent data, the congestion window has room, and the pacing interval after the latest
- * packet is over. When other streams keep the connection busy, their writes are held back for it.
+ * packet is over. While packets get lost, what ngtcp2 has to repeat comes first and cannot be seen,
+ * so then a FIN waits until nothing has been on its way for a while. When other streams keep the
+ * connection busy, their writes are held back for it.
  */
 
 import type { NodeQuicSession } from './node-quic-types.ts';
@@ -41,6 +43,14 @@ const SLACK = 0.01;
 const PATIENCE = 5;
 /** How often a stream with unsent data is looked at; milliseconds. */
 const UNSENT_POLL = 2;
+/** For how long after a loss there may be something to repeat; milliseconds. */
+const LOSS_MEMORY = 500;
+/** How long nothing must have been on its way before a FIN then; milliseconds. */
+const QUIET = 3;
+/** After so long without a packet, what is unsent waits for the peer's window, not for us; milliseconds. */
+const IDLE = 100;
+/** Both are at least so many round trips. */
+const ROUND_TRIPS = 3;
 /** A bound on what may go wrong here: the FIN is handed over and may be lost; milliseconds. */
 const GIVE_UP = 2_000;
 
@@ -64,8 +74,17 @@ export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): Fi
   let interval = 0;
   let window = stats.cwnd;
   let rtt = 1;
+  let lost = stats.pktLost;
+  let lostAt = Number.NEGATIVE_INFINITY;
+  /** When something was last seen on its way. */
+  let busyAt = 0;
 
   const noteSent = (): void => {
+    if (stats.pktLost !== lost) {
+      lost = stats.pktLost;
+      lostAt = performance.now();
+    }
+    if (stats.bytesInFlight > 0n) busyAt = performance.now();
     const total = stats.bytesSent;
     if (total === sentTotal) return;
     const now = performance.now();
@@ -82,11 +101,17 @@ export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): Fi
 
   const leavesAtOnce = (): boolean => {
     noteSent();
-    if (performance.now() < sentAt + interval + SLACK) return false;
-    // What is unsent although nothing is on its way waits for the peer's window, not for us.
-    if (stats.bytesInFlight === 0n) return true;
+    const now = performance.now();
+    if (now < sentAt + interval + SLACK) return false;
+    const { bytesInFlight, cwnd } = stats;
+    const room = ROOM < cwnd / 2n ? ROOM : cwnd / 2n;
+    if (bytesInFlight > 0n && bytesInFlight + room > cwnd) return false;
+    if (now - sentAt > Math.max(IDLE, ROUND_TRIPS * rtt)) return true;
     for (const stream of unsent) if (stream.allSent) unsent.delete(stream);
-    return unsent.size === 0 && stats.bytesInFlight + ROOM <= stats.cwnd;
+    if (unsent.size > 0) return false;
+    // What was lost is repeated by the time that nothing has been on its way for a while.
+    if (now > lostAt + LOSS_MEMORY) return true;
+    return now - Math.max(busyAt, lostAt) > Math.max(QUIET, ROUND_TRIPS * rtt);
   };
 
   const look = (): void => {
@@ -109,9 +134,9 @@ export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): Fi
   const lookAgain = (ready: boolean): void => {
     if (cancel !== undefined) return;
     const due = sentAt + interval + SLACK - performance.now();
-    const full =
-      stats.bytesInFlight > 0n && (unsent.size > 0 || stats.bytesInFlight + ROOM > stats.cwnd);
-    if (ready && !full && due < 1) {
+    const full = unsent.size > 0 || stats.bytesInFlight + ROOM > stats.cwnd;
+    const lossy = performance.now() < lostAt + LOSS_MEMORY;
+    if (ready && !full && !lossy && due < 1) {
       const immediate = setImmediate(look);
       cancel = () => clearImmediate(immediate);
     } else {

@@ -3,6 +3,7 @@
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 import { LeanError } from '../errors.ts';
 import { type Stream, StreamResetError } from '../stream.ts';
+import type { WriteBudget } from './node-quic-budget.ts';
 import type { FinGate } from './node-quic-fin.ts';
 import {
   DRAINABLE,
@@ -12,8 +13,6 @@ import {
   ON_BUN,
 } from './node-quic-types.ts';
 
-/** What `node:quic` may hold of a stream's unacknowledged bytes before it says it is full. */
-export const WRITE_BUDGET = 1 << 20;
 /** Writes of one turn are handed over together, but not later than at this many bytes. */
 const FLUSH_AT = 64 << 10;
 /** How long a stream's end may precede that of its connection on Bun; milliseconds. */
@@ -26,6 +25,7 @@ export interface StreamOwner {
   readonly closed: Promise<unknown>;
   forget(stream: NodeQuicEngineStream): void;
   readonly fins: FinGate;
+  readonly budget: WriteBudget;
 }
 
 export class NodeQuicEngineStream implements Stream {
@@ -216,14 +216,20 @@ export class NodeQuicEngineStream implements Stream {
   #flush(): void {
     const { fins } = this.#owner;
     if (this.#awaitsDrain || this.#raw.destroyed || fins.paused) return;
-    if (this.#queue.length > 0) {
+    if (this.#queued > 0 || this.#drains.length > 0) this.#owner.budget.share(this.#raw);
+    while (this.#queue.length > 0) {
       this.#writer ??= this.#raw.writer;
-      if (this.#writer.writevSync(this.#queue)) {
-        this.#written += this.#queued;
-        this.#queue = [];
-        this.#queued = 0;
-        fins.wrote(this);
+      const piece = this.#takePiece(this.#raw.budget ?? Number.POSITIVE_INFINITY);
+      if (!this.#writer.writevSync(piece)) {
+        this.#queue.unshift(...piece);
+        break;
       }
+      for (const { length } of piece) {
+        this.#written += length;
+        this.#queued -= length;
+      }
+      fins.wrote(this);
+      if (!hasRoom(this.#writer)) break;
     }
     const writer = this.#writer;
     if (ON_BUN && writer?.desiredSize === null && this.#fin === 'no') this.#stopped(0);
@@ -243,7 +249,26 @@ export class NodeQuicEngineStream implements Stream {
     const drained = writer[DRAINABLE]?.() ?? null;
     if (drained === null) return;
     this.#awaitsDrain = true;
+    this.#owner.budget.full(this.#raw);
     drained.then(this.#drained, ignore);
+  }
+
+  /** Off the queue, at most `bytes` of it: more in one call would go over the budget. */
+  #takePiece(bytes: number): Uint8Array[] {
+    if (this.#queued <= bytes) return this.#queue.splice(0);
+    const piece: Uint8Array[] = [];
+    let room = bytes;
+    for (let chunk = this.#queue[0]; chunk !== undefined && room > 0; chunk = this.#queue[0]) {
+      if (chunk.length > room) {
+        piece.push(chunk.subarray(0, room));
+        this.#queue[0] = chunk.subarray(room);
+        break;
+      }
+      piece.push(chunk);
+      this.#queue.shift();
+      room -= chunk.length;
+    }
+    return piece;
   }
 
   /** After a pause of the gate. */
@@ -258,6 +283,7 @@ export class NodeQuicEngineStream implements Stream {
 
   readonly #afterDrain = (): void => {
     this.#awaitsDrain = false;
+    this.#owner.budget.drained(this.#raw);
     this.#flush();
   };
 
@@ -307,6 +333,7 @@ export class NodeQuicEngineStream implements Stream {
   /** node:quic has closed its stream: both directions are over. */
   static settle(stream: NodeQuicEngineStream, error: NodeQuicError | undefined): void {
     stream.#owner.forget(stream);
+    stream.#owner.budget.drained(stream.#raw);
     if (stream.#owner.endedError !== undefined || stream.#writeError !== undefined) return;
     stream.#stopped(codeOf(error));
   }

@@ -49,10 +49,12 @@ export interface NodeQuicSession {
     readonly bytesSent: bigint;
     readonly bytesInFlight: bigint;
     readonly cwnd: bigint;
+    readonly pktLost: bigint;
     /** 0 until then. */
     readonly handshakeConfirmedAt: bigint;
     /** Nanoseconds. */
     readonly smoothedRtt: bigint;
+    readonly minRtt: bigint;
   };
   onstream: ((stream: NodeQuicStream) => void) | undefined;
   createBidirectionalStream(options?: {
