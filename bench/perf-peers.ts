@@ -62,7 +62,7 @@ export const leanPeers = (): PerfPeer[] => {
   const ethernet: PerfPeer[] =
     outside === undefined
       ? []
-      : [{ ...quiche, name: 'libp2p-lean (quiche, 1350-byte datagrams)', host: outside }];
+      : [{ ...quiche, name: 'libp2p-lean (quiche, 1350 bytes)', host: outside }];
   const tcp: PerfPeer = { ...quiche, name: 'libp2p-lean', transports: ['tcp'] };
   const quic = nodeQuic();
   if (quic === undefined) {
