@@ -221,7 +221,7 @@ export class NodeQuicEngineStream implements Stream {
       this.#writer ??= this.#raw.writer;
       const piece = this.#takePiece(this.#raw.budget ?? Number.POSITIVE_INFINITY);
       if (!this.#writer.writevSync(piece)) {
-        this.#queue.unshift(...piece);
+        this.#queue = [...piece, ...this.#queue];
         break;
       }
       for (const { length } of piece) {
@@ -247,7 +247,11 @@ export class NodeQuicEngineStream implements Stream {
     if (writer === undefined) return;
     // While a drain is pending node:quic refuses every write, so it is asked for only when needed.
     const drained = writer[DRAINABLE]?.() ?? null;
-    if (drained === null) return;
+    if (drained === null) {
+      // Room came up since the write.
+      if (this.#queue.length > 0 && hasRoom(writer)) setImmediate(this.#scheduledFlush);
+      return;
+    }
     this.#awaitsDrain = true;
     this.#owner.budget.full(this.#raw);
     drained.then(this.#drained, ignore);
