@@ -26,6 +26,7 @@ import {
 } from './perf-peers.ts';
 import { type Pair, type PerfRun, perfTable, type Sample } from './perf-table.ts';
 import { ROOT } from './support/participants.ts';
+import { cpuSeconds } from './support/processes.ts';
 import { median } from './support/statistics.ts';
 
 const { values } = parseArgs({
@@ -43,21 +44,12 @@ const ROUND_TRIPS = 100;
 const HANDSHAKES = 100;
 const STREAMS = 16;
 const MIB = 2 ** 20;
-/** Clock ticks of /proc/<pid>/stat a second. */
-const TICKS = 100;
 
 interface Contest {
   readonly pair: Pair;
   readonly dialer: RunningDialer;
   readonly listener: RunningListener;
 }
-
-/** Seconds of CPU that a process has used, all threads together. */
-const cpuSeconds = (pid: number): number => {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / TICKS;
-};
 
 /** Forgets the peak, where the kernel lets us. */
 const forgetPeak = (pid: number): void => {
