@@ -175,7 +175,8 @@ const figureRows = (run: PerfRun, transport: string): string[][] => {
         const values = valuesOf(result, name);
         const { median: middle, low, high } = spread(values);
         const shown = [middle, low, high].map((value) => value.toFixed(digits));
-        const compared = reference ? ratio(values, valuesOf(reference, name)).toFixed(2) : '';
+        const others = valuesOf(reference, name);
+        const compared = others.length > 0 ? ratio(values, others).toFixed(2) : '';
         return [`${shown[0]} (${shown[1]}–${shown[2]})`, compared];
       }),
     ]),

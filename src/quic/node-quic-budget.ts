@@ -1,9 +1,10 @@
 /**
  * How much of a connection's data `node:quic` is given ahead of the peer's acknowledgements.
  *
- * `node:quic` (24.21) sends what it has and may send in one go, and when that is more than some 128
- * packets, one in twenty reaches the peer undecipherable (no datagram is lost; peers of every kind
- * discard them). ngtcp2 takes them for lost and shrinks the congestion window to a few dozen packets.
+ * When `node:quic` (24.21) has more than some 128 packets to send at once, one in twenty comes to
+ * nothing. Between two of them no datagram is lost, but the receiver counts as many in `pktDiscarded`;
+ * with go-libp2p and rust-libp2p as receivers the sender counts as many lost. Why is not known. ngtcp2
+ * shrinks the congestion window to a few dozen packets for it.
  * On paths with a round trip of milliseconds it paces itself and needs no such care, so the budget
  * grows with the round trip.
  */

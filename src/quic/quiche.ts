@@ -141,7 +141,7 @@ const pump = (socket: Socket, connected: boolean, onDrained: (entry: Entry) => v
     send: connected
       ? (packet) => socket.send(packet)
       : (packet, to) => socket.send(packet, to.port, to.host),
-    // Bun does not tell.
+    // Bun's count was only ever seen to be 0; its packets keep their memory.
     idle: () => !ON_BUN && socket.getSendQueueCount() === 0,
   };
 
