@@ -39,11 +39,12 @@ export const race = (
     let running = 0;
     let over = false;
 
-    const end = (reason: Error): void => {
+    /** `reason`: for dials that are still under way, if there are any. */
+    const end = (reason?: Error): void => {
       over = true;
       clearTimeout(timer);
       signal.removeEventListener('abort', onAbort);
-      others.abort(reason);
+      if (reason !== undefined) others.abort(reason);
     };
     const start = (address: Multiaddr): void => {
       running++;
@@ -53,7 +54,8 @@ export const race = (
             connection.close(0, 'another connection was faster').catch(() => {});
             return;
           }
-          end(new LeanError('ERR_ABORTED', 'another connection was faster'));
+          const alone = running === 1;
+          end(alone ? undefined : new LeanError('ERR_ABORTED', 'another connection was faster'));
           resolve(connection);
         },
         (error) => {
@@ -64,7 +66,7 @@ export const race = (
           if (waiting.length > 0) startWaiting();
           else {
             const error = failureOf(failures);
-            end(error);
+            end();
             reject(error);
           }
         },

@@ -154,10 +154,18 @@ export const plainHost = (host: string): string => {
   return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
 };
 
+/** A dial asks three times, and decoding base58 is slow. */
+const peers = new WeakMap<Multiaddr, PeerId>();
+
 /** The peer that `address` names at its end. @throws ERR_PEER_ID_MALFORMED. */
 export const peerOf = (address: Multiaddr): PeerId | undefined => {
+  const known = peers.get(address);
+  if (known !== undefined) return known;
   const last = address.getComponents().at(-1);
-  return last?.code === CODE_P2P && last.value !== undefined ? parsePeerId(last.value) : undefined;
+  if (last?.code !== CODE_P2P || last.value === undefined) return undefined;
+  const peer = parsePeerId(last.value);
+  peers.set(address, peer);
+  return peer;
 };
 
 export const withPeer = (address: Multiaddr, peer: PeerId): Multiaddr =>

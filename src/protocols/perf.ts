@@ -147,10 +147,12 @@ const receive = async (
   direction: keyof Moved,
   most: number,
 ): Promise<void> => {
-  const room = new Uint8Array(ROOM);
+  let room: Uint8Array | undefined;
   for (;;) {
     const chunk = await stream.read(room);
     if (chunk === null) return;
+    // Not for the first: a transfer of a few bytes does without.
+    room ??= new Uint8Array(ROOM);
     moved[direction] += chunk.length;
     if (moved[direction] > most) {
       throw new LeanError(

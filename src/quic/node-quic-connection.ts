@@ -40,8 +40,6 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
   readonly budget: WriteBudget;
 
   readonly #session: NodeQuicSession;
-  readonly #ownsEndpoint: boolean;
-  readonly #endpoint: NodeQuicSession['endpoint'];
   readonly #streams = new Set<NodeQuicEngineStream>();
   readonly #incoming: Stream[] = [];
   readonly #accepting: ((stream: Stream | null) => void)[] = [];
@@ -54,11 +52,8 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
   /** What node:quic was told of the end, and does not hand on. */
   #report: CloseReason | undefined;
 
-  /** `ownsEndpoint`: the UDP socket serves this connection only and is closed with it. */
-  constructor(session: NodeQuicSession, ownsEndpoint: boolean) {
+  constructor(session: NodeQuicSession) {
     this.#session = session;
-    this.#ownsEndpoint = ownsEndpoint;
-    this.#endpoint = session.endpoint;
     const resume = (): void => {
       for (const stream of this.#streams) stream.resume();
     };
@@ -88,9 +83,10 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
    */
   #listenToEnd(): void {
     const session = this.#session as NodeQuicSession & Record<symbol, unknown>;
-    const symbol = Object.getOwnPropertySymbols(Object.getPrototypeOf(session)).find(
+    finishClose ??= Object.getOwnPropertySymbols(Object.getPrototypeOf(session)).find(
       ({ description }) => description === 'kFinishClose',
     );
+    const symbol = finishClose;
     const finish = symbol === undefined ? undefined : session[symbol];
     if (symbol === undefined || typeof finish !== 'function') return;
     session[symbol] = (
@@ -229,9 +225,7 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
         reason: close.reason.slice(0, MAX_REASON),
       });
     }
-    // Not before: a closing endpoint sends nothing more.
-    if (this.#ownsEndpoint) await this.#endpoint?.close().catch(ignore);
-    else await nextTurn();
+    await nextTurn();
   }
 
   /**
@@ -263,12 +257,13 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
     for (const take of this.#accepting.splice(0)) take(null);
     this.#fins.stop();
     this.#incoming.length = 0;
-    if (this.#ownsEndpoint && reason.by !== 'local') this.#endpoint?.close().catch(ignore);
     this.#endClosed(reason);
   }
 }
 
 const ignore = (): void => {};
+
+let finishClose: symbol | undefined;
 
 let exitsPlainly = false;
 

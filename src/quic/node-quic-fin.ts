@@ -10,6 +10,9 @@
  * packet is over. While packets get lost, what ngtcp2 has to repeat comes first and cannot be seen,
  * so then a FIN waits until nothing has been on its way for a while. When other streams keep the
  * connection busy, their writes are held back for it.
+ *
+ * A FIN that is handed over together with its data, if those fit into one packet and no other stream
+ * comes in between, is in that packet.
  */
 
 import type { NodeQuicSession } from './node-quic-types.ts';
@@ -25,6 +28,10 @@ export interface FinStream {
 export interface FinGate {
   /** While true no stream may hand data over; `resume` says when it ends. */
   readonly paused: boolean;
+  /** Whether a FIN may be handed over with its data, which fit into one packet. */
+  readonly takesWhole: boolean;
+  /** `stream` was handed over so: nothing may come in between. */
+  wroteWhole(stream: FinStream): void;
   /** Calls `stream.sendFin()` once, now or later. */
   schedule(stream: FinStream): void;
   /** `stream` has handed data over. */
@@ -57,6 +64,8 @@ const GIVE_UP = 2_000;
 /** For runtimes without that bug. */
 export const openGate: FinGate = {
   paused: false,
+  takesWhole: false,
+  wroteWhole() {},
   schedule: (stream) => stream.sendFin(),
   wrote() {},
   stop() {},
@@ -66,7 +75,10 @@ export const openGate: FinGate = {
 export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): FinGate => {
   let waiting: { readonly stream: FinStream; readonly since: number }[] = [];
   let unsent = new Set<FinStream>();
+  /** Streams with a FIN wait too long. */
   let paused = false;
+  /** Data with their FIN that have not left yet. */
+  let whole: { readonly stream: FinStream; readonly since: number } | undefined;
   let cancel: (() => void) | undefined;
   // Pacing: when the latest packets left, and how long nothing may follow them; milliseconds.
   let sentTotal = stats.bytesSent;
@@ -99,15 +111,19 @@ export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): Fi
     sentAt = now;
   };
 
+  const forgetSent = (): void => {
+    for (const stream of unsent) if (stream.allSent) unsent.delete(stream);
+  };
+
   const leavesAtOnce = (): boolean => {
     noteSent();
     const now = performance.now();
-    if (now < sentAt + interval + SLACK) return false;
+    if (whole !== undefined || now < sentAt + interval + SLACK) return false;
     const { bytesInFlight, cwnd } = stats;
     const room = ROOM < cwnd / 2n ? ROOM : cwnd / 2n;
     if (bytesInFlight > 0n && bytesInFlight + room > cwnd) return false;
     if (now - sentAt > Math.max(IDLE, ROUND_TRIPS * rtt)) return true;
-    for (const stream of unsent) if (stream.allSent) unsent.delete(stream);
+    forgetSent();
     if (unsent.size > 0) return false;
     // What was lost is repeated by the time that nothing has been on its way for a while.
     if (now > lostAt + LOSS_MEMORY) return true;
@@ -117,6 +133,9 @@ export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): Fi
   const look = (): void => {
     cancel = undefined;
     const now = performance.now();
+    const held = paused || whole !== undefined;
+    if (whole !== undefined && (whole.stream.allSent || now - whole.since > IDLE))
+      whole = undefined;
     waiting = waiting.filter(({ stream, since }) => {
       if (!stream.allSent) return true;
       if (!leavesAtOnce() && now - since < GIVE_UP) return true;
@@ -124,11 +143,9 @@ export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): Fi
       return false;
     });
     const ready = waiting.filter(({ stream }) => stream.allSent);
-    const busy = ready.some(({ since }) => now - since > PATIENCE);
-    if (waiting.length > 0) lookAgain(ready.length > 0);
-    if (paused === busy) return;
-    paused = busy;
-    if (!busy) resume();
+    paused = ready.some(({ since }) => now - since > PATIENCE);
+    if (waiting.length > 0 || whole !== undefined) lookAgain(ready.length > 0);
+    if (held && !paused && whole === undefined) resume();
   };
 
   const lookAgain = (ready: boolean): void => {
@@ -147,7 +164,18 @@ export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): Fi
 
   return {
     get paused() {
-      return paused;
+      return paused || whole !== undefined;
+    },
+    get takesWhole() {
+      noteSent();
+      forgetSent();
+      return unsent.size === 0 && performance.now() > lostAt + LOSS_MEMORY;
+    },
+    wroteWhole(stream) {
+      noteSent();
+      if (stream.allSent) return;
+      whole = { stream, since: performance.now() };
+      lookAgain(false);
     },
     schedule(stream) {
       waiting.push({ stream, since: performance.now() });
@@ -160,6 +188,7 @@ export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): Fi
     stop() {
       cancel?.();
       waiting = [];
+      whole = undefined;
       unsent = new Set();
       paused = false;
     },

@@ -15,6 +15,8 @@ import {
 
 /** Writes of one turn are handed over together, but not later than at this many bytes. */
 const FLUSH_AT = 64 << 10;
+/** A stream of so few bytes goes into one packet, beside whatever else that has to carry. */
+const WHOLE = 512;
 /** How long a stream's end may precede that of its connection on Bun; milliseconds. */
 const BUN_END = 50;
 
@@ -52,7 +54,8 @@ export class NodeQuicEngineStream implements Stream {
   #awaitsDrain = false;
   #written = 0;
   #fin: 'no' | 'wanted' | 'scheduled' | 'sent' = 'no';
-  #writeError: LeanError | undefined;
+  /** Made when it is thrown: a stack costs more than closing a stream. */
+  #writeError: (() => LeanError) | undefined;
   readonly #drains: { resolve: () => void; reject: (error: LeanError) => void }[] = [];
 
   /** `raw` must be opened: its id is known. */
@@ -146,7 +149,7 @@ export class NodeQuicEngineStream implements Stream {
   }
 
   write(chunk: Uint8Array): boolean {
-    if (this.#writeError !== undefined) throw this.#writeError;
+    if (this.#writeError !== undefined) throw this.#writeError();
     if (chunk.length > 0) {
       this.#queue.push(chunk);
       this.#queued += chunk.length;
@@ -157,7 +160,7 @@ export class NodeQuicEngineStream implements Stream {
   }
 
   drain(): Promise<void> {
-    if (this.#writeError !== undefined) return Promise.reject(this.#writeError);
+    if (this.#writeError !== undefined) return Promise.reject(this.#writeError());
     if (this.#hasRoom()) return Promise.resolve();
     return new Promise((resolve, reject) => {
       this.#drains.push({ resolve, reject });
@@ -168,7 +171,7 @@ export class NodeQuicEngineStream implements Stream {
   closeWrite(): void {
     if (this.#writeError !== undefined) return;
     this.#fin = 'wanted';
-    this.#endWriting(new LeanError('ERR_STREAM_CLOSED', 'the stream was closed for writing'));
+    this.#endWriting(closedForWriting);
     this.#scheduleFlush();
   }
 
@@ -184,7 +187,7 @@ export class NodeQuicEngineStream implements Stream {
     this.#fin = 'no';
     this.#queue = [];
     this.#queued = 0;
-    this.#endWriting(new LeanError('ERR_STREAM_CLOSED', 'the stream was reset by us'));
+    this.#endWriting(resetByUs);
     this.#raw.resetStream(BigInt(code));
     if (this.#readError !== undefined || this.#eof) return;
     this.#endReading(resetError('ERR_STREAM_RESET', code, 'the stream was reset by us'));
@@ -217,6 +220,10 @@ export class NodeQuicEngineStream implements Stream {
     const { fins } = this.#owner;
     if (this.#awaitsDrain || this.#raw.destroyed || fins.paused) return;
     if (this.#queued > 0 || this.#drains.length > 0) this.#owner.budget.share(this.#raw);
+    if (this.#isWhole() && fins.takesWhole) {
+      this.#sendWhole();
+      return;
+    }
     while (this.#queue.length > 0) {
       this.#writer ??= this.#raw.writer;
       const piece = this.#takePiece(this.#raw.budget ?? Number.POSITIVE_INFINITY);
@@ -255,6 +262,29 @@ export class NodeQuicEngineStream implements Stream {
     this.#awaitsDrain = true;
     this.#owner.budget.full(this.#raw);
     drained.then(this.#drained, ignore);
+  }
+
+  /** Whether all that the stream will ever send is there, and fits into one packet. */
+  #isWhole(): boolean {
+    if (this.#fin !== 'wanted' || this.#writer !== undefined) return false;
+    return this.#queued > 0 && this.#queued <= WHOLE;
+  }
+
+  /** Data and FIN in one packet, and no writer: half the time of a short exchange. */
+  #sendWhole(): void {
+    const whole = new Uint8Array(this.#queued);
+    let at = 0;
+    for (const chunk of this.#queue) {
+      whole.set(chunk, at);
+      at += chunk.length;
+    }
+    this.#written += at;
+    this.#queue = [];
+    this.#queued = 0;
+    this.#fin = 'sent';
+    this.#raw.setBody(whole);
+    this.#owner.fins.wroteWhole(this);
+    for (const drain of this.#drains.splice(0)) drain.resolve();
   }
 
   /** Off the queue, at most `bytes` of it: more in one call would go over the budget. */
@@ -310,12 +340,12 @@ export class NodeQuicEngineStream implements Stream {
     const error = resetError('ERR_STREAM_STOPPED', code, 'the peer wants no more bytes');
     // Also after our closeWrite(): the bytes that were on their way are not wanted either.
     this.#writeError = undefined;
-    this.#endWriting(error);
+    this.#endWriting(() => error);
   }
 
-  #endWriting(error: LeanError): void {
+  #endWriting(error: () => LeanError): void {
     this.#writeError ??= error;
-    for (const drain of this.#drains.splice(0)) drain.reject(error);
+    for (const drain of this.#drains.splice(0)) drain.reject(error());
   }
 
   /** The connection calls it when it ends; what was received may still be read. */
@@ -323,7 +353,7 @@ export class NodeQuicEngineStream implements Stream {
     this.#queue = [];
     this.#queued = 0;
     this.#writeError = undefined;
-    this.#endWriting(error);
+    this.#endWriting(() => error);
   }
 
   /**
@@ -352,6 +382,11 @@ const hasRoom = (writer: NodeQuicWriter): boolean =>
 
 /** The code on the wire; `node:quic` gives no error for code 0. */
 const codeOf = (error: NodeQuicError | undefined): number => Number(error?.errorCode ?? 0n);
+
+const closedForWriting = (): LeanError =>
+  new LeanError('ERR_STREAM_CLOSED', 'the stream was closed for writing');
+
+const resetByUs = (): LeanError => new LeanError('ERR_STREAM_CLOSED', 'the stream was reset by us');
 
 const resetError = (
   code: 'ERR_STREAM_RESET' | 'ERR_STREAM_STOPPED',

@@ -33,6 +33,8 @@ export interface NodeQuicEndpoint {
   readonly closed: Promise<void>;
   /** Waits for the endpoint's sessions. */
   close(): Promise<void>;
+  /** Ends them silently. */
+  destroy(): void;
 }
 
 export interface NodeQuicSession {
@@ -84,6 +86,8 @@ export interface NodeQuicStream extends AsyncIterable<Uint8Array[]> {
     readonly bytesSent: bigint;
   };
   readonly writer: NodeQuicWriter;
+  /** All that there is to send, and the FIN; instead of `writer`. It is copied. Not in Bun 1.4. */
+  setBody(body: Uint8Array): void;
   /** Node. */
   budget?: number;
   /** Bun. */
@@ -150,13 +154,23 @@ export interface SessionOptions {
   readonly onstream: (this: NodeQuicSession, stream: NodeQuicStream) => void;
 }
 
-interface Identity {
+export interface Identity {
   readonly keys: readonly KeyObject[];
   readonly certs: readonly Uint8Array[];
 }
 
+/** A socket that is there, or how to make one. */
+export type EndpointChoice =
+  | NodeQuicEndpoint
+  | {
+      readonly address: NodeQuicAddress;
+      readonly udpReceiveBufferSize: number;
+      /** Seconds without a session until it closes; 0: never. */
+      readonly idleTimeout: number;
+    };
+
 export interface ConnectOptions extends SessionOptions, Identity {
-  readonly endpoint: { readonly address: NodeQuicAddress; readonly udpReceiveBufferSize: number };
+  readonly endpoint: EndpointChoice;
   readonly alpn: string;
   readonly servername: string;
   readonly ca: readonly Uint8Array[];

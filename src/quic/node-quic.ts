@@ -26,6 +26,8 @@ import {
 } from './engine.ts';
 import { addressOf, NodeQuicEngineConnection } from './node-quic-connection.ts';
 import {
+  type EndpointChoice,
+  type Identity,
   type NodeQuic,
   type NodeQuicAddress,
   type NodeQuicEndpoint,
@@ -38,6 +40,8 @@ import {
 
 /** Asked of the kernel, which may give less (net.core.rmem_max); a burst must find room. */
 const SOCKET_BUFFER = 4 << 20;
+/** A list of root certificates with none in it; Bun wants one. */
+const NO_ROOTS = [Buffer.alloc(0)];
 /** `node:quic` counts connections in 16 bits. */
 const MAX_COUNT = 0xffff;
 /** libp2p has no use for limits by the second and host; `maxHandshakes` bounds what is costly. */
@@ -48,10 +52,11 @@ export const nodeQuicEngine = async (): Promise<QuicEngine> => {
   const quic = await load();
   // OpenSSL's start-up, 10 ms, which would else be part of the first handshake.
   createSecureContext();
+  const sockets: DialSockets = new Map();
   return {
     name: 'node',
     listen: (options) => listen(quic, options),
-    dial: (remote, options) => dial(quic, remote, options),
+    dial: (remote, options) => dial(quic, sockets, remote, options),
   };
 };
 
@@ -119,10 +124,18 @@ const sessionOptions = (
   onstream,
 });
 
-const identityOf = ({ credentials }: EngineOptions) => ({
-  keys: [loadPrivateKey(credentials.privateKeyPem)],
-  certs: [Buffer.from(credentials.certificatePem)],
-});
+const identities = new WeakMap<EngineOptions['credentials'], Identity>();
+
+const identityOf = ({ credentials }: EngineOptions): Identity => {
+  const known = identities.get(credentials);
+  if (known !== undefined) return known;
+  const identity = {
+    keys: [loadPrivateKey(credentials.privateKeyPem)],
+    certs: [Buffer.from(credentials.certificatePem)],
+  };
+  identities.set(credentials, identity);
+  return identity;
+};
 
 /**
  * A TLS handshake that a `node:quic` listener refused leaves its error in OpenSSL's queue, where the
@@ -158,8 +171,47 @@ const chainOf = (session: NodeQuicSession): Uint8Array[] => {
 
 // ------------------------------------------------------------------ dial
 
+/**
+ * The sockets that dials go out from, by remote address and port. Dials to one listener share theirs:
+ * one that validates addresses (RFC 9000 section 8.1), at the cost of a round trip, then does so once.
+ * Others do not: when a datagram cannot be sent, node:quic closes its socket with all its connections.
+ */
+type DialSockets = Map<string, NodeQuicEndpoint>;
+
+/** How long a socket without connections is kept; seconds. It keeps no process alive. */
+const SOCKET_IDLE = 10;
+
+/** What a closing listener has for its last packets; milliseconds. */
+const CLOSE_GRACE = 250;
+
+const socketTo = (sockets: DialSockets, remote: NodeQuicAddress): EndpointChoice => {
+  const known = sockets.get(`${remote.address} ${remote.port}`);
+  if (known !== undefined && !known.destroyed) return known;
+  return {
+    // The default is bound to 127.0.0.1.
+    address: { ...remote, address: localHost(remote.address), port: 0 },
+    udpReceiveBufferSize: SOCKET_BUFFER,
+    idleTimeout: SOCKET_IDLE,
+  };
+};
+
+const keepSocket = (
+  sockets: DialSockets,
+  remote: NodeQuicAddress,
+  socket: NodeQuicEndpoint,
+): void => {
+  const key = `${remote.address} ${remote.port}`;
+  if (sockets.get(key) === socket) return;
+  sockets.set(key, socket);
+  const forget = (): void => {
+    if (sockets.get(key) === socket) sockets.delete(key);
+  };
+  socket.closed.then(forget, forget);
+};
+
 const dial = async (
   quic: NodeQuic,
+  sockets: DialSockets,
   remote: SocketAddress,
   options: DialOptions,
 ): Promise<QuicConnection> => {
@@ -174,16 +226,12 @@ const dial = async (
     session = await quic.connect(address, {
       ...sessionOptions(limits, (stream) => void early.push(stream)),
       ...identity,
-      // A socket of its own; the default is one that is shared, and bound to 127.0.0.1.
-      endpoint: {
-        address: { ...address, address: localHost(remote.host), port: 0 },
-        udpReceiveBufferSize: SOCKET_BUFFER,
-      },
+      endpoint: socketTo(sockets, address),
       alpn: ALPN,
       servername: 'localhost',
       verifyPeer: 'manual',
-      // Any: without one, each dial reads all root certificates, 5 ms, of which none is of use here.
-      ca: identity.certs,
+      // Without any, each dial reads all root certificates, 5 ms, of which none is of use here.
+      ca: ON_BUN ? identity.certs : NO_ROOTS,
     });
   } catch (error) {
     throw new LeanError('ERR_DIAL', `cannot dial ${remote.host}: ${messageOf(error)}`, {
@@ -191,19 +239,18 @@ const dial = async (
     });
   }
   const { endpoint } = session;
-  endpoint?.closed.catch(ignore);
+  if (endpoint !== null) keepSocket(sockets, address, endpoint);
   session.closed.catch(ignore);
   try {
     await handshake(session, limits.handshakeTimeout, signal);
   } catch (error) {
     // Silently: before the handshake is over node:quic cannot send a CONNECTION_CLOSE.
     session.destroy();
-    await endpoint?.close().catch(ignore);
     throw dialError(error, remote);
   }
   // Out of node's handshake callback: what is sent in there can go astray.
   await nextTurn();
-  const connection = new NodeQuicEngineConnection(session, true);
+  const connection = new NodeQuicEngineConnection(session);
   try {
     const chain = chainOf(session);
     options.authenticate(chain);
@@ -286,7 +333,7 @@ const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListe
         handshakes.delete(session);
         bound();
         if (session.destroyed || closing !== undefined) return;
-        const connection = new NodeQuicEngineConnection(session, false);
+        const connection = new NodeQuicEngineConnection(session);
         try {
           const chain = chainOf(session);
           options.authenticate(chain);
@@ -345,7 +392,11 @@ const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListe
   const close = async (listening: NodeQuicEndpoint): Promise<void> => {
     await Promise.all([...connections].map((connection) => connection.close()));
     for (const session of handshakes) session.destroy();
-    await listening.close().catch(ignore);
+    const closed = listening.close().catch(ignore);
+    // It waits for connections that it has not told of, whose handshake is under way: for ever.
+    const timer = setTimeout(() => listening.destroy(), CLOSE_GRACE);
+    await closed;
+    clearTimeout(timer);
   };
   const listening = endpoint;
   return {

@@ -69,41 +69,57 @@ export const verifyCertificate = (
 const REMEMBERED = 256;
 
 /**
- * A `verifyCertificate` that does not check the two signatures of a certificate again that it accepted
- * lately, byte by byte the same. They are most of its time, and peers that come back show the same
- * certificate. Everything else, validity and the expected peer included, is checked at every call.
+ * A `verifyCertificate` that does not read a certificate again that it accepted lately, byte by byte the
+ * same, nor check its two signatures: peers that come back show the same one. What may change is
+ * checked at every call: its validity and the expected peer.
  */
 export const createVerifier = (): typeof verifyCertificate => {
-  const accepted = new Map<string, PeerId>();
+  const accepted = new Map<string, Accepted>();
   return (chain, expected, now = new Date()) => verify(chain, expected, now, accepted);
 };
 
-/** @param accepted From the bytes of certificates, as a string, to the peer they prove. */
+interface Accepted {
+  readonly id: PeerId;
+  readonly validity: Certificate['validity'];
+}
+
+/** @param accepted From the bytes of certificates, as a string, to what they prove. */
 const verify = (
   chain: readonly Uint8Array[],
   expected: PeerId | undefined,
   now: Date,
-  accepted: Map<string, PeerId>,
+  accepted: Map<string, Accepted>,
 ): PeerId => {
   const der = onlyOne(chain);
-  const certificate = parse(der);
-  const signedKey = readExtensions(certificate.extensions);
-  checkValidity(certificate.validity, now.getTime());
   const bytes = Buffer.from(der.buffer, der.byteOffset, der.byteLength).toString('latin1');
-  let id = accepted.get(bytes);
-  if (id === undefined) {
-    checkSelfSignature(der, certificate);
-    id = authenticate(signedKey, certificate.subjectPublicKeyInfo);
-    for (const oldest of accepted.keys()) {
-      if (accepted.size < REMEMBERED) break;
-      accepted.delete(oldest);
-    }
-    accepted.set(bytes, id);
-  }
+  const known = accepted.get(bytes);
+  if (known !== undefined) checkValidity(known.validity, now.getTime());
+  const { id } = known ?? accept(der, now, bytes, accepted);
   if (expected !== undefined && !expected.equals(id)) {
     throw new LeanError('ERR_PEER_ID_MISMATCH', `expected peer ${expected}, found ${id}`);
   }
   return id;
+};
+
+/** Checks everything, and remembers it under `bytes`. */
+const accept = (
+  der: Uint8Array,
+  now: Date,
+  bytes: string,
+  accepted: Map<string, Accepted>,
+): Accepted => {
+  const certificate = parse(der);
+  const signedKey = readExtensions(certificate.extensions);
+  checkValidity(certificate.validity, now.getTime());
+  checkSelfSignature(der, certificate);
+  const id = authenticate(signedKey, certificate.subjectPublicKeyInfo);
+  for (const oldest of accepted.keys()) {
+    if (accepted.size < REMEMBERED) break;
+    accepted.delete(oldest);
+  }
+  const outcome = { id, validity: certificate.validity };
+  accepted.set(bytes, outcome);
+  return outcome;
 };
 
 interface Certificate {

@@ -216,6 +216,51 @@ const nodeOnly = (): void => {
       assert.ok(relay.dropped() > 0, 'some packets were lost');
     });
 
+    test('short requests beside a long transfer, some packets lost', HANG, async (t) => {
+      const { address, accepted } = await listen(t);
+      const relay = await lossyRelay(address, 0.01, 11);
+      t.after(() => relay.close());
+      const dialed = await dial(t, relay.address);
+      serveEcho(await accepted.next()).catch(() => {});
+      const long = ask(dialed, Buffer.alloc(1 << 20, 1));
+      const short = async (first: number): Promise<void> => {
+        for (let i = 0; i < 40; i++)
+          await ask(dialed, Buffer.alloc(1 + ((first + i * 17) % 600), i));
+      };
+      await Promise.all([long, ...Array.from({ length: 8 }, (_, i) => short(i * 80))]);
+      assert.ok(relay.dropped() > 0, 'some packets were lost');
+    });
+
+    test('a listener closes while a handshake is under way', HANG, async (t) => {
+      const limits = { idleTimeout: 10 * HANG.timeout };
+      const listener = await engine.listen({
+        address: { host: '127.0.0.1', port: 0 },
+        credentials,
+        authenticate,
+        onConnection() {},
+        limits,
+      });
+      // Warm, so that the dial ends before the listener is told of it.
+      for (let i = 0; i < 3; i++) await (await dial(t, listener.address)).close();
+      const last = await engine.dial(listener.address, { credentials, authenticate, limits });
+      t.after(() => last.close());
+      await listener.close();
+    });
+
+    test('dials to one listener share a socket, which no other listener gets', HANG, async (t) => {
+      const [one, other] = await Promise.all([listen(t), listen(t)]);
+      const first = await dial(t, one.address);
+      const second = await dial(t, one.address);
+      assert.deepEqual(second.localAddress, first.localAddress);
+      assert.notDeepEqual((await dial(t, other.address)).localAddress, first.localAddress);
+      await first.close();
+      await one.accepted.next();
+      serveEcho(await one.accepted.next()).catch(() => {});
+      await ask(second, Buffer.from('still there'));
+      const third = await dial(t, one.address);
+      assert.deepEqual(third.localAddress, first.localAddress);
+    });
+
     test('a process that gave up a stream at the limit exits well', HANG, async (t) => {
       const source = `
         const { nodeQuicEngine } = await import(${moduleUrl('../../src/quic/node-quic.ts')});
