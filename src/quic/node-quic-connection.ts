@@ -26,7 +26,8 @@ const MAX_REASON = 256;
 interface WaitingStream {
   /** Whether it is done: opened, failed or given up. */
   check(): boolean;
-  fail(error: LeanError): void;
+  /** The connection is over. */
+  fail(): void;
 }
 
 export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
@@ -46,7 +47,8 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
   readonly #waiting: WaitingStream[] = [];
   #polling = false;
   readonly #fins: FinGate;
-  #ended: { readonly reason: CloseReason; readonly error: LeanError } | undefined;
+  #ended: CloseReason | undefined;
+  #endedError: LeanError | undefined;
   #endClosed: (reason: CloseReason) => void = () => {};
   #closing: Promise<void> | undefined;
   /** What node:quic was told of the end, and does not hand on. */
@@ -72,8 +74,11 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
     );
   }
 
+  /** Made when somebody asks. */
   get endedError(): LeanError | undefined {
-    return this.#ended?.error;
+    if (this.#ended === undefined) return undefined;
+    this.#endedError ??= new LeanError('ERR_CONNECTION_CLOSED', describeClose(this.#ended));
+    return this.#endedError;
   }
 
   /**
@@ -127,7 +132,7 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
 
   async openStream(signal?: AbortSignal): Promise<Stream> {
     if (signal?.aborted === true) throw aborted();
-    if (this.#ended !== undefined) throw this.#ended.error;
+    if (this.#ended !== undefined) throw this.endedError;
     let raw: NodeQuicStream | undefined;
     const create = async (): Promise<void> => {
       raw = await this.#session.createBidirectionalStream({
@@ -147,7 +152,7 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
   }
 
   async #untilOpen(raw: NodeQuicStream, signal: AbortSignal | undefined): Promise<void> {
-    if (this.#ended !== undefined) throw this.#ended.error;
+    if (this.#ended !== undefined) throw this.endedError;
     let onAbort: (() => void) | undefined;
     try {
       await new Promise<void>((resolve, reject) => {
@@ -159,7 +164,7 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
             resolve();
             return true;
           },
-          fail: reject,
+          fail: () => reject(this.endedError),
         };
         onAbort = () => reject(aborted());
         signal?.addEventListener('abort', onAbort, { once: true });
@@ -250,10 +255,9 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
 
   #finish(reason: CloseReason): void {
     if (this.#ended !== undefined) return;
-    const error = new LeanError('ERR_CONNECTION_CLOSED', describeClose(reason));
-    this.#ended = { reason, error };
-    for (const stream of this.#streams) stream.connectionEnded(error);
-    for (const waiting of this.#waiting.splice(0)) waiting.fail(error);
+    this.#ended = reason;
+    for (const stream of this.#streams) stream.connectionEnded();
+    for (const waiting of this.#waiting.splice(0)) waiting.fail();
     for (const take of this.#accepting.splice(0)) take(null);
     this.#fins.stop();
     this.#incoming.length = 0;

@@ -349,11 +349,12 @@ export class NodeQuicEngineStream implements Stream {
   }
 
   /** The connection calls it when it ends; what was received may still be read. */
-  connectionEnded(error: LeanError): void {
+  connectionEnded(): void {
     this.#queue = [];
     this.#queued = 0;
     this.#writeError = undefined;
-    this.#endWriting(() => error);
+    const owner = this.#owner;
+    this.#endWriting(() => owner.endedError ?? closedForWriting());
   }
 
   /**
