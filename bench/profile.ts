@@ -1,8 +1,9 @@
 /**
- * Where the time of a transfer goes: samples both sides of one-stream uploads with Linux `perf` and
- * sorts them by what they were in. Prints a table on stdout; docs/performance.md has one.
+ * Where the time of a transfer, or of handshakes in a row, goes: samples both sides of one-stream
+ * uploads with Linux `perf` and sorts them by what they were in. Prints a table on stdout;
+ * docs/performance.md has both.
  *
- *     node bench/profile.ts [--mebibytes 1024] [quiche node tcp]
+ *     node bench/profile.ts [--mebibytes 1024 | --handshakes 3000] [quiche node tcp]
  */
 
 import { spawn, spawnSync } from 'node:child_process';
@@ -17,9 +18,14 @@ import { print, startSection } from './support/report.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { mebibytes: { type: 'string', default: '1024' } },
+  options: { mebibytes: { type: 'string', default: '1024' }, handshakes: { type: 'string' } },
 });
 const bytes = Number(values.mebibytes) * 2 ** 20;
+const { handshakes } = values;
+const [warmUp, work, sides] =
+  handshakes === undefined
+    ? [`transfer ${bytes / 4} 0 1`, `transfer ${bytes} 0 1`, ['sender', 'receiver']]
+    : [`handshakes ${Math.ceil(Number(handshakes) / 4)}`, `handshakes ${handshakes}`, ['dialer', 'listener']];
 
 /** Without it V8's frames end every stack. */
 const V8_FLAGS = ['--perf-basic-prof', '--interpreted-frames-native-stack'];
@@ -32,8 +38,10 @@ const KINDS: readonly (readonly [string, (sample: Frames) => boolean])[] = [
   [
     'cryptography',
     ({ self, library }) =>
-      /libcrypto/.test(library) || /chacha|poly1305|aes|ghash|gcm|sha256/i.test(self),
+      /libcrypto/.test(library) ||
+      /chacha|poly1305|aes|ghash|gcm|sha\d|x25519|p256|^ec_|ecp_|ecdsa|^bn_/i.test(self),
   ],
+  ['TLS', ({ library }) => /libssl/.test(library)],
   ['QUIC', ({ library }) => /node\.napi\.node|ngtcp2/.test(library)],
   [
     'garbage collection',
@@ -93,7 +101,7 @@ const profile = async (peer: PerfPeer): Promise<Map<string, number>[]> => {
   const traced = { ...peer, args: [...V8_FLAGS, ...peer.args] };
   const listener = await startListener(traced, peer.transports[0] ?? 'quic-v1');
   const dialer = startDialer(traced, listener);
-  await dialer.ask(`transfer ${bytes / 4} 0 1`);
+  await dialer.ask(warmUp);
   const files = ['dialer', 'listener'].map((side) => path.join(folder, side));
   const recorders = [dialer, listener].map(({ pid }, side) =>
     spawn(
@@ -102,7 +110,7 @@ const profile = async (peer: PerfPeer): Promise<Map<string, number>[]> => {
       { stdio: 'ignore' },
     ),
   );
-  await dialer.ask(`transfer ${bytes} 0 1`);
+  await dialer.ask(work);
   for (const recorder of recorders) {
     const ended = once(recorder, 'close');
     recorder.kill('SIGINT');
@@ -130,9 +138,9 @@ const peers = leanPeers().filter(
 const columns: [string, Map<string, number>][] = [];
 for (const peer of peers) {
   process.stderr.write(`${peer.name}\n`);
-  const [sender, receiver] = await profile(peer);
-  if (sender) columns.push([`${peer.name}: sender`, sender]);
-  if (receiver) columns.push(['receiver', receiver]);
+  for (const [side, shares] of (await profile(peer)).entries()) {
+    columns.push([side === 0 ? `${peer.name}: ${sides[0]}` : `${sides[side]}`, shares]);
+  }
 }
 const percent = (share = 0): string => `${(share * 100).toFixed(0)} %`;
 print({
