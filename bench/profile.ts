@@ -25,7 +25,11 @@ const { handshakes } = values;
 const [warmUp, work, sides] =
   handshakes === undefined
     ? [`transfer ${bytes / 4} 0 1`, `transfer ${bytes} 0 1`, ['sender', 'receiver']]
-    : [`handshakes ${Math.ceil(Number(handshakes) / 4)}`, `handshakes ${handshakes}`, ['dialer', 'listener']];
+    : [
+        `handshakes ${Math.ceil(Number(handshakes) / 4)}`,
+        `handshakes ${handshakes}`,
+        ['dialer', 'listener'],
+      ];
 
 /** Without it V8's frames end every stack. */
 const V8_FLAGS = ['--perf-basic-prof', '--interpreted-frames-native-stack'];
