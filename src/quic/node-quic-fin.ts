@@ -164,7 +164,7 @@ export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): Fi
 
   return {
     get paused() {
-      return paused || whole !== undefined;
+      return paused || (whole !== undefined && !whole.stream.allSent);
     },
     get takesWhole() {
       noteSent();

@@ -14,6 +14,7 @@ export interface NodeQuic {
     onSession: (session: NodeQuicSession) => void,
     options: ListenOptions,
   ): Promise<NodeQuicEndpoint>;
+  readonly QuicEndpoint: new (options: DialSocketOptions) => NodeQuicEndpoint;
   readonly QuicSession: { readonly prototype: object };
   readonly QuicStream: { readonly prototype: object };
 }
@@ -22,6 +23,13 @@ export interface NodeQuicAddress {
   readonly address: string;
   readonly port: number;
   readonly family: 'ipv4' | 'ipv6';
+}
+
+export interface DialSocketOptions {
+  readonly address: NodeQuicAddress;
+  readonly udpReceiveBufferSize: number;
+  /** Seconds without a session until it closes; 0: never. */
+  readonly idleTimeout: number;
 }
 
 export interface NodeQuicEndpoint {
@@ -159,18 +167,8 @@ export interface Identity {
   readonly certs: readonly Uint8Array[];
 }
 
-/** A socket that is there, or how to make one. */
-export type EndpointChoice =
-  | NodeQuicEndpoint
-  | {
-      readonly address: NodeQuicAddress;
-      readonly udpReceiveBufferSize: number;
-      /** Seconds without a session until it closes; 0: never. */
-      readonly idleTimeout: number;
-    };
-
 export interface ConnectOptions extends SessionOptions, Identity {
-  readonly endpoint: EndpointChoice;
+  readonly endpoint: NodeQuicEndpoint;
   readonly alpn: string;
   readonly servername: string;
   readonly ca: readonly Uint8Array[];

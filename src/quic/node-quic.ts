@@ -26,7 +26,6 @@ import {
 } from './engine.ts';
 import { addressOf, NodeQuicEngineConnection } from './node-quic-connection.ts';
 import {
-  type EndpointChoice,
   type Identity,
   type NodeQuic,
   type NodeQuicAddress,
@@ -70,8 +69,9 @@ const load = async (): Promise<NodeQuic> => {
     throw unavailable(whyMissing(), error);
   }
   // Node 25.0 to 25.4 had an early version, without these.
-  const { QuicSession, QuicStream } = quic;
+  const { QuicEndpoint, QuicSession, QuicStream } = quic;
   if (
+    QuicEndpoint === undefined ||
     QuicSession === undefined ||
     QuicStream === undefined ||
     !('peerCertificate' in QuicSession.prototype) ||
@@ -124,6 +124,7 @@ const sessionOptions = (
   onstream,
 });
 
+/** Parsed once. */
 const identities = new WeakMap<EngineOptions['credentials'], Identity>();
 
 const identityOf = ({ credentials }: EngineOptions): Identity => {
@@ -184,29 +185,26 @@ const SOCKET_IDLE = 10;
 /** What a closing listener has for its last packets; milliseconds. */
 const CLOSE_GRACE = 250;
 
-const socketTo = (sockets: DialSockets, remote: NodeQuicAddress): EndpointChoice => {
-  const known = sockets.get(`${remote.address} ${remote.port}`);
+const socketTo = (
+  { QuicEndpoint }: NodeQuic,
+  sockets: DialSockets,
+  remote: NodeQuicAddress,
+): NodeQuicEndpoint => {
+  const key = `${remote.address} ${remote.port}`;
+  const known = sockets.get(key);
   if (known !== undefined && !known.destroyed) return known;
-  return {
+  const socket = new QuicEndpoint({
     // The default is bound to 127.0.0.1.
     address: { ...remote, address: localHost(remote.address), port: 0 },
     udpReceiveBufferSize: SOCKET_BUFFER,
     idleTimeout: SOCKET_IDLE,
-  };
-};
-
-const keepSocket = (
-  sockets: DialSockets,
-  remote: NodeQuicAddress,
-  socket: NodeQuicEndpoint,
-): void => {
-  const key = `${remote.address} ${remote.port}`;
-  if (sockets.get(key) === socket) return;
+  });
   sockets.set(key, socket);
   const forget = (): void => {
     if (sockets.get(key) === socket) sockets.delete(key);
   };
   socket.closed.then(forget, forget);
+  return socket;
 };
 
 const dial = async (
@@ -226,7 +224,7 @@ const dial = async (
     session = await quic.connect(address, {
       ...sessionOptions(limits, (stream) => void early.push(stream)),
       ...identity,
-      endpoint: socketTo(sockets, address),
+      endpoint: socketTo(quic, sockets, address),
       alpn: ALPN,
       servername: 'localhost',
       verifyPeer: 'manual',
@@ -238,8 +236,6 @@ const dial = async (
       cause: error,
     });
   }
-  const { endpoint } = session;
-  if (endpoint !== null) keepSocket(sockets, address, endpoint);
   session.closed.catch(ignore);
   try {
     await handshake(session, limits.handshakeTimeout, signal);

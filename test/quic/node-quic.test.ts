@@ -249,8 +249,7 @@ const nodeOnly = (): void => {
 
     test('dials to one listener share a socket, which no other listener gets', HANG, async (t) => {
       const [one, other] = await Promise.all([listen(t), listen(t)]);
-      const first = await dial(t, one.address);
-      const second = await dial(t, one.address);
+      const [first, second] = await Promise.all([dial(t, one.address), dial(t, one.address)]);
       assert.deepEqual(second.localAddress, first.localAddress);
       assert.notDeepEqual((await dial(t, other.address)).localAddress, first.localAddress);
       await first.close();
