@@ -97,7 +97,7 @@ export interface QuicLimits {
   readonly idleTimeout: number;
   /** Receive window of one stream. */
   readonly streamWindow: number;
-  /** Receive window of the connection. */
+  /** Receive window of the connection. `node:quic` has none: node-quic.ts says why. */
   readonly connectionWindow: number;
   /** Bidirectional streams that the peer may have open at once; unidirectional ones: none. */
   readonly maxStreams: number;

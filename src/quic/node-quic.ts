@@ -41,6 +41,14 @@ import {
 const SOCKET_BUFFER = 4 << 20;
 /** A list of root certificates with none in it; Bun wants one. */
 const NO_ROOTS = [Buffer.alloc(0)];
+/**
+ * What a peer may send on a connection: anything, as each stream has its own limit. `node:quic` (24.21)
+ * gives no credit back for bytes that were not read when their stream closed, as it does when the
+ * end comes with them: after so many bytes of short answers the connection would be stuck.
+ */
+const NO_WINDOW = Number.MAX_SAFE_INTEGER;
+/** A stream's window to begin with, so that `maxStreams` that nobody reads stay bearable; bytes. */
+const FIRST_WINDOW = 1 << 20;
 /** `node:quic` counts connections in 16 bits. */
 const MAX_COUNT = 0xffff;
 /** libp2p has no use for limits by the second and host; `maxHandshakes` bounds what is costly. */
@@ -101,16 +109,16 @@ const sessionOptions = (
   onstream: SessionOptions['onstream'],
 ): SessionOptions => ({
   transportParams: {
-    initialMaxStreamDataBidiLocal: limits.streamWindow,
-    initialMaxStreamDataBidiRemote: limits.streamWindow,
+    initialMaxStreamDataBidiLocal: Math.min(FIRST_WINDOW, limits.streamWindow),
+    initialMaxStreamDataBidiRemote: Math.min(FIRST_WINDOW, limits.streamWindow),
     initialMaxStreamDataUni: 0,
-    initialMaxData: limits.connectionWindow,
+    initialMaxData: NO_WINDOW,
     initialMaxStreamsBidi: limits.maxStreams,
     initialMaxStreamsUni: 0,
     maxIdleTimeout: Math.ceil(limits.idleTimeout / 1000),
     maxDatagramFrameSize: 0,
   },
-  // Windows do not grow beyond what was granted.
+  // So far a stream's window grows while it is read.
   maxStreamWindow: limits.streamWindow,
   maxWindow: limits.connectionWindow,
   // Ours comes first and tells it is one; node's ends as INTERNAL_ERROR.

@@ -231,6 +231,15 @@ const nodeOnly = (): void => {
       assert.ok(relay.dropped() > 0, 'some packets were lost');
     });
 
+    test('more short answers than the connection window holds', HANG, async (t) => {
+      const { address, accepted } = await listen(t);
+      const limits = { connectionWindow: 1 << 16, streamWindow: 1 << 16 };
+      const dialed = await engine.dial(address, { credentials, authenticate, limits });
+      t.after(() => dialed.close());
+      serveEcho(await accepted.next()).catch(() => {});
+      for (let i = 0; i < 400; i++) await ask(dialed, Buffer.alloc(500, i));
+    });
+
     test('a listener closes while a handshake is under way', HANG, async (t) => {
       const limits = { idleTimeout: 10 * HANG.timeout };
       const listener = await engine.listen({
