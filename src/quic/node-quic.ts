@@ -188,7 +188,7 @@ const chainOf = (session: NodeQuicSession): Uint8Array[] => {
 type DialSockets = Map<string, NodeQuicEndpoint>;
 
 /** How long a socket without connections is kept; seconds. It keeps no process alive. */
-const SOCKET_IDLE = 10;
+const SOCKET_IDLE = 2;
 
 /** What a closing listener has for its last packets; milliseconds. */
 const CLOSE_GRACE = 250;
