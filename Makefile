@@ -12,7 +12,7 @@ help:  ## this list
 
 run: install  ## a listener and a dialer ping over QUIC, in both harness dialects
 	@node scripts/redis.mjs
-	@node scripts/run.mjs
+	@$(NODE) scripts/run.ts
 
 test: check lint unit unit-node-quic  ## everything that can be tested on this machine
 

@@ -3,7 +3,7 @@
  * every dialer a new process, against the same two listener processes.
  */
 
-import { startRedis } from '../test/support/redis.ts';
+import { startRedis } from '../interop/redis-server.ts';
 import { isJsLibp2p, type Participant, participants } from './support/participants.ts';
 import { end, run, start, within } from './support/processes.ts';
 import { type Section, shown, shownRatio, startSection } from './support/report.ts';

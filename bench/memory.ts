@@ -5,7 +5,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { startRedis } from '../test/support/redis.ts';
+import { startRedis } from '../interop/redis-server.ts';
 import { type Participant, participants } from './support/participants.ts';
 import { type Command, end, lines, residentBytes, start, within } from './support/processes.ts';
 import { type Section, shown, startSection } from './support/report.ts';

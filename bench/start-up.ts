@@ -3,7 +3,7 @@
  * in a real Redis. Beside it, what the runtime takes to start and end without doing anything.
  */
 
-import { startRedis } from '../test/support/redis.ts';
+import { startRedis } from '../interop/redis-server.ts';
 import { isJsLibp2p, JS_LIBP2P, nodeQuic, participants } from './support/participants.ts';
 import { type Command, end, run, start, within } from './support/processes.ts';
 import { type Section, shown, shownRatio, startSection } from './support/report.ts';

@@ -9,7 +9,7 @@
 
 import { once } from 'node:events';
 import { parseArgs } from 'node:util';
-import { startRedis } from '../test/support/redis.ts';
+import { startRedis } from '../interop/redis-server.ts';
 import { type Participant, participants } from './support/participants.ts';
 import { end, residentBytes, start, within } from './support/processes.ts';
 import { print, startSection } from './support/report.ts';

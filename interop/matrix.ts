@@ -11,6 +11,7 @@ import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { isLeanError, messageOf } from '../src/errors.ts';
+import { noRedis } from './redis-server.ts';
 import { allCells, parseShard, type Selection, selectCells, shardOf } from './runner/cells.ts';
 import { MatrixError } from './runner/error.ts';
 import { type Implementation, readImages } from './runner/images.ts';
@@ -18,7 +19,6 @@ import { type KnownFailure, readKnownFailures } from './runner/known-failures.ts
 import { ROOT, resolveParticipants } from './runner/participants.ts';
 import { exitCodeOf, killAll } from './runner/processes.ts';
 import { createReporter, duration } from './runner/progress.ts';
-import { onPath, REDIS_MISSING } from './runner/redis.ts';
 import {
   type ImplementationRecord,
   mergeResults,
@@ -226,7 +226,7 @@ const merge = async (
 /** What the runner itself needs and does not find; peers say what they lack when they are built. */
 const missingHere = async (exec: 'process' | 'docker'): Promise<string | undefined> => {
   if (exec === 'docker') return await dockerMissing();
-  return onPath('redis-server') ? undefined : REDIS_MISSING;
+  return noRedis === false ? undefined : noRedis;
 };
 
 const checkDeps = async (exec: 'process' | 'docker'): Promise<number> => {

@@ -7,7 +7,6 @@ import { createHash } from 'node:crypto';
 import { MatrixError } from './error.ts';
 import { expand, narrow, refuseUnknown } from './filter.ts';
 import { type Images, type Implementation, STANDALONE_TRANSPORTS } from './images.ts';
-import type { Shard } from './results.ts';
 
 export interface Cell {
   /** `dialer x listener (transport)` or `dialer x listener (transport, secure channel, muxer)`. */
@@ -20,6 +19,13 @@ export interface Cell {
   readonly muxer: string | null;
   /** Whether one side at least is the project's own. */
   readonly ours: boolean;
+}
+
+/** One of `count` parts of the matrix. */
+export interface Shard {
+  /** 1-based. */
+  readonly index: number;
+  readonly count: number;
 }
 
 /** The selection flags, as given; undefined where not given. */
@@ -90,66 +96,45 @@ export const selectCells = (
     ...new Set(images.implementations.flatMap(pick)),
   ];
   const cells = allCells(images.implementations);
-  const given = (filter: string | undefined): filter is string =>
-    filter !== undefined && filter !== '';
-  const dimension = (
-    flag: string,
+  /**
+   * The names that the flags of one dimension leave.
+   *
+   * @param targets the names that aliases and negations in a filter stand for
+   */
+  const kept = (
+    dimension: 'impl' | 'transport' | 'secure' | 'muxer' | 'test',
     what: string,
     names: readonly string[],
-    select?: string,
-    ignore?: string,
-  ) => {
-    if (given(select)) refuseUnknown(`--${flag}-select`, select, names, what);
-    if (given(ignore)) refuseUnknown(`--${flag}-ignore`, ignore, names, what);
-    return new Set(
-      narrow(
-        names,
-        given(select) ? expand(select, names, images.aliases) : undefined,
-        given(ignore) ? expand(ignore, names, images.aliases) : undefined,
-      ),
-    );
+    targets: readonly string[] = names,
+  ): ReadonlySet<string> => {
+    const patterns = (verb: 'Select' | 'Ignore'): string[] | undefined => {
+      const filter = selection[`${dimension}${verb}`];
+      if (filter === undefined || filter === '') return undefined;
+      refuseUnknown(`--${dimension}-${verb.toLowerCase()}`, filter, names, what);
+      return expand(filter, targets, images.aliases);
+    };
+    return new Set(narrow(names, patterns('Select'), patterns('Ignore')));
   };
-  const implementations = dimension(
-    'impl',
-    'implementations',
-    ids,
-    selection.implSelect,
-    selection.implIgnore,
-  );
-  const transports = dimension(
+  const implementations = kept('impl', 'implementations', ids);
+  const transports = kept(
     'transport',
     'transports',
     distinct((implementation) => implementation.transports),
-    selection.transportSelect,
-    selection.transportIgnore,
   );
-  const secureChannels = dimension(
+  const secureChannels = kept(
     'secure',
     'secure channels',
     distinct((implementation) => implementation.secureChannels),
-    selection.secureSelect,
-    selection.secureIgnore,
   );
-  const muxers = dimension(
+  const muxers = kept(
     'muxer',
     'muxers',
     distinct((implementation) => implementation.muxers),
-    selection.muxerSelect,
-    selection.muxerIgnore,
   );
   // Test names are matched as they are, but aliases and negations in them stand for
-  // implementation ids: as unified-testing has it.
+  // implementation ids, as in unified-testing.
   const testNames = cells.map(({ name }) => name);
-  const { testSelect, testIgnore } = selection;
-  if (given(testSelect)) refuseUnknown('--test-select', testSelect, testNames, 'tests');
-  if (given(testIgnore)) refuseUnknown('--test-ignore', testIgnore, testNames, 'tests');
-  const tests = new Set(
-    narrow(
-      testNames,
-      given(testSelect) ? expand(testSelect, ids, images.aliases) : undefined,
-      given(testIgnore) ? expand(testIgnore, ids, images.aliases) : undefined,
-    ),
-  );
+  const tests = kept('test', 'tests', testNames, ids);
   const chosen = (candidate: Cell) =>
     implementations.has(candidate.dialer) &&
     implementations.has(candidate.listener) &&

@@ -1,4 +1,5 @@
-/** Runs a short command to its end and collects what it printed. */
+/** Runs a short command to its end and collects what it prints. */
+
 import { execFile } from 'node:child_process';
 
 export interface CommandResult {
@@ -8,7 +9,7 @@ export interface CommandResult {
   readonly stderr: string;
 }
 
-/** Never rejects. `timeoutMs` bounds it; output beyond 8 MiB is an error of the command. */
+/** Never rejects; `timeoutMs` bounds it; output beyond 8 MiB counts as a failure of the command. */
 export const run = (
   command: readonly string[],
   timeoutMs: number,

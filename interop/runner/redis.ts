@@ -1,12 +1,11 @@
-/** A private redis-server on a free port, and a view of who published what under which key. */
+/** The Redis of a run, with a view of who published what under which key. */
 
-import { accessSync, constants } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer, type Socket, connect as tcpConnect } from 'node:net';
-import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { mkdir } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { dirname } from 'node:path';
+import { messageOf } from '../../src/errors.ts';
+import { startRedis } from '../redis-server.ts';
 import { MatrixError } from './error.ts';
-import { type Child, start } from './processes.ts';
 
 export interface Publication {
   readonly multiaddr: string;
@@ -14,7 +13,7 @@ export interface Publication {
   readonly at: number;
 }
 
-export interface RedisServer {
+export interface WatchedRedis {
   /** `host:port`, as participants reach it. */
   readonly address: string;
   /** The first value that was put under `key` (SET, RPUSH or LPUSH). */
@@ -23,39 +22,6 @@ export interface RedisServer {
   readonly lost: Promise<string>;
   stop(): Promise<void>;
 }
-
-/** Whether a program is on PATH. */
-export const onPath = (program: string): boolean =>
-  (process.env.PATH ?? '').split(delimiter).some((folder) => {
-    try {
-      accessSync(join(folder, program), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-
-const freePort = (): Promise<number> =>
-  new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const address = probe.address();
-      const port = typeof address === 'object' && address !== null ? address.port : 0;
-      probe.close(() => resolve(port));
-    });
-  });
-
-const connect = (port: number): Promise<Socket> =>
-  new Promise((resolve, reject) => {
-    const socket = tcpConnect({ port, host: '127.0.0.1' });
-    socket.once('error', reject);
-    socket.once('connect', () => {
-      socket.off('error', reject);
-      socket.on('error', () => {});
-      resolve(socket);
-    });
-  });
 
 /** The words of a line of Redis MONITOR: `+1700000000.1 [0 127.0.0.1:5] "RPUSH" "key" "value"`. */
 const wordsOf = (line: string): string[] =>
@@ -83,83 +49,31 @@ export const publicationsOf = (): {
   };
 };
 
-/** The one line for a machine without Redis. */
-export const REDIS_MISSING =
-  'redis-server is not on PATH; install it (Debian: apt-get install redis-server; macOS: brew install redis)';
-
 /**
- * Starts a redis-server that keeps nothing on disk and listens on 127.0.0.1.
+ * Starts a redis-server and watches what is published in it.
  *
- * @param log where its output goes
- * @throws MatrixError when redis-server is missing or does not come up within 10 s
+ * @param log the file for its output
+ * @throws MatrixError when redis-server is missing or does not come up
  */
-export const startRedis = async (log: string): Promise<RedisServer> => {
-  if (!onPath('redis-server')) throw new MatrixError(REDIS_MISSING);
-  const folder = await mkdtemp(join(tmpdir(), 'libp2p-lean-redis-'));
-  // Another process may take the port between the probe and the server's bind: then try another.
-  for (let attempt = 1; ; attempt++) {
-    const port = await freePort();
-    const command = [
-      'redis-server',
-      ...['--port', String(port), '--bind', '127.0.0.1'],
-      ...['--save', '', '--appendonly', 'no', '--dir', folder],
-    ];
-    const child = await start({
-      command,
-      env: process.env,
-      cwd: folder,
-      log,
-      header: [command.map((word) => word || "''").join(' ')],
-    });
-    const socket = await ready(child, port);
-    if (typeof socket === 'object') return serve(child, port, socket, folder);
-    await child.stop(500);
-    if (attempt === 3) {
-      await rm(folder, { recursive: true, force: true });
-      throw new MatrixError(`redis-server did not come up: ${socket}; see ${log}`);
-    }
-  }
-};
-
-/** A connection with MONITOR running on it, or why there is none. */
-const ready = async (child: Child, port: number): Promise<Socket | string> => {
-  let gone = false;
-  child.exited.then(() => {
-    gone = true;
+export const startWatchedRedis = async (log: string): Promise<WatchedRedis> => {
+  await mkdir(dirname(log), { recursive: true });
+  // Detached: a Ctrl-C is the runner's to handle; Redis must not end before the cells have.
+  const redis = await startRedis({ log, detached: true }).catch((error: unknown) => {
+    throw new MatrixError(messageOf(error));
   });
-  const deadline = performance.now() + 10_000;
-  while (performance.now() < deadline) {
-    if (gone) return 'it exited at once';
-    try {
-      return await connect(port);
-    } catch {
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
-  return 'it did not accept connections within 10 s';
-};
-
-const serve = (child: Child, port: number, monitor: Socket, folder: string): RedisServer => {
   const { feed, published } = publicationsOf();
-  monitor.setEncoding('utf8');
-  monitor.on('data', feed);
+  const monitor = connect(redis.port, '127.0.0.1');
+  // Nothing to do: a Redis that is gone is `lost`.
+  monitor.on('error', () => {});
+  monitor.setEncoding('utf8').on('data', feed);
   monitor.write('MONITOR\r\n');
-  let stopping = false;
-  const lost = new Promise<string>((resolve) => {
-    child.exited.then((exit) => {
-      if (!stopping)
-        resolve(`redis-server ended during the run (${exit.signal ?? `exit code ${exit.code}`})`);
-    });
-  });
   return {
-    address: `127.0.0.1:${port}`,
+    address: redis.address,
     published,
-    lost,
+    lost: redis.lost.then((how) => `redis-server ended during the run (${how})`),
     stop: async () => {
-      stopping = true;
       monitor.destroy();
-      await child.stop();
-      await rm(folder, { recursive: true, force: true });
+      await redis.stop();
     },
   };
 };

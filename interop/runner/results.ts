@@ -5,7 +5,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { messageOf } from '../../src/errors.ts';
-import type { Cell } from './cells.ts';
+import type { Cell, Shard } from './cells.ts';
 import { MatrixError } from './error.ts';
 import type { KnownFailure } from './known-failures.ts';
 
@@ -57,15 +57,7 @@ export interface Attempt {
  */
 export type Verdict = 'pass' | 'fail' | 'known' | 'peer' | 'unexpected-pass';
 
-export interface CellResult {
-  readonly name: string;
-  readonly dialer: string;
-  readonly listener: string;
-  readonly transport: string;
-  readonly secureChannel: string | null;
-  readonly muxer: string | null;
-  /** Whether one side at least is this project's own implementation. */
-  readonly ours: boolean;
+export interface CellResult extends Cell {
   /** `pass` only if every attempt passed. */
   readonly status: 'pass' | 'fail';
   readonly verdict: Verdict;
@@ -83,12 +75,6 @@ export interface ImplementationRecord {
   readonly dialOnly: readonly string[];
   /** Why it did not take part; its cells are then absent. */
   readonly skipped: string | null;
-}
-
-export interface Shard {
-  /** 1-based. */
-  readonly index: number;
-  readonly count: number;
 }
 
 export interface Summary {
@@ -130,7 +116,7 @@ export const tellingLine = (attempt: Attempt): string | undefined => {
   return sides.flatMap((role) => attempt[role].errorLines)[0];
 };
 
-/** Puts attempts and the list of known failures together into a cell's result. */
+/** A cell's result, from its attempts and the list of known failures. */
 export const judge = (
   cell: Cell,
   attempts: readonly Attempt[],
@@ -149,13 +135,7 @@ export const judge = (
           ? 'fail'
           : 'peer';
   return {
-    name: cell.name,
-    dialer: cell.dialer,
-    listener: cell.listener,
-    transport: cell.transport,
-    secureChannel: cell.secureChannel,
-    muxer: cell.muxer,
-    ours: cell.ours,
+    ...cell,
     status,
     verdict,
     known: listed === undefined ? null : { reason: listed.reason, evidence: listed.evidence },

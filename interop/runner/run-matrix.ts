@@ -1,7 +1,7 @@
 /** Runs the selected cells with a number of workers and puts the results together. */
 import { availableParallelism } from 'node:os';
 import { messageOf } from '../../src/errors.ts';
-import type { Cell } from './cells.ts';
+import type { Cell, Shard } from './cells.ts';
 import type { Images } from './images.ts';
 import type { KnownFailure } from './known-failures.ts';
 import type { Dialect } from './participant.ts';
@@ -12,7 +12,6 @@ import {
   judge,
   RESULTS_SCHEMA,
   type Results,
-  type Shard,
   summarise,
 } from './results.ts';
 import { runAttempt } from './run-cell.ts';

@@ -1,12 +1,13 @@
 /** Where cells run: as processes of this machine, or as containers on a private Docker network. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import { onPath } from '../on-path.ts';
 import type { Cell } from './cells.ts';
 import { run as runCommand } from './command.ts';
 import { MatrixError } from './error.ts';
 import { CONTRACT_VARIABLES, contractEnv, type Dialect } from './participant.ts';
 import { start } from './processes.ts';
-import { onPath, publicationsOf, type RedisServer, startRedis } from './redis.ts';
+import { publicationsOf, startWatchedRedis, type WatchedRedis } from './redis.ts';
 import type { Role } from './results.ts';
 import type { Stage } from './run-cell.ts';
 
@@ -57,15 +58,15 @@ const never = new Promise<string>(() => {});
  */
 const sharedRedis = async (
   dialect: Dialect,
-  create: (name: string) => Promise<RedisServer>,
+  create: (name: string) => Promise<WatchedRedis>,
 ): Promise<{
-  forAttempt(testKey: string): Promise<RedisServer>;
-  release(redis: RedisServer): Promise<void>;
+  forAttempt(testKey: string): Promise<WatchedRedis>;
+  release(redis: WatchedRedis): Promise<void>;
   lost: Promise<string>;
   close(): Promise<void>;
 }> => {
   if (dialect === 'legacy') {
-    const open = new Set<RedisServer>();
+    const open = new Set<WatchedRedis>();
     return {
       forAttempt: async (testKey) => {
         const redis = await create(testKey);
@@ -95,7 +96,7 @@ const sharedRedis = async (
 export const processVenue = async (options: VenueOptions): Promise<Venue> => {
   const { dialect, out } = options;
   const redises = await sharedRedis(dialect, (name) =>
-    startRedis(join(out, 'logs', name === 'shared' ? 'redis.log' : `redis-${name}.log`)),
+    startWatchedRedis(join(out, 'logs', name === 'shared' ? 'redis.log' : `redis-${name}.log`)),
   );
   const inherited: NodeJS.ProcessEnv = { ...process.env };
   for (const name of CONTRACT_VARIABLES) delete inherited[name];
@@ -166,7 +167,7 @@ export const dockerVenue = async (options: VenueOptions): Promise<Venue> => {
     if (ids !== '') await docker('rm', '-f', ...ids.split('\n')).catch(() => {});
     await docker('network', 'rm', run).catch(() => {});
   };
-  const redisContainer = async (key: string): Promise<RedisServer> => {
+  const redisContainer = async (key: string): Promise<WatchedRedis> => {
     const name = `${run}-redis-${key}`;
     await docker(
       ...['run', '-d', '--rm', '--name', name, '--network', run, ...label],

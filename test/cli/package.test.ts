@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { noRedis, startRedis } from '../../interop/redis-server.ts';
 import { VERSION } from '../../src/version.ts';
 import { run, start } from '../support/participant.ts';
-import { noRedis, startRedis } from '../support/redis.ts';
 
 const HANG = { timeout: 60_000 };
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));

@@ -6,6 +6,7 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { noRedis, type RedisServer, startRedis } from '../../interop/redis-server.ts';
 import { generateHostKey } from '../../src/identity/keys.ts';
 import { peerIdOf } from '../../src/identity/peer-id.ts';
 import {
@@ -33,7 +34,6 @@ import {
 } from '../support/certificates.ts';
 import { dialHostile, type HostileOptions } from '../support/hostile-client.ts';
 import { type Outcome, type Participant, start } from '../support/participant.ts';
-import { noRedis, type RedisServer, startRedis } from '../support/redis.ts';
 
 const HANG = { timeout: 60_000 };
 const MULTISTREAM_PING = Buffer.concat([

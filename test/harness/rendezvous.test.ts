@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { freePort, noRedis, startRedis } from '../../interop/redis-server.ts';
 import { LeanError } from '../../src/errors.ts';
 import { openRendezvous, type Rendezvous } from '../../src/harness/rendezvous.ts';
-import { freePort, noRedis, startRedis } from '../support/redis.ts';
 
 const KEY = 'a5b50d5e_listener_multiaddr';
 const ADDRESS =
@@ -117,7 +117,7 @@ test('Redis that comes up late', { skip: noRedis }, async () => {
   const fetched = dialer.fetch();
   const published = listener.publish(ADDRESS);
   await delay(700);
-  const redis = await startRedis(port);
+  const redis = await startRedis({ port });
   try {
     await published;
     assert.equal(await fetched, ADDRESS);
@@ -140,7 +140,7 @@ test('Redis that dies while BLPOP waits, and comes back', { skip: noRedis }, asy
   await delay(200);
   await first.stop();
   await delay(300);
-  const second = await startRedis(first.port);
+  const second = await startRedis({ port: first.port });
   try {
     await second.send('RPUSH', KEY, ADDRESS);
     assert.equal(await fetched, ADDRESS);
@@ -159,7 +159,7 @@ test('the deadline says what was waited for', { skip: noRedis }, async () => {
     new RegExp(`^timed out after 0.6 s, waiting for Redis at 127.0.0.1:${port} \\(.*ECONNREFUSED`),
   );
   refused.close();
-  const redis = await startRedis(port);
+  const redis = await startRedis({ port });
   const empty = open(port, 600);
   await fails(
     empty.fetch(),
@@ -177,7 +177,7 @@ test('the deadline says what was waited for', { skip: noRedis }, async () => {
 });
 
 test('Redis that wants a password', { skip: noRedis }, async () => {
-  const redis = await startRedis(undefined, ['--requirepass', 'x']);
+  const redis = await startRedis({ args: ['--requirepass', 'x'] });
   const rendezvous = open(redis.port);
   try {
     await fails(rendezvous.fetch(), 'ERR_REDIS', /^Redis at .* refused: NOAUTH/);

@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { noRedis, type RedisServer, startRedis } from '../../interop/redis-server.ts';
 import { start } from '../support/participant.ts';
-import { noRedis, type RedisServer, startRedis } from '../support/redis.ts';
 
 const HANG = { timeout: 60_000 };
 

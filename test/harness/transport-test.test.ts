@@ -5,6 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { isBuiltin } from 'node:module';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { freePort, noRedis, type RedisServer, startRedis } from '../../interop/redis-server.ts';
 import { createNode } from '../../src/node.ts';
 import { noIPv6 } from '../support/ipv6.ts';
 import {
@@ -15,7 +16,6 @@ import {
   start,
   type Variables,
 } from '../support/participant.ts';
-import { freePort, noRedis, type RedisServer, startRedis } from '../support/redis.ts';
 
 const HANG = { timeout: 60_000 };
 const QUIC_ADDRESS = /^\/ip[46]\/[0-9a-f.:]+\/udp\/\d+\/quic-v1\/p2p\/12D3KooW\w+$/;
@@ -295,7 +295,7 @@ describe('transport test and Redis', { skip: noRedis, timeout: 180_000 }, () => 
     startFor(t, unified('listener', `127.0.0.1:${port}`, 'k'));
     const dialer = startFor(t, unified('dialer', `127.0.0.1:${port}`, 'k'));
     await delay(5_000);
-    const redis = await startRedis(port);
+    const redis = await startRedis({ port });
     t.after(() => redis.stop());
     const outcome = await dialer.ended;
     assert.match(outcome.stdout, YAML, outcome.stderr);
@@ -319,7 +319,7 @@ describe('transport test and Redis', { skip: noRedis, timeout: 180_000 }, () => 
       failed.stderr,
       /libp2p-lean: .*8000 ms, waiting for Redis at .*\(.*(ECONN|closed)/,
     );
-    const second = await startRedis(first.port);
+    const second = await startRedis({ port: first.port });
     t.after(() => second.stop());
     startFor(t, unified('listener', second.address, 'k'));
     const outcome = await patient.ended;

@@ -1,6 +1,6 @@
 /** The runner as people start it: a process, with participants that keep the contract or break it. */
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,12 +10,12 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { noRedis } from '../../interop/redis-server.ts';
 import type { CellResult, Results } from '../../interop/runner/results.ts';
 
 const MATRIX = fileURLToPath(new URL('../../interop/matrix.ts', import.meta.url));
 const PARTICIPANT = fileURLToPath(new URL('./peers/participant.ts', import.meta.url));
-const REDIS = spawnSync('redis-server', ['--version']).status === 0;
-const skip = REDIS ? false : 'redis-server is not installed';
+const skip = noRedis;
 
 const folder = mkdtempSync(join(tmpdir(), 'libp2p-lean-matrix-'));
 after(() => rmSync(folder, { recursive: true, force: true }));

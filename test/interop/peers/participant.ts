@@ -5,7 +5,8 @@
  *   participant.ts well-behaved | dies | dies-late | garbage | silent | hangs | spews | ping-late
  */
 import { spawn } from 'node:child_process';
-import { connect, createServer, type Socket } from 'node:net';
+import { connect, createServer } from 'node:net';
+import { sendCommand } from '../../../interop/redis-server.ts';
 
 const [mode = 'well-behaved', role] = process.argv.slice(2);
 const legacy = process.env.is_dialer !== undefined;
@@ -15,25 +16,11 @@ const [behaviour, only = role] = mode.split(':');
 const misbehaves = only === undefined || only === (dialer ? 'dialer' : 'listener');
 const as = (name: string) => misbehaves && behaviour === name;
 
-const [host = '127.0.0.1', port = '6379'] = (
-  process.env.REDIS_ADDR ??
-  process.env.redis_addr ??
-  ''
-).split(':');
+const address = process.env.REDIS_ADDR ?? process.env.redis_addr ?? '127.0.0.1:6379';
 const key = legacy ? 'listenerAddr' : `${process.env.TEST_KEY}_listener_multiaddr`;
 
-/** One Redis command, answered with the raw reply. */
 const redis = (...words: string[]): Promise<string> =>
-  new Promise((resolve, reject) => {
-    const socket: Socket = connect({ host, port: Number(port) });
-    socket.once('error', reject);
-    socket.once('data', (data) => {
-      resolve(String(data));
-      socket.destroy();
-    });
-    const parts = words.map((word) => `$${Buffer.byteLength(word)}\r\n${word}\r\n`);
-    socket.write(`*${words.length}\r\n${parts.join('')}`);
-  });
+  sendCommand(Number(address.split(':')[1]), words);
 
 const forever = () => setInterval(() => {}, 1000);
 
@@ -51,7 +38,7 @@ if (as('hangs')) {
   process.stderr.write(`hanging, with child ${child.pid}\n`);
   forever();
 } else if (dialer) {
-  const reply = legacy ? await redis('BLPOP', key, '20') : await redis('BLPOP', key, '20');
+  const reply = await redis('BLPOP', key, '20');
   const at = Number(/\/tcp\/(\d+)/.exec(reply)?.[1]);
   await new Promise<void>((resolve, reject) => {
     const socket = connect({ host: '127.0.0.1', port: at }, () => {
