@@ -1,9 +1,13 @@
 // Makes node_modules what package-lock.json says: runs `npm ci` when it is missing or differs, and
-// does nothing otherwise. Runs on any Node.js from 20 on.
-import { execFileSync } from 'node:child_process';
+// does nothing otherwise. Of several at once one installs, the others wait for it (install-lock.mjs).
+// Runs on any Node.js from 20 on.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { takeLock } from './install-lock.mjs';
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
 const packagesIn = (file) => {
@@ -14,16 +18,55 @@ const packagesIn = (file) => {
   }
 };
 
-const wanted = packagesIn('package-lock.json') ?? {};
-const installed = packagesIn('node_modules/.package-lock.json');
-const differs = Object.entries(wanted).find(
-  ([name, { version, optional }]) =>
-    name !== '' && !optional && installed?.[name]?.version !== version,
-);
+/** Why node_modules has to be installed; undefined when it need not be. */
+const lack = () => {
+  const wanted = packagesIn('package-lock.json') ?? {};
+  const installed = packagesIn('node_modules/.package-lock.json');
+  if (installed === undefined) return 'node_modules is missing';
+  const differs = Object.entries(wanted).find(
+    ([name, { version, optional }]) =>
+      name !== '' && !optional && installed[name]?.version !== version,
+  );
+  return differs === undefined ? undefined : `${differs[0]} is not installed`;
+};
 
-if (installed === undefined || differs !== undefined) {
-  const why =
-    installed === undefined ? 'node_modules is missing' : `${differs[0]} is not installed`;
-  console.error(`npm ci: ${why}`);
-  execFileSync('npm', ['ci', '--no-audit', '--no-fund'], { cwd: root, stdio: 'inherit' });
+/** Resolves with npm's exit code. A signal ends npm, and with it us. */
+const npmCi = async (lock) => {
+  const npm = spawn('npm', ['ci', '--no-audit', '--no-fund'], { cwd: root, stdio: 'inherit' });
+  const spawned = once(npm, 'spawn');
+  const closed = once(npm, 'close');
+  closed.catch(() => undefined);
+  await spawned;
+  // Should we be killed, npm goes on: it holds the lock, too.
+  lock.shareWith(npm.pid);
+  // A terminal's Ctrl-C reaches npm by itself; what is sent to us alone is passed on.
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+    process.on(name, () => {
+      if (name !== 'SIGINT' || !process.stdin.isTTY) npm.kill(name);
+    });
+  }
+  const [code, signal] = await closed;
+  return code ?? 128 + os.constants.signals[signal];
+};
+
+const install = async () => {
+  if (lack() === undefined) return 0;
+  const lock = await takeLock(path.join(root, '.install.lock'), (holder) =>
+    console.error(`npm ci: waiting for process ${holder}, which installs already`),
+  );
+  try {
+    const why = lack();
+    if (why === undefined) return 0;
+    console.error(`npm ci: ${why}`);
+    return await npmCi(lock);
+  } finally {
+    lock.release();
+  }
+};
+
+try {
+  process.exitCode = await install();
+} catch (error) {
+  console.error(`npm ci: ${error.message}`);
+  process.exitCode = 1;
 }
