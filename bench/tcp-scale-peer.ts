@@ -31,7 +31,7 @@ const limits = {
   maxStreams: ENOUGH,
   acceptBacklog: ENOUGH,
   maxConnections: ENOUGH,
-  maxUpgrades: ENOUGH,
+  maxPending: ENOUGH,
 };
 const transport = tcpTransport({
   hostKey: generateHostKey(),

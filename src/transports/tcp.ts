@@ -2,11 +2,11 @@
 
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import type { Multiaddr } from '@multiformats/multiaddr';
-import type { Connection } from '../connection.ts';
 import { LeanError, messageOf } from '../errors.ts';
 import { type AddressKind, type Host, hostOf, kindOf, multiaddrOf } from '../multiaddr.ts';
-import type { Transport, TransportListener, TransportListenOptions } from './transport.ts';
-import { createUpgrade, type Path, type Upgrade, type UpgradeOptions } from './upgrade.ts';
+import { type Acceptor, createAcceptor } from './acceptor.ts';
+import type { Transport, TransportListener } from './transport.ts';
+import { createUpgrade, type Path, type UpgradeOptions } from './upgrade.ts';
 import { socketWire } from './wire.ts';
 
 /** Milliseconds of silence after which the kernel probes whether the peer is still there. */
@@ -32,20 +32,15 @@ export const tcpTransport = (options: UpgradeOptions): Transport => {
         keepAliveInitialDelay: KEEP_ALIVE_DELAY,
         allowHalfOpen: true,
       });
-      const admission = createAdmission(upgrade, settings);
+      const acceptor = createAcceptor(upgrade.limits, settings);
       server.on('connection', (socket: Socket) => {
-        const remote = `${socket.remoteAddress}:${socket.remotePort}`;
-        if (!admission.mayEnter()) {
-          socket.on('error', () => {});
-          socket.destroy();
-          settings.onRefused(tooMany(), remote);
-          return;
-        }
+        const arrival = acceptor.arrived(socket);
+        if (arrival === undefined) return;
         const path = socketPath('tcp', socket);
         const wire = socketWire(socket, 'tcp');
-        admission.admit(remote, (signal) => upgrade.accepted(wire, path, signal));
+        arrival.upgrade((signal) => upgrade.accepted(wire, path, signal));
       });
-      return listenOn(server, target, admission);
+      return listenOn(server, target, acceptor);
     },
   };
 };
@@ -119,9 +114,6 @@ export const abortReason = (signal: AbortSignal): Error =>
     ? signal.reason
     : new LeanError('ERR_ABORTED', 'the dial was aborted', { cause: signal.reason });
 
-export const tooMany = (): LeanError =>
-  new LeanError('ERR_CONNECTION_CLOSED', 'too many connections');
-
 /** The two ends of a connected socket. */
 export const socketPath = (kind: AddressKind, socket: Socket): Path => {
   const { localAddress = '0.0.0.0', localPort = 0 } = socket;
@@ -133,57 +125,11 @@ export const socketPath = (kind: AddressKind, socket: Socket): Path => {
   };
 };
 
-/** Counts a listener's connections and sees them through the upgrade. */
-export interface Admission {
-  /** Whether there is room for one more. */
-  mayEnter(): boolean;
-  /** Upgrades one connection and hands it up, or reports why not. */
-  admit(remote: string, upgrade: (signal: AbortSignal) => Promise<Connection>): void;
-  /** Closes every connection and gives up the upgrades. Never rejects. */
-  close(): Promise<void>;
-}
-
-export const createAdmission = (upgrade: Upgrade, settings: TransportListenOptions): Admission => {
-  const { maxConnections, maxUpgrades } = upgrade.limits;
-  const connections = new Set<Connection>();
-  const upgrades = new Set<Promise<void>>();
-  const stop = new AbortController();
-
-  const run = async (remote: string, start: (signal: AbortSignal) => Promise<Connection>) => {
-    let connection: Connection;
-    try {
-      connection = await start(stop.signal);
-    } catch (error) {
-      settings.onRefused(error instanceof Error ? error : new Error(String(error)), remote);
-      return;
-    }
-    connections.add(connection);
-    connection.closed.then(() => connections.delete(connection));
-    settings.onConnection(connection);
-  };
-
-  return {
-    mayEnter: () =>
-      !stop.signal.aborted &&
-      upgrades.size < maxUpgrades &&
-      upgrades.size + connections.size < maxConnections,
-    admit: (remote, start) => {
-      const done: Promise<void> = run(remote, start).finally(() => upgrades.delete(done));
-      upgrades.add(done);
-    },
-    close: async () => {
-      stop.abort(new LeanError('ERR_ABORTED', 'the listener was closed'));
-      await Promise.all(upgrades);
-      await Promise.all([...connections].map((connection) => connection.close()));
-    },
-  };
-};
-
 /** Binds `server`. @throws ERR_LISTEN. */
 export const listenOn = async (
   server: Server,
   target: Target,
-  admission: Admission,
+  acceptor: Acceptor,
 ): Promise<TransportListener> => {
   await new Promise<void>((resolve, reject) => {
     const onError = (cause: Error): void => {
@@ -207,7 +153,7 @@ export const listenOn = async (
     close: () => {
       closing ??= new Promise((resolve) => {
         server.close(() => resolve());
-        admission.close().then(() => {
+        acceptor.close().then(() => {
           if ('closeAllConnections' in server)
             (server as { closeAllConnections(): void }).closeAllConnections();
         });

@@ -4,6 +4,7 @@
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
+import { type AdmissionLimits, DEFAULT_ADMISSION_LIMITS } from '../admission.ts';
 import type { Connection } from '../connection.ts';
 import { startDeadline } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
@@ -31,19 +32,15 @@ export interface UpgradeOptions {
   readonly limits?: Partial<UpgradeLimits & MuxLimits>;
 }
 
-/** Bounds of a transport; milliseconds. */
-export interface UpgradeLimits {
-  /** How long the upgrade of one connection may take. */
+/** Bounds of a transport. */
+export interface UpgradeLimits extends AdmissionLimits {
+  /** How long the upgrade of one connection may take; milliseconds. */
   readonly upgradeTimeout: number;
-  /** Connections that a listener holds, and those among them that are not upgraded yet. */
-  readonly maxConnections: number;
-  readonly maxUpgrades: number;
 }
 
 export const DEFAULT_UPGRADE_LIMITS: UpgradeLimits = {
+  ...DEFAULT_ADMISSION_LIMITS,
   upgradeTimeout: 10_000,
-  maxConnections: 10_000,
-  maxUpgrades: 1_000,
 };
 
 export interface Upgrade {

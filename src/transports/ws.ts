@@ -19,16 +19,15 @@ import { LeanError } from '../errors.ts';
 import { type AddressKind, kindOf } from '../multiaddr.ts';
 import type { TlsCredentials } from '../quic/engine.ts';
 import { issueCertificate } from '../tls/issue.ts';
+import { type Arrival, createAcceptor } from './acceptor.ts';
 import {
   abortReason,
-  createAdmission,
   dialFailed,
   familyOf,
   listenOn,
   socketPath,
   type Target,
   targetOf,
-  tooMany,
 } from './tcp.ts';
 import type { Transport } from './transport.ts';
 import { createUpgrade, type Path, type UpgradeOptions } from './upgrade.ts';
@@ -70,31 +69,25 @@ export const wsTransport = (options: WsOptions): Transport => {
     listen: async (address, settings) => {
       const target = targetOf(address, KINDS);
       const { kind } = target;
-      const admission = createAdmission(upgrade, settings);
-      /** Sockets that have not become WebSockets yet, by their remote end, with their time limit. */
-      const waiting = new Map<string, NodeJS.Timeout>();
+      const acceptor = createAcceptor(upgrade.limits, settings);
+      /** Sockets that have not become WebSockets yet, by their remote end. */
+      const waiting = new Map<string, { arrival: Arrival; timer: NodeJS.Timeout }>();
       const server = await createServer(kind, options, upgradeTimeout);
       const webSockets = new WebSocketServer({ ...WIRE_OPTIONS, noServer: true });
 
       const onSocket = (socket: Socket): void => {
+        const arrival = acceptor.arrived(socket);
+        if (arrival === undefined) return;
         const remote = remoteOf(socket);
-        const refuse = (error: Error): void => {
-          socket.destroy();
-          settings.onRefused(error, remote);
-        };
-        if (!admission.mayEnter() || waiting.size >= upgrade.limits.maxUpgrades) {
-          socket.on('error', () => {});
-          refuse(tooMany());
-          return;
-        }
         const expire = (): void => {
           const limit = `the WebSocket handshake took longer than ${upgradeTimeout} ms`;
-          refuse(new LeanError('ERR_TIMEOUT', limit));
+          arrival.refuse(new LeanError('ERR_TIMEOUT', limit));
         };
-        waiting.set(remote, setTimeout(expire, upgradeTimeout));
+        const timer = setTimeout(expire, upgradeTimeout);
+        waiting.set(remote, { arrival, timer });
         socket.on('close', () => {
-          clearTimeout(waiting.get(remote));
-          waiting.delete(remote);
+          clearTimeout(timer);
+          if (waiting.get(remote)?.arrival === arrival) waiting.delete(remote);
         });
       };
 
@@ -102,21 +95,21 @@ export const wsTransport = (options: WsOptions): Transport => {
         const remote = remoteOf(request.socket);
         const path = socketPath(kind, request.socket);
         webSockets.handleUpgrade(request, duplex, head, (webSocket) => {
-          clearTimeout(waiting.get(remote));
-          waiting.delete(remote);
           const wire = wsWire(webSocket, duplex, false, kind);
-          if (!admission.mayEnter()) {
+          const found = waiting.get(remote);
+          if (found === undefined) {
             wire.reset();
-            settings.onRefused(tooMany(), remote);
             return;
           }
-          admission.admit(remote, (signal) => upgrade.accepted(wire, path, signal));
+          clearTimeout(found.timer);
+          waiting.delete(remote);
+          found.arrival.upgrade((signal) => upgrade.accepted(wire, path, signal));
         });
       };
 
       server.on('connection', onSocket);
       server.on('upgrade', onUpgrade);
-      return listenOn(server, target, admission);
+      return listenOn(server, target, acceptor);
     },
   };
 };

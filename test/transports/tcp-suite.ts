@@ -412,7 +412,7 @@ export const transportSuite = ({ kind, make, suffix, attach, streams }: Transpor
         'connects without end: upgrades are bounded, and others get in again',
         HANG,
         async (t) => {
-          const bound = await bind(t, { limits: { upgradeTimeout: 300, maxUpgrades: 8 } });
+          const bound = await bind(t, { limits: { upgradeTimeout: 300, maxPending: 8 } });
           const sockets = await Promise.all(Array.from({ length: 40 }, () => openSocket(t, bound)));
           for (let i = 0; i < 32; i++)
             assert.match((await bound.refused.next()).message, /too many/);

@@ -1,0 +1,168 @@
+/**
+ * Who a listener lets in: bounds on its connections, for each host and in all. What is full makes
+ * room at the cost of a connection that is not authenticated yet, the oldest of the host that has
+ * most of them, so that one host cannot shut out another.
+ */
+
+import { LeanError } from './errors.ts';
+import { plainHost } from './multiaddr.ts';
+
+/** Of one listener. A host is an IPv4 address or an IPv6 /56, which is what one customer gets. */
+export interface AdmissionLimits {
+  /** Connections, those that are not authenticated yet among them. */
+  readonly maxConnections: number;
+  /** Those of one host. Loopback, where all that runs on this machine comes from, has no such limit. */
+  readonly maxConnectionsPerHost: number;
+  /** Connections that are not authenticated yet: upgrades, QUIC handshakes. */
+  readonly maxPending: number;
+  /** Those of one host; loopback has no such limit. */
+  readonly maxPendingPerHost: number;
+}
+
+/**
+ * Many peers may share an address (NAT, a proxy, a test network's host), so one host gets more than
+ * go-libp2p's 8 connections; but not so much that a few hosts hold all.
+ */
+export const DEFAULT_ADMISSION_LIMITS: AdmissionLimits = {
+  maxConnections: 10_000,
+  maxConnectionsPerHost: 512,
+  maxPending: 1_000,
+  maxPendingPerHost: 256,
+};
+
+export interface Admission {
+  /** Connections that are not authenticated yet. */
+  readonly pending: number;
+
+  /**
+   * Counts one more connection, which is not authenticated yet.
+   *
+   * @param host where it comes from: an IP literal.
+   * @param evict ends the connection, which is not counted any more; called once at most.
+   * @returns undefined when there is no room and nobody can be evicted.
+   */
+  enter(host: string, evict: (why: LeanError) => void): Guest | undefined;
+}
+
+/** One connection that is counted. */
+export interface Guest {
+  /** It is not evicted any more. */
+  authenticated(): void;
+  /** It is gone. Idempotent. */
+  leave(): void;
+}
+
+/** Why somebody was not let in. */
+export const tooMany = (): LeanError =>
+  new LeanError('ERR_CONNECTION_CLOSED', 'too many connections');
+
+interface Group {
+  /** The oldest first. */
+  readonly pending: Set<Pending>;
+  authenticated: number;
+}
+
+interface Pending {
+  readonly group: Group;
+  /** Rises with every one. */
+  readonly order: number;
+  readonly evict: (why: LeanError) => void;
+}
+
+export const createAdmission = (limits: AdmissionLimits): Admission => {
+  const groups = new Map<string, Group>();
+  /** Those among them with somebody pending. */
+  const waiting = new Set<Group>();
+  let pending = 0;
+  let authenticated = 0;
+  let order = 0;
+
+  const removePending = (entry: Pending): boolean => {
+    const { group } = entry;
+    if (!group.pending.delete(entry)) return false;
+    if (group.pending.size === 0) waiting.delete(group);
+    pending--;
+    return true;
+  };
+
+  /** Whose oldest connection has to go when all places are taken and one of `newcomer` is to come in. */
+  const mostCrowded = (newcomer: Group): Pending | undefined => {
+    let most = 0;
+    let victim: Pending | undefined;
+    for (const group of waiting) {
+      const count = group.pending.size + (group === newcomer ? 1 : 0);
+      if (count < most) continue;
+      const [oldest] = group.pending;
+      if (oldest === undefined) continue;
+      if (count === most && victim !== undefined && victim.order < oldest.order) continue;
+      most = count;
+      victim = oldest;
+    }
+    return victim;
+  };
+
+  const isFull = (group: Group): boolean =>
+    group.pending.size >= limits.maxPendingPerHost ||
+    group.pending.size + group.authenticated >= limits.maxConnectionsPerHost;
+
+  return {
+    get pending() {
+      return pending;
+    },
+
+    enter: (host, evict) => {
+      const ip = plainHost(host);
+      const key = hostKeyOf(ip);
+      const group = groups.get(key) ?? { pending: new Set<Pending>(), authenticated: 0 };
+      const full = !isLoopback(ip) && isFull(group);
+      if (
+        full ||
+        pending >= limits.maxPending ||
+        pending + authenticated >= limits.maxConnections
+      ) {
+        const [own] = group.pending;
+        const victim = full ? own : mostCrowded(group);
+        if (victim === undefined) return undefined;
+        removePending(victim);
+        victim.evict(new LeanError('ERR_CONNECTION_CLOSED', 'too many connections: evicted'));
+      }
+      const entry: Pending = { group, order: order++, evict };
+      group.pending.add(entry);
+      waiting.add(group);
+      groups.set(key, group);
+      pending++;
+      let counted = false;
+      return {
+        authenticated: () => {
+          if (!removePending(entry)) return;
+          counted = true;
+          group.authenticated++;
+          authenticated++;
+        },
+        leave: () => {
+          if (counted) {
+            counted = false;
+            group.authenticated--;
+            authenticated--;
+          } else removePending(entry);
+          const empty = group.authenticated === 0 && group.pending.size === 0;
+          if (empty && groups.get(key) === group) groups.delete(key);
+        },
+      };
+    },
+  };
+};
+
+/** The IPv4 address, or the first 56 bits of the IPv6 address. @param ip as of `plainHost`. */
+export const hostKeyOf = (ip: string): string => {
+  if (!ip.includes(':')) return ip;
+  const [head = '', tail] = ip.split('::');
+  const left = head === '' ? [] : head.split(':');
+  const right = tail === undefined || tail === '' ? [] : tail.split(':');
+  const zeroes = Array<string>(Math.max(0, 8 - left.length - right.length)).fill('0');
+  const [a, b, c, d] = [...left, ...zeroes, ...right].map((group) => Number.parseInt(group, 16));
+  const hex = [a, b, c, (d ?? 0) & 0xff00].map((group) => (group ?? 0).toString(16));
+  return `${hex.join(':')}::/56`;
+};
+
+const isLoopback = (ip: string): boolean => ip === '::1' || ip.startsWith('127.');

@@ -1,0 +1,99 @@
+/** What a listener over TCP or WebSocket does with a socket: lets it in or not, upgrades it, closes it. */
+
+import type { Socket } from 'node:net';
+import { createAdmission, tooMany } from '../admission.ts';
+import type { Connection } from '../connection.ts';
+import { LeanError } from '../errors.ts';
+import type { TransportListenOptions } from './transport.ts';
+import type { UpgradeLimits } from './upgrade.ts';
+
+export interface Acceptor {
+  /** Lets a new socket in. @returns undefined when there is no room: it is destroyed and reported. */
+  arrived(socket: Socket): Arrival | undefined;
+  /** Closes every connection and gives up the upgrades. Never rejects. */
+  close(): Promise<void>;
+}
+
+/** A socket that has not become a connection yet. */
+export interface Arrival {
+  /** Ends it and reports why, as an eviction does; without effect once it is a connection. */
+  refuse(why: LeanError): void;
+  /** Upgrades it and hands the connection up, or reports why not. To be called once. */
+  upgrade(start: (signal: AbortSignal) => Promise<Connection>): void;
+}
+
+export const createAcceptor = (
+  limits: UpgradeLimits,
+  { onConnection, onRefused }: TransportListenOptions,
+): Acceptor => {
+  const admission = createAdmission(limits);
+  const connections = new Set<Connection>();
+  /** What each socket that has not become a connection is ended with. */
+  const arrivals = new Set<(why: LeanError) => void>();
+  const upgrades = new Set<Promise<void>>();
+  let closed = false;
+
+  return {
+    arrived: (socket) => {
+      const { remoteAddress = '', remotePort } = socket;
+      const remote = `${remoteAddress}:${remotePort}`;
+      const stop = new AbortController();
+      let upgrading = false;
+
+      const refuse = (why: LeanError): void => {
+        arrivals.delete(refuse);
+        if (stop.signal.aborted) return;
+        stop.abort(why);
+        if (upgrading) return; // which fails, is reported and resets the socket
+        socket.destroy();
+        if (!closed) onRefused(why, remote);
+      };
+
+      const guest = closed ? undefined : admission.enter(remoteAddress, refuse);
+      if (guest === undefined) {
+        socket.on('error', () => {});
+        socket.destroy();
+        onRefused(tooMany(), remote);
+        return undefined;
+      }
+      arrivals.add(refuse);
+      socket.once('close', () => {
+        arrivals.delete(refuse);
+        guest.leave();
+      });
+
+      const run = async (start: (signal: AbortSignal) => Promise<Connection>): Promise<void> => {
+        let connection: Connection;
+        try {
+          connection = await start(stop.signal);
+        } catch (error) {
+          onRefused(error instanceof Error ? error : new Error(String(error)), remote);
+          return;
+        } finally {
+          arrivals.delete(refuse);
+        }
+        guest.authenticated();
+        connections.add(connection);
+        connection.closed.then(() => connections.delete(connection));
+        onConnection(connection);
+      };
+
+      return {
+        refuse,
+        upgrade: (start) => {
+          upgrading = true;
+          const done: Promise<void> = run(start).finally(() => upgrades.delete(done));
+          upgrades.add(done);
+        },
+      };
+    },
+
+    close: async () => {
+      closed = true;
+      const why = new LeanError('ERR_ABORTED', 'the listener was closed');
+      for (const refuse of [...arrivals]) refuse(why);
+      await Promise.all(upgrades);
+      await Promise.all([...connections].map((connection) => connection.close()));
+    },
+  };
+};
