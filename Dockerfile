@@ -25,7 +25,7 @@ RUN npm ci --omit=dev --ignore-scripts
 # --- /app as the images have it, but for the compile cache
 FROM node:26-bookworm-slim AS app
 COPY package.json LICENSE-APACHE LICENSE-MIT /app/
-COPY bin/libp2p-lean bin/package.json /app/bin/
+COPY bin/libp2p-lean bin/node-quic.js bin/package.json /app/bin/
 COPY --from=build /app/dist/cli.cjs /app/dist/cli.cjs.LEGAL.txt /app/dist/
 COPY --from=dependencies /app/node_modules/@infisical /app/node_modules/@infisical
 

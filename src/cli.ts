@@ -1,5 +1,6 @@
 /** The command line; `bin/libp2p-lean` starts it. Commands are imported only when they are asked for. */
 
+import { hintFor } from './cli/hints.ts';
 import { EXIT, exitCodeOf } from './cli/process.ts';
 import { messageOf } from './errors.ts';
 import { hasHarnessVariables, isPerfSuite } from './harness/environment.ts';
@@ -39,7 +40,7 @@ const run = async (args: readonly string[]): Promise<number> => {
 
 /** One line, and the whole story for those who debug. */
 const complain = (error: unknown): void => {
-  process.stderr.write(`libp2p-lean: ${messageOf(error)}\n`);
+  process.stderr.write(`libp2p-lean: ${messageOf(error)}${hintFor(error)}\n`);
   if (process.env.DEBUG === 'true' && error instanceof Error) {
     process.stderr.write(`${describe(error)}\n`);
   }

@@ -36,8 +36,9 @@ export interface NodeOptions {
   /** Transports that come before the built-in one of the same address kind. */
   readonly transports?: (context: TransportContext) => Transport[] | Promise<Transport[]>;
   /**
-   * Built-in transports that are ready when `createNode` resolves; the others get ready when an
-   * address needs them. Default: QUIC, or none where `transports` is given.
+   * Built-in transports that are ready to dial when `createNode` resolves; the others get ready when an
+   * address needs them, and those that cannot be made ready fail then. Default: QUIC, or none where
+   * `transports` is given.
    */
   readonly prepare?: readonly AddressKind[];
   /** Default `auto`: see `selectEngine`. */
@@ -128,7 +129,11 @@ const CLOSE_TIMEOUT = 2_000;
 /** The protocol family that go-libp2p and js-libp2p name by default. */
 const PROTOCOL_VERSION = 'ipfs/0.1.0';
 
-/** @throws what `options.transports` throws. A QUIC engine that is missing is an error of its use. */
+/**
+ * @throws what `options.transports` throws; when none of `options.prepare` could be made ready, the
+ * first one's error: ERR_ENGINE_UNAVAILABLE. Without that list, an engine that is missing is an error
+ * of its use.
+ */
 export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> => {
   const { dialTimeout = DIAL_TIMEOUT, agentVersion = AGENT_VERSION } = options;
   const log = options.log ?? (() => {});
@@ -373,8 +378,10 @@ const makeTransports = async (
   };
 
   const prepare = options.prepare ?? (options.transports === undefined ? ['quic-v1'] : []);
-  // What cannot be prepared is reported to whoever dials or listens.
-  await Promise.allSettled(prepare.map((kind) => builtIn[kind]('dial')));
+  const prepared = await Promise.allSettled(prepare.map((kind) => builtIn[kind]('dial')));
+  const [first] = prepared;
+  const useless = prepared.every(({ status }) => status === 'rejected');
+  if (options.prepare !== undefined && useless && first?.status === 'rejected') throw first.reason;
 
   return async (address, role) => {
     const ours = given.find((transport) => transport.handles(address));

@@ -86,7 +86,9 @@ export const parse = async (args: readonly string[]): Promise<number> => {
     .choices(['auto', 'node', 'quiche'])
     .default('auto')
     .env('QUIC_ENGINE');
-  const debug = new Option('--debug', 'log every step on stderr');
+  const debug = new Option('--debug', 'log every step on stderr; DEBUG=true does the same').default(
+    process.env.DEBUG === 'true' || undefined,
+  );
 
   program
     .command('transport')

@@ -56,6 +56,8 @@ export const runPerfTest = async (config: PerfConfig, options: TestOptions): Pro
     if (config.role === 'dialer' || !options.signal.aborted) throw error;
     log('ended', { reason: messageOf(options.signal.reason) });
   } finally {
+    // Ends what still waits for Redis.
+    deadline.abort(new LeanError('ERR_ABORTED', 'the test is over'));
     meeting.clear();
     deadline.clear();
     rendezvous.close();

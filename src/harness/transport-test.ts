@@ -56,6 +56,8 @@ export const runTransportTest = async (
     if (config.role === 'dialer' || !options.signal.aborted) throw error;
     log('ended', { reason: messageOf(options.signal.reason) });
   } finally {
+    // Ends what still waits for Redis.
+    deadline.abort(new LeanError('ERR_ABORTED', 'the test is over'));
     deadline.clear();
     rendezvous.close();
     await building.then(

@@ -7,9 +7,14 @@ import type { HarnessConfig } from './environment.ts';
 
 type Stack = Pick<HarnessConfig, 'transport' | 'secureChannel' | 'muxer'>;
 
-/** The part of the node's options that a test decides. QUIC is the node's default. */
+/**
+ * The part of the node's options that a test decides. Making the node fails at once where the QUIC
+ * engine is missing, before anybody waits for Redis.
+ */
 export const transportsFor = ({ transport, secureChannel, muxer }: Stack): NodeOptions => {
-  if (transport === 'quic-v1' || secureChannel === undefined || muxer === undefined) return {};
+  if (transport === 'quic-v1' || secureChannel === undefined || muxer === undefined) {
+    return { prepare: ['quic-v1'] };
+  }
   return {
     transports: async (context: TransportContext): Promise<Transport[]> => {
       const upgrade: UpgradeOptions = {

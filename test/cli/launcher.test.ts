@@ -2,13 +2,23 @@
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { describe, type TestContext, test } from 'node:test';
 import { VERSION } from '../../src/version.ts';
-import { LAUNCHER, run, start } from '../support/participant.ts';
+import { LAUNCHER, run, start, type Variables } from '../support/participant.ts';
 
 const HANG = { timeout: 60_000 };
 
@@ -79,33 +89,152 @@ test('a package without dist: one line', async (t) => {
   assert.equal(code, 2);
 });
 
-test('NODE_QUIC that does not exist: one line', async (t) => {
-  if (isBuiltin('node:quic')) return t.skip('this runtime has node:quic');
-  const { code, stderr } = await run(['listen'], {
-    QUIC_ENGINE: 'node',
-    NODE_QUIC: '/nowhere/node',
+const nodeQuic = process.env.NODE_QUIC ?? '';
+const noNodeQuic = nodeQuic === '' && 'NODE_QUIC is not set';
+const TCP = '/ip4/127.0.0.1/tcp/0';
+const QUIC = '/ip4/127.0.0.1/udp/0/quic-v1';
+
+const temporaryFolder = (t: TestContext): string => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  return folder;
+};
+
+/** Runs it to its end; the end of the test ends it, whatever happens. */
+const runFor = (t: TestContext, args: readonly string[], variables: Variables) => {
+  const participant = start(args, variables);
+  t.after(() => participant.dispose());
+  return participant.ended;
+};
+
+/** Starts `listen`, waits until it listens, ends it; what it said on stderr. */
+const listened = async (
+  t: TestContext,
+  args: readonly string[],
+  variables: Variables,
+): Promise<string> => {
+  const listener = start(['listen', ...args], variables);
+  t.after(() => listener.dispose());
+  await listener.waitFor(/\/p2p\//);
+  listener.kill('SIGTERM');
+  const { code, stderr } = await listener.ended;
+  assert.equal(code, 0, stderr);
+  return stderr;
+};
+
+describe('NODE_QUIC', HANG, () => {
+  const useless: [file: string, message: string][] = [
+    ['/nowhere/node', 'which does not exist'],
+    ['/usr/bin/true', 'which is not a Node.js'],
+    ['/usr/bin/yes', 'which is not a Node.js'],
+    ['/etc/passwd', 'which cannot be run: EACCES'],
+    ['/etc', 'which is not a file'],
+    [process.execPath, `which is Node.js ${process.version} without node:quic`],
+  ];
+  const participant = { IS_DIALER: 'true', TRANSPORT: 'quic-v1', REDIS_ADDR: 'x:1', TEST_KEY: 'k' };
+  const uses: [args: string[], variables: Variables][] = [
+    [['listen'], {}],
+    [['listen', QUIC, '--engine', 'node'], { QUIC_ENGINE: 'quiche' }],
+    [['ping', `${TCP}`, '/dnsaddr/example.org', '--engine=node'], {}],
+    [['perf', '--listen', QUIC], { QUIC_ENGINE: 'node' }],
+    [['transport'], participant],
+    [[], participant],
+    [['perf'], participant],
+  ];
+  for (const [file, message] of useless) {
+    test(`${file}: one line, and 2`, async (t) => {
+      if (isBuiltin('node:quic')) return t.skip('this runtime has node:quic');
+      const must = 'it must name a Node.js that was built with node:quic, or be unset';
+      // Each use with one file is enough.
+      for (const [args, variables] of file === '/usr/bin/true' ? uses : uses.slice(0, 1)) {
+        const { code, stdout, stderr } = await runFor(t, args, { ...variables, NODE_QUIC: file });
+        assert.equal(stderr, `libp2p-lean: NODE_QUIC is ${file}, ${message}; ${must}\n`, `${args}`);
+        assert.deepEqual([code, stdout], [2, '']);
+      }
+    });
+  }
+
+  test('is not looked at where it cannot be needed', async (t) => {
+    const variables = { NODE_QUIC: '/nowhere/node', DEBUG: 'true', TRANSPORT: 'quic-v1' };
+    const unused = /launcher: NODE_QUIC is not used: (.+)\n/;
+    const needless = await listened(t, [TCP], variables);
+    assert.equal(unused.exec(needless)?.[1], 'no QUIC is needed');
+    assert.doesNotMatch(needless, /launcher: using/);
+    const quiche = await listened(t, [QUIC, '--engine', 'quiche'], variables);
+    assert.equal(unused.exec(quiche)?.[1], 'the engine is quiche');
+    const tcp = { ...variables, IS_DIALER: 'true', TRANSPORT: 'tcp' };
+    assert.match((await runFor(t, [], tcp)).stderr, unused);
+    for (const args of [['--version'], ['--help'], ['listen', '--help'], ['ping', TCP], []]) {
+      const { stderr } = await runFor(t, args, { NODE_QUIC: '/nowhere/node' });
+      assert.doesNotMatch(stderr, /NODE_QUIC/, `${args}`);
+    }
   });
-  assert.equal(stderr, 'libp2p-lean: NODE_QUIC is /nowhere/node, which does not exist\n');
-  assert.equal(code, 2);
+
+  for (const [name, args, variables] of [
+    ['auto', [], {}],
+    ['QUIC_ENGINE=node', [], { QUIC_ENGINE: 'node' }],
+    ['--engine node', ['--engine', 'node'], { QUIC_ENGINE: 'quiche' }],
+  ] as [string, string[], Variables][]) {
+    test(`${name} uses it, and says so`, { skip: noNodeQuic }, async (t) => {
+      const all = { ...variables, NODE_QUIC: nodeQuic };
+      const listener = start(['listen', '--debug', QUIC, ...args], all);
+      t.after(() => listener.dispose());
+      const [address = ''] = await listener.waitFor(/\S+\/p2p\/\S+/);
+      const ping = await runFor(t, ['ping', '-c', '1', '--debug', address, ...args], all);
+      assert.match(ping.stdout, /quic-v1 \(node\)/, ping.stderr);
+      if (!isBuiltin('node:quic')) {
+        assert.match(ping.stderr, /launcher: using \S+ --experimental-quic .*: NODE_QUIC names it/);
+      }
+      assert.match(ping.stderr, /QUIC engine engine=node/);
+      assert.doesNotMatch(ping.stderr, /\(node:\d+\)/);
+      assert.equal(ping.code, 0);
+      listener.kill('SIGTERM');
+      assert.equal((await listener.ended).code, 0);
+      assert.match(listener.stderr(), /QUIC engine engine=node/);
+    });
+  }
+
+  test('is asked what it is once, until it changes', { skip: noNodeQuic }, async (t) => {
+    if (isBuiltin('node:quic')) return t.skip('this runtime has node:quic');
+    const folder = temporaryFolder(t);
+    const [file, starts] = [path.join(folder, 'node'), path.join(folder, 'starts')];
+    writeFileSync(file, `#!/bin/sh\necho >>${starts}\nexec ${nodeQuic} "$@"\n`, { mode: 0o755 });
+    writeFileSync(starts, '');
+    const cache = path.join(folder, 'cache', 'here');
+    const startsOf = async (variables: Variables): Promise<number> => {
+      truncateSync(starts);
+      await listened(t, [QUIC], { NODE_QUIC: file, ...variables });
+      return readFileSync(starts, 'utf8').length;
+    };
+    const known = { XDG_CACHE_HOME: cache };
+    assert.deepEqual([await startsOf(known), await startsOf(known)], [2, 1]);
+    writeFileSync(path.join(cache, 'libp2p-lean', 'node-quic.json'), '[{"file":');
+    assert.deepEqual([await startsOf(known), await startsOf(known)], [2, 1]);
+    appendFileSync(file, '\n');
+    assert.deepEqual([await startsOf(known), await startsOf(known)], [2, 1]);
+    // A file is no folder: nothing can be kept.
+    const nowhere = { XDG_CACHE_HOME: starts };
+    assert.deepEqual([await startsOf(nowhere), await startsOf(nowhere)], [2, 2]);
+    assert.deepEqual(readdirSync(path.join(cache, 'libp2p-lean')), ['node-quic.json']);
+  });
+
+  test('not set, where node:quic is asked for: 127, and what to set', async (t) => {
+    if (isBuiltin('node:quic')) return t.skip('this runtime has node:quic');
+    for (const args of [
+      ['listen', '--engine', 'node'],
+      ['ping', '--engine', 'node', '/ip4/127.0.0.1/udp/9/quic-v1'],
+    ]) {
+      const { code, stderr } = await runFor(t, args, {});
+      assert.match(stderr, /^libp2p-lean: the engine node .*; NODE_QUIC can name a Node.js .*\n$/);
+      assert.equal(code, 127);
+    }
+  });
 });
 
-test('QUIC_ENGINE=node uses the node that NODE_QUIC names', {
-  ...HANG,
-  skip: process.env.NODE_QUIC ? false : 'NODE_QUIC is not set',
-}, async (t) => {
-  const variables = {
-    QUIC_ENGINE: 'node',
-    NODE_QUIC: process.env.NODE_QUIC ?? '',
-    DEBUG: 'true',
-  };
-  const listener = start(['listen', '--debug', '/ip4/127.0.0.1/udp/0/quic-v1'], variables);
-  t.after(() => listener.dispose());
-  const [address = ''] = await listener.waitFor(/\S+\/p2p\/\S+/);
-  const ping = await run(['ping', '-c', '1', '--debug', address], variables);
-  assert.match(ping.stdout, /quic-v1 \(node\)/, ping.stderr);
-  assert.match(ping.stderr, /launcher: using \S+ --experimental-quic/);
-  assert.doesNotMatch(ping.stderr, /\(node:\d+\)/);
-  assert.equal(ping.code, 0);
-  listener.kill('SIGTERM');
-  assert.equal((await listener.ended).code, 0);
+test('DEBUG=true says the same of the engine as --debug', HANG, async (t) => {
+  const engineLine = /QUIC engine engine=\w+ role=listen why=.+/;
+  const [byFlag] = engineLine.exec(await listened(t, [QUIC, '--debug'], {})) ?? [];
+  const [byVariable] = engineLine.exec(await listened(t, [QUIC], { DEBUG: 'true' })) ?? [];
+  assert.ok(byFlag);
+  assert.equal(byVariable, byFlag);
 });
