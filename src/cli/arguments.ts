@@ -31,6 +31,7 @@ Two dialects are understood; a variable that is empty or null is unset.
   TEST_TIMEOUT_SECS test_timeout_seconds   seconds for the whole run (180)
   DEBUG             DEBUG                  true: a log of every step on stderr
   QUIC_ENGINE       QUIC_ENGINE            auto, node, quiche (auto)
+  NODE_QUIC         NODE_QUIC              path of a Node.js built with node:quic, for auto and node
 
 With these variables set, libp2p-lean without a command does the same.`;
 
@@ -82,7 +83,7 @@ export const parse = async (args: readonly string[]): Promise<number> => {
             .trim()}\n`,
         ),
     });
-  const engine = new Option('--engine <name>', 'QUIC engine')
+  const engine = new Option('--engine <name>', 'QUIC engine; NODE_QUIC names a Node.js that has node:quic')
     .choices(['auto', 'node', 'quiche'])
     .default('auto')
     .env('QUIC_ENGINE');
