@@ -1,6 +1,6 @@
 // The Node.js that NODE_QUIC names: what it is, and whether it has the node:quic that the engine needs.
 //
-// Asking takes a start of it (50 ms), so a good answer is kept in the user's cache folder until the file
+// Asking takes a start of it, so a good answer is kept in the user's cache folder until the file
 // changes. Bad ones are not: what was wrong may have been mended elsewhere.
 'use strict';
 

@@ -83,7 +83,10 @@ export const parse = async (args: readonly string[]): Promise<number> => {
             .trim()}\n`,
         ),
     });
-  const engine = new Option('--engine <name>', 'QUIC engine; NODE_QUIC names a Node.js that has node:quic')
+  const engine = new Option(
+    '--engine <name>',
+    'QUIC engine; NODE_QUIC names a Node.js that has node:quic',
+  )
     .choices(['auto', 'node', 'quiche'])
     .default('auto')
     .env('QUIC_ENGINE');
