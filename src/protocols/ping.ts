@@ -10,6 +10,9 @@ export const PING = '/ipfs/ping/1.0.0';
 /** Bytes of one ping. */
 export const PING_SIZE = 32;
 
+/** What a listener echoes in one go of a peer that sends many pings at once; bytes. */
+const ECHO_AT_ONCE = 128 * PING_SIZE;
+
 /** Milliseconds that an answer may take; go-libp2p's and js-libp2p's value. */
 const ANSWER_TIMEOUT = 10_000;
 
@@ -43,7 +46,7 @@ const roundTrip = async (stream: Stream): Promise<number> => {
  * Listener: echoes pings until the dialer closes its side, then closes ours.
  *
  * @throws ERR_EOF when the dialer closed in the middle of a ping; ERR_TIMEOUT after `idleTimeout`
- * milliseconds without a whole ping, the stream is then reset; what the stream throws.
+ * milliseconds without a whole ping there and back, the stream is then reset; what the stream throws.
  */
 export const handlePing = async (stream: Stream, idleTimeout = IDLE_TIMEOUT): Promise<void> => {
   const expire = () => stream.reset();
@@ -51,13 +54,17 @@ export const handlePing = async (stream: Stream, idleTimeout = IDLE_TIMEOUT): Pr
   stream.closeWrite();
 };
 
-/** Echoes one ping; false at the end of the stream. */
+/** Echoes the pings that are there; false at the end of the stream. */
 const echo = async (stream: Stream): Promise<boolean> => {
   let chunk = await stream.read();
   if (chunk === null) return false;
-  if (chunk.length !== PING_SIZE) {
+  const whole = Math.min(chunk.length - (chunk.length % PING_SIZE), ECHO_AT_ONCE);
+  if (whole === 0) {
     stream.unread(chunk);
     chunk = await readExactly(stream, PING_SIZE);
+  } else if (whole < chunk.length) {
+    stream.unread(chunk.subarray(whole));
+    chunk = chunk.subarray(0, whole);
   }
   await writeAll(stream, chunk);
   return true;

@@ -221,7 +221,6 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
     this.#finish(close);
     await this.#confirmed();
     if (!this.#session.destroyed) {
-      for (const stream of this.#streams) stream.silence();
       // Without an error, which would cost a RESET_STREAM and a STOP_SENDING for every stream;
       // `session.close()` would wait for them.
       this.#session.destroy(undefined, {

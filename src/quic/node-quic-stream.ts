@@ -225,9 +225,9 @@ export class NodeQuicEngineStream implements Stream {
       return;
     }
     while (this.#queue.length > 0) {
-      this.#writer ??= this.#raw.writer;
+      const writer = this.#openWriter();
       const piece = this.#takePiece(this.#raw.budget ?? Number.POSITIVE_INFINITY);
-      if (!this.#writer.writevSync(piece)) {
+      if (!writer.writevSync(piece)) {
         this.#queue = [...piece, ...this.#queue];
         break;
       }
@@ -236,7 +236,7 @@ export class NodeQuicEngineStream implements Stream {
         this.#queued -= length;
       }
       fins.wrote(this);
-      if (!hasRoom(this.#writer)) break;
+      if (!hasRoom(writer)) break;
     }
     const writer = this.#writer;
     if (ON_BUN && writer?.desiredSize === null && this.#fin === 'no') this.#stopped(0);
@@ -262,6 +262,20 @@ export class NodeQuicEngineStream implements Stream {
     this.#awaitsDrain = true;
     this.#owner.budget.full(this.#raw);
     drained.then(this.#drained, ignore);
+  }
+
+  /**
+   * When node closes the stream, it calls `fail()` of the writer, which sends a RESET_STREAM: ahead of the
+   * CONNECTION_CLOSE, so that the peer takes the end of the connection for a reset; and if the connection
+   * has timed out, node 24.21 finds out once more in there, for every stream, and can end in a failed
+   * assertion. Our own resets do not go through the writer.
+   */
+  #openWriter(): NodeQuicWriter {
+    if (this.#writer === undefined) {
+      this.#writer = this.#raw.writer;
+      this.#writer.fail = ignore;
+    }
+    return this.#writer;
   }
 
   /** Whether all that the stream will ever send is there, and fits into one packet. */
@@ -329,8 +343,7 @@ export class NodeQuicEngineStream implements Stream {
   /** Does nothing when the stream was reset or stopped in the meantime. */
   sendFin(): void {
     if (this.#fin !== 'scheduled' || this.#raw.destroyed) return;
-    this.#writer ??= this.#raw.writer;
-    this.#fin = this.#writer.endSync() === -1 ? 'wanted' : 'sent';
+    this.#fin = this.#openWriter().endSync() === -1 ? 'wanted' : 'sent';
   }
 
   #stopped(code: number): void {
@@ -355,14 +368,6 @@ export class NodeQuicEngineStream implements Stream {
     this.#writeError = undefined;
     const owner = this.#owner;
     this.#endWriting(() => owner.endedError ?? closedForWriting());
-  }
-
-  /**
-   * Before node destroys the stream with its connection: the writer would send RESET_STREAM ahead
-   * of the CONNECTION_CLOSE, and the peer would take the end of the connection for a reset.
-   */
-  silence(): void {
-    if (this.#writer !== undefined) this.#writer.fail = ignore;
   }
 
   /** node:quic has closed its stream: both directions are over. */
