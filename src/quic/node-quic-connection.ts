@@ -302,8 +302,8 @@ const remoteClose = (error: NodeQuicError | undefined): CloseReason => ({
   reason: error === undefined ? '' : (error.reason ?? messageOf(error)),
 });
 
-/** A listener on `::` with IPv4 shows such peers as `::ffff:1.2.3.4`. */
+/** A listener on `::` with IPv4 shows such peers as `::ffff:1.2.3.4`. Unspecified when there is none. */
 export const addressOf = (address: NodeQuicAddress | undefined): SocketAddress => ({
-  host: (address?.address ?? '').replace(/^::ffff:(?=\d+\.)/i, ''),
+  host: (address?.address ?? '0.0.0.0').replace(/^::ffff:(?=\d+\.)/i, ''),
   port: address?.port ?? 0,
 });

@@ -4,6 +4,7 @@
  */
 
 import type { KeyObject, X509Certificate } from 'node:crypto';
+import type { BlockList } from 'node:net';
 
 /** Bun 1.4 has the API of Node 26.3 over another QUIC stack. */
 export const ON_BUN = process.versions.bun !== undefined;
@@ -185,6 +186,8 @@ export interface ListenOptions extends SessionOptions {
     readonly maxConnectionsPerHost: number;
     readonly sessionCreationRate: number;
     readonly sessionCreationBurst: number;
+    /** Sources whose packets are dropped. */
+    readonly blockList: BlockList;
   };
   readonly alpn: readonly string[];
   readonly sni: { readonly '*': Identity };

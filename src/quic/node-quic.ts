@@ -12,6 +12,7 @@ import { isIP } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
 import { LeanError, messageOf } from '../errors.ts';
+import { unanswerableHosts } from './answerable.ts';
 import {
   ALPN,
   DEFAULT_LIMITS,
@@ -324,43 +325,70 @@ const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListe
     endpoint.busy = handshakes.size >= limits.maxHandshakes;
   };
 
+  /** Nothing that comes of a peer's packets may end the process, nor the listener. */
+  const refused = (error: unknown, remote: SocketAddress): void => {
+    try {
+      options.onRefused?.(error instanceof Error ? error : new Error(String(error)), remote);
+    } catch {
+      // Whoever is told threw.
+    }
+  };
+
+  const handUp = (connection: NodeQuicEngineConnection): void => {
+    try {
+      options.onConnection(connection);
+    } catch {
+      connection.close().catch(ignore);
+    }
+  };
+
   const onSession = (session: NodeQuicSession): void => {
+    session.closed.catch(ignore);
+    try {
+      serve(session);
+    } catch {
+      // The session ended meanwhile. node:quic would destroy the endpoint for it.
+      session.destroy();
+    }
+  };
+
+  const serve = (session: NodeQuicSession): void => {
     // Gone once the session is destroyed.
     const remote = addressOf(session.path?.remote);
-    session.closed.catch(ignore);
     handshakes.add(session);
     bound();
     const early: NodeQuicStream[] = [];
     session.onstream = (stream) => void early.push(stream);
-    handshake(session, limits.handshakeTimeout).then(
-      () => {
+    const onOpened = (): void => {
+      if (session.destroyed || closing !== undefined) return;
+      const connection = new NodeQuicEngineConnection(session);
+      try {
+        const chain = chainOf(session);
+        options.authenticate(chain);
+        connection.peerCertificate = chain[0] ?? connection.peerCertificate;
+      } catch (error) {
+        connection.refuse(error).catch(ignore);
+        refused(error, remote);
+        return;
+      }
+      connections.add(connection);
+      connection.closed.then(() => connections.delete(connection)).catch(ignore);
+      session.onstream = (stream) => connection.accept(stream);
+      for (const stream of early) connection.accept(stream);
+      // Not from within node's own handshake callback: a first write there goes astray.
+      setImmediate(handUp, connection);
+    };
+    handshake(session, limits.handshakeTimeout)
+      .finally(() => {
         handshakes.delete(session);
         bound();
-        if (session.destroyed || closing !== undefined) return;
-        const connection = new NodeQuicEngineConnection(session);
-        try {
-          const chain = chainOf(session);
-          options.authenticate(chain);
-          connection.peerCertificate = chain[0] ?? connection.peerCertificate;
-        } catch (error) {
-          void connection.refuse(error);
-          options.onRefused?.(error instanceof Error ? error : new Error(String(error)), remote);
-          return;
-        }
-        connections.add(connection);
-        void connection.closed.then(() => connections.delete(connection));
-        session.onstream = (stream) => connection.accept(stream);
-        for (const stream of early) connection.accept(stream);
-        // Not from within node's own handshake callback: a first write there goes astray.
-        setImmediate(options.onConnection, connection);
-      },
-      (error) => {
-        handshakes.delete(session);
-        bound();
+      })
+      .then(onOpened)
+      .catch((error) => {
         session.destroy();
-        if (closing === undefined) options.onRefused?.(handshakeError(error), remote);
-      },
-    );
+        if (closing === undefined) refused(handshakeError(error), remote);
+      })
+      .catch(ignore);
   };
 
   try {
@@ -379,6 +407,7 @@ const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListe
         maxConnectionsPerHost: 0,
         sessionCreationRate: NO_RATE_LIMIT,
         sessionCreationBurst: NO_RATE_LIMIT,
+        blockList: unanswerableHosts(),
       },
       alpn: [ALPN],
       sni: { '*': identityOf(options) },

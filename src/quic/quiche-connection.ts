@@ -8,6 +8,7 @@
 import { type CloseReason, describeClose } from '../connection.ts';
 import { LeanError, messageOf } from '../errors.ts';
 import { type Stream, StreamResetError } from '../stream.ts';
+import { isAnswerable } from './answerable.ts';
 import {
   ALPN,
   type Authenticate,
@@ -143,6 +144,7 @@ export class QuicheConnection implements QuicConnection {
   receive(packet: Uint8Array, host: string, port: number): void {
     const { from } = this.#info;
     if (from.port !== port || from.host !== host) {
+      if (!isAnswerable(host, port)) return;
       this.#info = { from: { host, port }, to: this.#info.to };
     }
     try {

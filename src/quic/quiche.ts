@@ -7,6 +7,7 @@
 import { randomBytes } from 'node:crypto';
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { LeanError, messageOf } from '../errors.ts';
+import { isAnswerable } from './answerable.ts';
 import {
   ALPN,
   DEFAULT_LIMITS,
@@ -138,9 +139,14 @@ const pump = (socket: Socket, connected: boolean, onDrained: (entry: Entry) => v
   const due = new Set<Entry>();
   let scheduled = false;
   const wire: Wire = {
-    send: connected
-      ? (packet) => socket.send(packet)
-      : (packet, to) => socket.send(packet, to.port, to.host),
+    send(packet, to) {
+      try {
+        if (connected) socket.send(packet);
+        else socket.send(packet, to.port, to.host);
+      } catch {
+        // Closed meanwhile, or nowhere to send to: the packet is lost, as packets may be.
+      }
+    },
     // Bun's count was only ever seen to be 0; its packets keep their memory.
     idle: () => !ON_BUN && socket.getSendQueueCount() === 0,
   };
@@ -151,11 +157,26 @@ const pump = (socket: Socket, connected: boolean, onDrained: (entry: Entry) => v
     scheduled = true;
     setImmediate(run);
   };
+  /**
+   * Nothing that a peer sends may end the process: what is thrown for one connection, here or in the
+   * code of whoever is told of it, ends that connection.
+   */
+  const failed = (entry: Entry, error: unknown): void => {
+    try {
+      entry.connection.fail(new LeanError('ERR_CONNECTION_CLOSED', messageOf(error)));
+    } catch {
+      // Whoever is told of the end threw as well.
+    }
+  };
   const run = (): void => {
     for (const entry of due) {
       if (!entry.received) continue;
       entry.received = false;
-      entry.connection.settle();
+      try {
+        entry.connection.settle();
+      } catch (error) {
+        failed(entry, error);
+      }
     }
     // A tick queued from a microtask runs when the whole microtask queue is empty, so the answers
     // of the readers just woken leave in the same packets as the acknowledgements.
@@ -169,7 +190,11 @@ const pump = (socket: Socket, connected: boolean, onDrained: (entry: Entry) => v
     }
   };
   const flush = (entry: Entry): void => {
-    if (entry.connection.flush(wire)) schedule(entry);
+    try {
+      if (entry.connection.flush(wire)) schedule(entry);
+    } catch (error) {
+      failed(entry, error);
+    }
     arm(entry);
   };
   /** Sends all that may be sent, however much: what is handed to quiche next leaves at once. */
@@ -196,7 +221,11 @@ const pump = (socket: Socket, connected: boolean, onDrained: (entry: Entry) => v
   const onTimer = (entry: Entry): void => {
     entry.timer = undefined;
     const wait = entry.connection.dueIn();
-    if (wait !== undefined && wait <= 0) entry.connection.tick();
+    try {
+      if (wait !== undefined && wait <= 0) entry.connection.tick();
+    } catch (error) {
+      failed(entry, error);
+    }
     flush(entry);
   };
   return { schedule, flush, flushAll };
@@ -365,6 +394,7 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
   const accept = (packet: Buffer, from: RemoteInfo): Entry | undefined => {
     const header = parseLongHeader(packet);
     if (header === undefined || packet.length < MIN_INITIAL) return undefined;
+    if (!isAnswerable(from.address, from.port)) return undefined;
     const reply = Buffer.allocUnsafeSlow(MAX_DATAGRAM);
     const answer = (length: number): undefined => {
       socket.send(reply.subarray(0, length), from.port, from.address);
