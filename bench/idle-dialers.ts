@@ -11,7 +11,7 @@
 import { createInterface } from 'node:readline';
 import type { Connection } from '../src/connection.ts';
 import { messageOf } from '../src/errors.ts';
-import { createNode, type LeanNode } from '../src/node.ts';
+import { createNode, type LeanNode } from '../src/node/node.ts';
 
 /** Dials at a time. */
 const PARALLEL = 8;

@@ -15,7 +15,7 @@ const CHUNK = new Uint8Array(64 * 1024);
 const DATAGRAM = new Uint8Array(1350);
 const WINDOW = 512;
 const ACKNOWLEDGED = 32;
-/** As in src/quic/quiche.ts. */
+/** As in src/quic/quiche/engine.ts. */
 const BURST = 32;
 const BUFFER = 4 << 20;
 

@@ -5,7 +5,7 @@
  *     node bench/quic-perf.ts <engine> dial <address> <pid> <bytes>    prints the `Transfers`
  */
 
-import { createNode } from '../src/node.ts';
+import { createNode } from '../src/node/node.ts';
 import { handlePerf, PERF, perf } from '../src/protocols/perf.ts';
 import { measureTransfers } from './support/transfers.ts';
 

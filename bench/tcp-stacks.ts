@@ -11,13 +11,13 @@ import { multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p } from 'libp2p';
 import { generateHostKey } from '../src/identity/keys.ts';
 import type { MuxerName } from '../src/mux/muxer.ts';
-import { createNode } from '../src/node.ts';
+import { createNode } from '../src/node/node.ts';
 import { PING, ping } from '../src/protocols/ping.ts';
-import type { SecureName } from '../src/secure/channel.ts';
+import type { SecureName } from '../src/secure/secure-channel.ts';
 import { writeAll } from '../src/stream.ts';
 import { issueCertificate } from '../src/tls/issue.ts';
 import { tcpTransport } from '../src/transports/tcp.ts';
-import { wsTransport } from '../src/transports/ws.ts';
+import { wsTransport } from '../src/transports/websocket.ts';
 
 export interface Combination {
   readonly stack: string;

@@ -14,7 +14,7 @@ export {
 } from './identity/keys.ts';
 export { type PeerId, parsePeerId, peerIdOf, peerIdToCid } from './identity/peer-id.ts';
 export { parseMultiaddr, reachableAddresses } from './multiaddr.ts';
-export { createNode, type LeanNode, type NodeOptions, type StreamHandler } from './node.ts';
+export { createNode, type LeanNode, type NodeOptions, type StreamHandler } from './node/node.ts';
 export { IDENTIFY, type IdentifyInfo, identify } from './protocols/identify.ts';
 export {
   handlePerf,

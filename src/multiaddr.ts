@@ -29,7 +29,7 @@ import {
 import { withDeadline } from './deadline.ts';
 import { LeanError, messageOf } from './errors.ts';
 import { type PeerId, parsePeerId } from './identity/peer-id.ts';
-import type { SocketAddress } from './quic/engine.ts';
+import type { SocketAddress } from './socket-address.ts';
 
 /** The transports that addresses are recognised for; the harness's names. */
 export type AddressKind = 'quic-v1' | 'tcp' | 'ws' | 'wss';

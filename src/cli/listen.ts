@@ -3,7 +3,7 @@
 import { orAborted } from '../deadline.ts';
 import type { EngineChoice } from '../harness/environment.ts';
 import type { Log } from '../harness/log.ts';
-import { createNode } from '../node.ts';
+import { createNode } from '../node/node.ts';
 import { parseAddress } from './parse-address.ts';
 import { EXIT, onTermination, print } from './process.ts';
 

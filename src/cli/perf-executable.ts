@@ -9,7 +9,7 @@ import type { EngineChoice } from '../harness/environment.ts';
 import { type Log, noLog } from '../harness/log.ts';
 import { transportsFor } from '../harness/transports.ts';
 import { hostKeyFromSeed } from '../identity/keys.ts';
-import { createNode, type NodeOptions } from '../node.ts';
+import { createNode, type NodeOptions } from '../node/node.ts';
 import { handlePerf, PERF, type PerfProgress, perf } from '../protocols/perf.ts';
 import { parseAddress } from './parse-address.ts';
 import { EXIT, onTermination, print } from './process.ts';

@@ -5,7 +5,7 @@ import { orAborted } from '../deadline.ts';
 import { messageOf } from '../errors.ts';
 import type { EngineChoice } from '../harness/environment.ts';
 import { type Log, noLog } from '../harness/log.ts';
-import { createNode, type LeanNode } from '../node.ts';
+import { createNode, type LeanNode } from '../node/node.ts';
 import { handlePerf, PERF, perf } from '../protocols/perf.ts';
 import { parseAddress } from './parse-address.ts';
 import type { ShowProgress } from './perf-progress.ts';

@@ -7,7 +7,7 @@ import { messageOf } from '../errors.ts';
 import type { EngineChoice } from '../harness/environment.ts';
 import { type Log, noLog } from '../harness/log.ts';
 
-import { createNode, type LeanNode } from '../node.ts';
+import { createNode, type LeanNode } from '../node/node.ts';
 import { PING, PING_SIZE, ping as pingOnce } from '../protocols/ping.ts';
 import type { Stream } from '../stream.ts';
 import { parseAddress } from './parse-address.ts';

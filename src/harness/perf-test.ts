@@ -8,7 +8,7 @@ import type { Connection } from '../connection.ts';
 import { orAborted, startDeadline } from '../deadline.ts';
 import { LeanError, messageOf } from '../errors.ts';
 import { reachableAddresses } from '../multiaddr.ts';
-import { createNode, type LeanNode } from '../node.ts';
+import { createNode, type LeanNode } from '../node/node.ts';
 import { PERF } from '../protocols/perf.ts';
 import type { Log } from './log.ts';
 import type { PerfConfig } from './perf-environment.ts';

@@ -9,7 +9,7 @@ import type { Multiaddr } from '@multiformats/multiaddr';
 import { orAborted, startDeadline } from '../deadline.ts';
 import { LeanError, messageOf } from '../errors.ts';
 import { kindOf, parseMultiaddr, peerOf, reachableAddresses } from '../multiaddr.ts';
-import { createNode, type LeanNode } from '../node.ts';
+import { createNode, type LeanNode } from '../node/node.ts';
 import { PING, ping } from '../protocols/ping.ts';
 import type { HarnessConfig } from './environment.ts';
 import type { Log } from './log.ts';

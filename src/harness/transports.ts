@@ -1,6 +1,6 @@
 /** From the harness's names to the node's transports; only what the test needs is imported. */
 
-import type { NodeOptions, TransportContext } from '../node.ts';
+import type { NodeOptions, TransportContext } from '../node/node.ts';
 import type { Transport } from '../transports/transport.ts';
 import type { UpgradeOptions } from '../transports/upgrade.ts';
 import type { HarnessConfig } from './environment.ts';
@@ -28,7 +28,7 @@ export const transportsFor = ({ transport, secureChannel, muxer }: Stack): NodeO
         const { tcpTransport } = await import('../transports/tcp.ts');
         return [tcpTransport(upgrade)];
       }
-      const { wsTransport } = await import('../transports/ws.ts');
+      const { wsTransport } = await import('../transports/websocket.ts');
       // The certificates of wss listeners in a test network are self-signed; the peer is
       // authenticated by the secure channel within.
       return [wsTransport({ ...upgrade, insecureWss: true })];

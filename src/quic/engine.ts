@@ -1,11 +1,13 @@
 /**
  * The seam between libp2p and QUIC. An engine speaks QUIC v1 (RFC 9000) with mutual TLS 1.3 and the
  * ALPN `libp2p`; it knows nothing of peer ids, multiaddrs or protocols. Two engines implement it:
- * `node-quic.ts` and `quiche.ts`; nothing above this folder knows which one runs.
+ * the folders `node/` and `quiche/`; nothing above this folder knows which one runs.
  */
 
 import type { CloseReason } from '../connection.ts';
+import type { SocketAddress } from '../socket-address.ts';
 import type { Stream } from '../stream.ts';
+import type { TlsCredentials } from '../tls/credentials.ts';
 
 /** `node` is `node:quic`; `quiche` is Cloudflare's quiche through its N-API binding. */
 export type EngineName = 'node' | 'quiche';
@@ -28,20 +30,6 @@ export interface QuicEngine {
    * @throws ERR_DIAL, ERR_HANDSHAKE, ERR_TIMEOUT, ERR_ABORTED; whatever `authenticate` threw.
    */
   dial(remote: SocketAddress, options: DialOptions): Promise<QuicConnection>;
-}
-
-export interface SocketAddress {
-  /** IPv4 or IPv6 literal, never a name; no brackets, no zone. */
-  readonly host: string;
-  readonly port: number;
-}
-
-/** What this side shows in the handshake. */
-export interface TlsCredentials {
-  /** One X.509 certificate, PEM. */
-  readonly certificatePem: string;
-  /** Its private key, PKCS#8 PEM. */
-  readonly privateKeyPem: string;
 }
 
 /**
@@ -97,7 +85,7 @@ export interface QuicLimits {
   readonly idleTimeout: number;
   /** Receive window of one stream. */
   readonly streamWindow: number;
-  /** Receive window of the connection. `node:quic` has none: node-quic.ts says why. */
+  /** Receive window of the connection. `node:quic` has none: node/engine.ts says why. */
   readonly connectionWindow: number;
   /** Bidirectional streams that the peer may have open at once; unidirectional ones: none. */
   readonly maxStreams: number;

@@ -45,8 +45,8 @@ export const selectEngine = async (
 };
 
 const load: Record<EngineName, () => Promise<QuicEngine>> = {
-  node: async () => (await import('./node-quic.ts')).nodeQuicEngine(),
-  quiche: async () => (await import('./quiche.ts')).quicheEngine(),
+  node: async () => (await import('./node/engine.ts')).nodeQuicEngine(),
+  quiche: async () => (await import('./quiche/engine.ts')).quicheEngine(),
 };
 
 /** Why `node:quic` cannot do `role` here; `undefined` when it can. Costs nothing. */

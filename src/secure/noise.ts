@@ -7,9 +7,8 @@ import { LeanError } from '../errors.ts';
 import type { HostKey } from '../identity/keys.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import { readExactly, type Stream } from '../stream.ts';
-import type { Wire } from '../transports/wire.ts';
+import type { Wire } from '../wire/wire.ts';
 import { TAG_LENGTH } from './chacha.ts';
-import type { SecureChannel, SecureOptions } from './channel.ts';
 import { encodePayload, verifyPayload } from './noise-payload.ts';
 import {
   type CipherState,
@@ -20,6 +19,7 @@ import {
   type NoiseKeyPair,
   startHandshake,
 } from './noise-state.ts';
+import type { SecureChannel, SecureOptions } from './secure-channel.ts';
 
 export const NOISE = '/noise';
 

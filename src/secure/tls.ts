@@ -2,11 +2,12 @@
 
 import tls, { type SecureContext, type TLSSocket } from 'node:tls';
 import { LeanError, messageOf } from '../errors.ts';
-import type { TlsCredentials } from '../quic/engine.ts';
+import type { TlsCredentials } from '../tls/credentials.ts';
 import { verifyCertificate } from '../tls/verify.ts';
-import { socketWire, type Wire } from '../transports/wire.ts';
-import type { SecureChannel, SecureOptions } from './channel.ts';
-import { toDuplex } from './duplex.ts';
+import { toDuplex } from '../wire/duplex.ts';
+import { socketWire } from '../wire/socket-wire.ts';
+import type { Wire } from '../wire/wire.ts';
+import type { SecureChannel, SecureOptions } from './secure-channel.ts';
 
 export const TLS = '/tls/1.0.0';
 

@@ -2,7 +2,7 @@
 
 import type { HostKey } from '../identity/keys.ts';
 import { peerIdOf } from '../identity/peer-id.ts';
-import type { TlsCredentials } from '../quic/engine.ts';
+import type { TlsCredentials } from './credentials.ts';
 import { EXTENSION_OID, encodeSignedKey, signedMessage } from './signed-key.ts';
 import { verifyCertificate } from './verify.ts';
 

@@ -4,10 +4,10 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { LeanError, messageOf } from '../errors.ts';
 import { type AddressKind, type Host, hostOf, kindOf, multiaddrOf } from '../multiaddr.ts';
+import { socketWire } from '../wire/socket-wire.ts';
 import { type Acceptor, createAcceptor } from './acceptor.ts';
 import type { Transport, TransportListener } from './transport.ts';
 import { createUpgrade, type Path, type UpgradeOptions } from './upgrade.ts';
-import { socketWire } from './wire.ts';
 
 /** Milliseconds of silence after which the kernel probes whether the peer is still there. */
 const KEEP_ALIVE_DELAY = 15_000;

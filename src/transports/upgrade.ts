@@ -14,12 +14,12 @@ import { negotiate, select, selectLazily } from '../multistream.ts';
 import { createMplex, MPLEX } from '../mux/mplex.ts';
 import type { CreateMuxer, Muxer, MuxerName, MuxLimits } from '../mux/muxer.ts';
 import { createYamux, YAMUX } from '../mux/yamux.ts';
-import type { SecureChannel, SecureName } from '../secure/channel.ts';
 import { createNoiseIdentity, NOISE, secureWithNoise } from '../secure/noise.ts';
+import type { SecureChannel, SecureName } from '../secure/secure-channel.ts';
 import { createTlsContext, secureWithTls, TLS } from '../secure/tls.ts';
 import type { Stream } from '../stream.ts';
 import type { TlsIdentity } from '../tls/issue.ts';
-import type { Wire } from './wire.ts';
+import type { Wire } from '../wire/wire.ts';
 
 export interface UpgradeOptions {
   readonly hostKey: HostKey;

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { statistics } from '../../src/cli/ping.ts';
-import { createNode } from '../../src/node.ts';
+import { createNode } from '../../src/node/node.ts';
 import { PING } from '../../src/protocols/ping.ts';
 import { VERSION } from '../../src/version.ts';
 import { LAUNCHER, type Outcome, type Participant, run, start } from '../support/participant.ts';

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, type TestContext, test } from 'node:test';
 import { formatRate, formatSize, parseSize } from '../../src/cli/size.ts';
-import { createNode } from '../../src/node.ts';
+import { createNode } from '../../src/node/node.ts';
 import { handlePerf, PERF, type PerfProgress, perf } from '../../src/protocols/perf.ts';
 import { LAUNCHER, type Outcome, type Participant, run, start } from '../support/participant.ts';
 

@@ -17,11 +17,13 @@ import {
   withPeer,
 } from '../../src/multiaddr.ts';
 import { MULTISTREAM, negotiate } from '../../src/multistream.ts';
-import { createNode } from '../../src/node.ts';
+import { createNode } from '../../src/node/node.ts';
 import { PING, PING_SIZE, ping } from '../../src/protocols/ping.ts';
-import type { QuicConnection, SocketAddress, TlsCredentials } from '../../src/quic/engine.ts';
-import { quicheEngine } from '../../src/quic/quiche.ts';
+import type { QuicConnection } from '../../src/quic/engine.ts';
+import { quicheEngine } from '../../src/quic/quiche/engine.ts';
+import type { SocketAddress } from '../../src/socket-address.ts';
 import { readExactly, type Stream } from '../../src/stream.ts';
+import type { TlsCredentials } from '../../src/tls/credentials.ts';
 import { issueCertificate } from '../../src/tls/issue.ts';
 import {
   certificateWithBadExtensionSignature,

@@ -5,7 +5,7 @@ import { after, before, describe, type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parse } from 'yaml';
 import { noRedis, type RedisServer, startRedis } from '../../interop/redis-server.ts';
-import { createNode } from '../../src/node.ts';
+import { createNode } from '../../src/node/node.ts';
 import { handlePerf, PERF } from '../../src/protocols/perf.ts';
 import { readExactly } from '../../src/stream.ts';
 import { type Outcome, type Participant, start, type Variables } from '../support/participant.ts';

@@ -6,7 +6,7 @@ import { isBuiltin } from 'node:module';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { freePort, noRedis, type RedisServer, startRedis } from '../../interop/redis-server.ts';
-import { createNode } from '../../src/node.ts';
+import { createNode } from '../../src/node/node.ts';
 import { noIPv6 } from '../support/ipv6.ts';
 import {
   LAUNCHER,

@@ -22,14 +22,14 @@ import { generateHostKey } from '../../src/identity/keys.ts';
 import { peerIdOf } from '../../src/identity/peer-id.ts';
 import { kindOf, withPeer } from '../../src/multiaddr.ts';
 import type { MuxerName } from '../../src/mux/muxer.ts';
-import { createNode, type LeanNode } from '../../src/node.ts';
+import { createNode, type LeanNode } from '../../src/node/node.ts';
 import { IDENTIFY, identify } from '../../src/protocols/identify.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
-import type { SecureName } from '../../src/secure/channel.ts';
+import type { SecureName } from '../../src/secure/secure-channel.ts';
 import { readExactly, writeAll } from '../../src/stream.ts';
 import { issueCertificate } from '../../src/tls/issue.ts';
 import { tcpTransport } from '../../src/transports/tcp.ts';
-import { wsTransport } from '../../src/transports/ws.ts';
+import { wsTransport } from '../../src/transports/websocket.ts';
 import { AGENT_VERSION } from '../../src/version.ts';
 
 const ECHO = '/test/echo/1';

@@ -16,7 +16,7 @@ import { isLeanError } from '../../src/errors.ts';
 import { generateHostKey } from '../../src/identity/keys.ts';
 import { peerIdOf } from '../../src/identity/peer-id.ts';
 import { withoutPeer, withPeer } from '../../src/multiaddr.ts';
-import { createNode, type LeanNode } from '../../src/node.ts';
+import { createNode, type LeanNode } from '../../src/node/node.ts';
 import { IDENTIFY, identify } from '../../src/protocols/identify.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
 import { AGENT_VERSION } from '../../src/version.ts';

@@ -2,8 +2,8 @@
 
 import { isBuiltin } from 'node:module';
 import test from 'node:test';
-import { nodeQuicEngine } from '../../src/quic/node-quic.ts';
-import { quicheEngine } from '../../src/quic/quiche.ts';
+import { nodeQuicEngine } from '../../src/quic/node/engine.ts';
+import { quicheEngine } from '../../src/quic/quiche/engine.ts';
 import { engineSuite } from './suite.ts';
 
 if (isBuiltin('node:quic')) {

@@ -16,7 +16,8 @@ import {
   startHandshake,
 } from '../../src/secure/noise-state.ts';
 import { readExactly, type Stream, writeAll } from '../../src/stream.ts';
-import { socketWire, type Wire } from '../../src/transports/wire.ts';
+import { socketWire } from '../../src/wire/socket-wire.ts';
+import type { Wire } from '../../src/wire/wire.ts';
 import { socketPair } from '../support/mux-pair.ts';
 import { hashAll, readAll, rejection } from '../support/quic-helpers.ts';
 

@@ -10,7 +10,8 @@ import { type PeerId, peerIdOf } from '../../src/identity/peer-id.ts';
 import { createTlsContext, secureWithTls } from '../../src/secure/tls.ts';
 import { type Stream, writeAll } from '../../src/stream.ts';
 import { issueCertificate, type TlsIdentity } from '../../src/tls/issue.ts';
-import { socketWire, type Wire } from '../../src/transports/wire.ts';
+import { socketWire } from '../../src/wire/socket-wire.ts';
+import type { Wire } from '../../src/wire/wire.ts';
 import { socketPair } from '../support/mux-pair.ts';
 import { hashAll, readAll, rejection } from '../support/quic-helpers.ts';
 

@@ -13,7 +13,7 @@ import {
 } from 'node:crypto';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { type KeyType, type PublicKey, parsePublicKey } from '../../src/identity/keys.ts';
-import type { TlsCredentials } from '../../src/quic/engine.ts';
+import type { TlsCredentials } from '../../src/tls/credentials.ts';
 import { contextTag, DER, writeElement } from '../../src/tls/der.ts';
 import { encodeSignedKey, signedMessage } from '../../src/tls/signed-key.ts';
 

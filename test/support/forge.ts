@@ -4,7 +4,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import type { SocketAddress } from '../../src/quic/engine.ts';
+import type { SocketAddress } from '../../src/socket-address.ts';
 import { inbox } from './quic-helpers.ts';
 
 const script = fileURLToPath(new URL('./forge.py', import.meta.url));

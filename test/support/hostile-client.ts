@@ -5,8 +5,9 @@
 
 import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
-import type { SocketAddress, TlsCredentials } from '../../src/quic/engine.ts';
-import { loadQuiche } from '../../src/quic/quiche-binding.ts';
+import { loadQuiche } from '../../src/quic/quiche/binding.ts';
+import type { SocketAddress } from '../../src/socket-address.ts';
+import type { TlsCredentials } from '../../src/tls/credentials.ts';
 
 export interface HostileOptions {
   /** Nothing: no certificate at all. */

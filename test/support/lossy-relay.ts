@@ -1,7 +1,7 @@
 /** A UDP relay in front of a listener that loses packets, for tests of recovery. */
 
 import { createSocket, type Socket } from 'node:dgram';
-import type { SocketAddress } from '../../src/quic/engine.ts';
+import type { SocketAddress } from '../../src/socket-address.ts';
 import { seededRandom } from './random.ts';
 
 export interface LossyRelay {

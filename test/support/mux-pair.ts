@@ -4,7 +4,8 @@ import { connect, createServer, type Socket } from 'node:net';
 import { createMplex } from '../../src/mux/mplex.ts';
 import type { Muxer, MuxerName, MuxLimits } from '../../src/mux/muxer.ts';
 import { createYamux } from '../../src/mux/yamux.ts';
-import { socketWire, type Wire } from '../../src/transports/wire.ts';
+import { socketWire } from '../../src/wire/socket-wire.ts';
+import type { Wire } from '../../src/wire/wire.ts';
 
 /** The two ends of a TCP connection over loopback. */
 export const socketPair = (): Promise<[dialed: Socket, accepted: Socket]> =>

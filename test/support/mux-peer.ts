@@ -7,7 +7,7 @@ import { multiaddr } from '@multiformats/multiaddr';
 import { generateHostKey } from '../../src/identity/keys.ts';
 import { writeAll } from '../../src/stream.ts';
 import { tcpTransport } from '../../src/transports/tcp.ts';
-import { wsTransport } from '../../src/transports/ws.ts';
+import { wsTransport } from '../../src/transports/websocket.ts';
 
 const address = multiaddr(process.argv[2] ?? '');
 const options = { hostKey: generateHostKey(), secure: ['noise'], muxers: ['yamux'] } as const;

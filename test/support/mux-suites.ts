@@ -1,7 +1,7 @@
 /** The stream suite over a muxer on a real TCP socket pair. */
 
 import type { MuxerName } from '../../src/mux/muxer.ts';
-import { socketWire } from '../../src/transports/wire.ts';
+import { socketWire } from '../../src/wire/socket-wire.ts';
 import { streamSuite } from '../mux/suite.ts';
 import { muxerOver, socketPair } from './mux-pair.ts';
 

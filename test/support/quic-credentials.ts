@@ -6,7 +6,7 @@
 import 'reflect-metadata';
 import { webcrypto } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
-import type { TlsCredentials } from '../../src/quic/engine.ts';
+import type { TlsCredentials } from '../../src/tls/credentials.ts';
 
 export interface TestCredentials extends TlsCredentials {
   readonly certificateDer: Uint8Array;

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { SocketAddress } from '../../src/quic/engine.ts';
+import type { SocketAddress } from '../../src/socket-address.ts';
 import type { Stream } from '../../src/stream.ts';
 
 /** Turns a callback into something to await, in order. */

@@ -15,8 +15,9 @@ import { echo } from './quic-helpers.ts';
 const [engineName, role, host, port] = process.argv.slice(2);
 
 const load = async (): Promise<QuicEngine> => {
-  if (engineName === 'node') return (await import('../../src/quic/node-quic.ts')).nodeQuicEngine();
-  return (await import('../../src/quic/quiche.ts')).quicheEngine();
+  if (engineName === 'node')
+    return (await import('../../src/quic/node/engine.ts')).nodeQuicEngine();
+  return (await import('../../src/quic/quiche/engine.ts')).quicheEngine();
 };
 
 const engine = await load();

@@ -4,13 +4,9 @@
  */
 
 import type { KeyObject } from 'node:crypto';
-import type { SocketAddress } from '../../src/quic/engine.ts';
-import { loadPrivateKey } from '../../src/quic/node-quic.ts';
-import type {
-  NodeQuicError,
-  NodeQuicSession,
-  NodeQuicStream,
-} from '../../src/quic/node-quic-types.ts';
+import { loadPrivateKey } from '../../src/quic/node/engine.ts';
+import type { NodeQuicError, NodeQuicSession, NodeQuicStream } from '../../src/quic/node/types.ts';
+import type { SocketAddress } from '../../src/socket-address.ts';
 
 export interface RawOptions {
   readonly alpn?: string;
@@ -70,7 +66,7 @@ export const rawDial = async (remote: SocketAddress, options: RawOptions): Promi
       (error) => error as NodeQuicError,
     ),
     openUnidirectional: () => {
-      // As in node-quic-connection.ts: a stream that never opened is the death of Node's teardown.
+      // As in node/connection.ts: a stream that never opened is the death of Node's teardown.
       process.once('exit', (code) => process.exit(code));
       return open(session.createUnidirectionalStream());
     },

@@ -13,7 +13,7 @@ import { hostOf } from '../../src/multiaddr.ts';
 import { tcpTransport } from '../../src/transports/tcp.ts';
 import type { Transport, TransportListener } from '../../src/transports/transport.ts';
 import type { UpgradeOptions } from '../../src/transports/upgrade.ts';
-import { wsTransport } from '../../src/transports/ws.ts';
+import { wsTransport } from '../../src/transports/websocket.ts';
 import { type Inbox, inbox, rejection } from '../support/quic-helpers.ts';
 
 const HANG = { timeout: 120_000 };

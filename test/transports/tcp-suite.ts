@@ -14,7 +14,7 @@ import { generateHostKey, type HostKey } from '../../src/identity/keys.ts';
 import { type PeerId, peerIdOf } from '../../src/identity/peer-id.ts';
 import { hostOf } from '../../src/multiaddr.ts';
 import type { MuxerName, MuxLimits } from '../../src/mux/muxer.ts';
-import type { SecureName } from '../../src/secure/channel.ts';
+import type { SecureName } from '../../src/secure/secure-channel.ts';
 import { issueCertificate, type TlsIdentity } from '../../src/tls/issue.ts';
 import type { Transport, TransportListener } from '../../src/transports/transport.ts';
 import type { UpgradeLimits, UpgradeOptions } from '../../src/transports/upgrade.ts';

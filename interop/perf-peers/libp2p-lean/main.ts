@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline';
 import type { Connection } from '../../../src/connection.ts';
 import type { EngineChoice } from '../../../src/harness/environment.ts';
 import { transportsFor } from '../../../src/harness/transports.ts';
-import { createNode, type LeanNode } from '../../../src/node.ts';
+import { createNode, type LeanNode } from '../../../src/node/node.ts';
 import { handlePerf, PERF, perf } from '../../../src/protocols/perf.ts';
 
 const build = (): Promise<LeanNode> => {

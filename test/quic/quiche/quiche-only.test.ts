@@ -4,19 +4,19 @@ import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { networkInterfaces } from 'node:os';
 import test, { before, describe, type TestContext } from 'node:test';
-import { isLeanError } from '../../src/errors.ts';
+import { isLeanError } from '../../../src/errors.ts';
 import type {
   DialOptions,
   ListenOptions,
   QuicConnection,
   QuicEngine,
-  SocketAddress,
-  TlsCredentials,
-} from '../../src/quic/engine.ts';
-import { quicheEngine } from '../../src/quic/quiche.ts';
-import { lossyRelay } from '../support/lossy-relay.ts';
-import { issueTestCredentials } from '../support/quic-credentials.ts';
-import { echo, type Inbox, inbox, readAll, rejection } from '../support/quic-helpers.ts';
+} from '../../../src/quic/engine.ts';
+import { quicheEngine } from '../../../src/quic/quiche/engine.ts';
+import type { SocketAddress } from '../../../src/socket-address.ts';
+import type { TlsCredentials } from '../../../src/tls/credentials.ts';
+import { lossyRelay } from '../../support/lossy-relay.ts';
+import { issueTestCredentials } from '../../support/quic-credentials.ts';
+import { echo, type Inbox, inbox, readAll, rejection } from '../../support/quic-helpers.ts';
 
 const HANG = { timeout: 60_000 };
 

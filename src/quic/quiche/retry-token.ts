@@ -4,7 +4,7 @@
  */
 
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
-import type { SocketAddress } from './engine.ts';
+import type { SocketAddress } from '../../socket-address.ts';
 
 /** How long a client may take to come back with its token; milliseconds. */
 const LIFETIME = 10_000;

@@ -1,7 +1,7 @@
 /** A wire as a Node `Duplex`, for `node:tls` over something that is not a socket. */
 
 import { Duplex } from 'node:stream';
-import type { Wire } from '../transports/wire.ts';
+import type { Wire } from './wire.ts';
 
 export const toDuplex = (wire: Wire): Duplex =>
   new Duplex({

@@ -12,7 +12,7 @@ import { generateHostKey } from '../../src/identity/keys.ts';
 import { hostOf } from '../../src/multiaddr.ts';
 import { issueCertificate, type TlsIdentity } from '../../src/tls/issue.ts';
 import type { TransportListener } from '../../src/transports/transport.ts';
-import { wsTransport } from '../../src/transports/ws.ts';
+import { wsTransport } from '../../src/transports/websocket.ts';
 import { inbox, rejection } from '../support/quic-helpers.ts';
 import { transportSuite } from './tcp-suite.ts';
 

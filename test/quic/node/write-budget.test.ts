@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FIRST_BUDGET, writeBudget } from '../../src/quic/node-quic-budget.ts';
-import { ON_BUN } from '../../src/quic/node-quic-types.ts';
+import { ON_BUN } from '../../../src/quic/node/types.ts';
+import { FIRST_BUDGET, writeBudget } from '../../../src/quic/node/write-budget.ts';
 
 const skip = ON_BUN && 'not on Bun';
 

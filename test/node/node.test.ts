@@ -5,19 +5,25 @@ import { createSocket, type RemoteInfo } from 'node:dgram';
 import { describe, it, type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { multiaddr } from '@multiformats/multiaddr';
-import type { Connection } from '../src/connection.ts';
-import { isLeanError } from '../src/errors.ts';
-import { generateHostKey } from '../src/identity/keys.ts';
-import { peerIdOf } from '../src/identity/peer-id.ts';
-import { kindOf, multiaddrOf, socketAddressOf, withoutPeer, withPeer } from '../src/multiaddr.ts';
-import { createNode, type LeanNode, type NodeOptions } from '../src/node.ts';
-import { IDENTIFY, identify } from '../src/protocols/identify.ts';
-import { handlePerf, PERF, perf } from '../src/protocols/perf.ts';
-import { PING, ping } from '../src/protocols/ping.ts';
-import type { SocketAddress } from '../src/quic/engine.ts';
-import { readExactly } from '../src/stream.ts';
-import { AGENT_VERSION } from '../src/version.ts';
-import { enginesHere } from './support/engines.ts';
+import type { Connection } from '../../src/connection.ts';
+import { isLeanError } from '../../src/errors.ts';
+import { generateHostKey } from '../../src/identity/keys.ts';
+import { peerIdOf } from '../../src/identity/peer-id.ts';
+import {
+  kindOf,
+  multiaddrOf,
+  socketAddressOf,
+  withoutPeer,
+  withPeer,
+} from '../../src/multiaddr.ts';
+import { createNode, type LeanNode, type NodeOptions } from '../../src/node/node.ts';
+import { IDENTIFY, identify } from '../../src/protocols/identify.ts';
+import { handlePerf, PERF, perf } from '../../src/protocols/perf.ts';
+import { PING, ping } from '../../src/protocols/ping.ts';
+import type { SocketAddress } from '../../src/socket-address.ts';
+import { readExactly } from '../../src/stream.ts';
+import { AGENT_VERSION } from '../../src/version.ts';
+import { enginesHere } from '../support/engines.ts';
 import {
   deadAddress,
   echo,
@@ -26,7 +32,7 @@ import {
   readAll,
   rejection,
   silentSocket,
-} from './support/quic-helpers.ts';
+} from '../support/quic-helpers.ts';
 
 const HANG = { timeout: 120_000 };
 const LOOPBACK = '/ip4/127.0.0.1/udp/0/quic-v1';

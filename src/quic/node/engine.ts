@@ -11,8 +11,9 @@ import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
-import { LeanError, messageOf } from '../errors.ts';
-import { unanswerableHosts } from './answerable.ts';
+import { LeanError, messageOf } from '../../errors.ts';
+import type { SocketAddress } from '../../socket-address.ts';
+import { unanswerableHosts } from '../answerable.ts';
 import {
   ALPN,
   DEFAULT_LIMITS,
@@ -23,9 +24,8 @@ import {
   type QuicEngine,
   type QuicLimits,
   type QuicListener,
-  type SocketAddress,
-} from './engine.ts';
-import { addressOf, NodeQuicEngineConnection } from './node-quic-connection.ts';
+} from '../engine.ts';
+import { addressOf, NodeQuicEngineConnection } from './connection.ts';
 import {
   type Identity,
   type NodeQuic,
@@ -36,7 +36,7 @@ import {
   type NodeQuicStream,
   ON_BUN,
   type SessionOptions,
-} from './node-quic-types.ts';
+} from './types.ts';
 
 /** Asked of the kernel, which may give less (net.core.rmem_max); a burst must find room. */
 const SOCKET_BUFFER = 4 << 20;

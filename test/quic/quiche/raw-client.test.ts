@@ -3,13 +3,13 @@
 import assert from 'node:assert/strict';
 import { isBuiltin } from 'node:module';
 import test, { before, describe, type TestContext } from 'node:test';
-import { LeanError } from '../../src/errors.ts';
-import type { QuicConnection, QuicEngine, QuicListener } from '../../src/quic/engine.ts';
-import { nodeQuicEngine } from '../../src/quic/node-quic.ts';
-import { quicheEngine } from '../../src/quic/quiche.ts';
-import { issueTestCredentials, type TestCredentials } from '../support/quic-credentials.ts';
-import { type Inbox, inbox, staysPending } from '../support/quic-helpers.ts';
-import { type RawClient, type RawOptions, rawDial } from '../support/quic-raw.ts';
+import { LeanError } from '../../../src/errors.ts';
+import type { QuicConnection, QuicEngine, QuicListener } from '../../../src/quic/engine.ts';
+import { nodeQuicEngine } from '../../../src/quic/node/engine.ts';
+import { quicheEngine } from '../../../src/quic/quiche/engine.ts';
+import { issueTestCredentials, type TestCredentials } from '../../support/quic-credentials.ts';
+import { type Inbox, inbox, staysPending } from '../../support/quic-helpers.ts';
+import { type RawClient, type RawOptions, rawDial } from '../../support/quic-raw.ts';
 
 const HANG = { timeout: 30_000 };
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { retryTokens } from '../../src/quic/retry-token.ts';
+import { retryTokens } from '../../../src/quic/quiche/retry-token.ts';
 
 const here = { host: '127.0.0.1', port: 4001 };
 const dcid = Buffer.from('0123456789abcdef', 'hex');

@@ -1,5 +1,5 @@
 /**
- * The part of `node:quic` that `node-quic.ts` uses, as Node 24.20 and 26.x have it; `@types/node`
+ * The part of `node:quic` that this folder uses, as Node 24.20 and 26.x have it; `@types/node`
  * does not describe it yet. Members marked optional are missing from some runtime that we support.
  */
 

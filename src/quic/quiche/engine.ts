@@ -6,8 +6,10 @@
 
 import { randomBytes } from 'node:crypto';
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
-import { LeanError, messageOf } from '../errors.ts';
-import { isAnswerable } from './answerable.ts';
+import { LeanError, messageOf } from '../../errors.ts';
+import type { SocketAddress } from '../../socket-address.ts';
+import type { TlsCredentials } from '../../tls/credentials.ts';
+import { isAnswerable } from '../answerable.ts';
 import {
   ALPN,
   DEFAULT_LIMITS,
@@ -18,18 +20,11 @@ import {
   type QuicEngine,
   type QuicLimits,
   type QuicListener,
-  type SocketAddress,
-  type TlsCredentials,
-} from './engine.ts';
-import { ON_BUN } from './node-quic-types.ts';
+} from '../engine.ts';
+import { ON_BUN } from '../node/types.ts';
+import { loadQuiche, type Quiche, type QuicheConfig } from './binding.ts';
+import { MAX_DATAGRAM, MAX_LOOPBACK_DATAGRAM, QuicheConnection, type Wire } from './connection.ts';
 import { isLongHeader, parseLongHeader } from './packet-header.ts';
-import { loadQuiche, type Quiche, type QuicheConfig } from './quiche-binding.ts';
-import {
-  MAX_DATAGRAM,
-  MAX_LOOPBACK_DATAGRAM,
-  QuicheConnection,
-  type Wire,
-} from './quiche-connection.ts';
 import { type RetryTokens, retryTokens } from './retry-token.ts';
 
 /** Length of our connection ids; the listener finds connections by it. */

@@ -5,14 +5,10 @@ import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import { type Deferred, defer } from '../deferred.ts';
 import { LeanError } from '../errors.ts';
-import { LINGER, type Wire, WRITE_HIGH_WATER } from './wire.ts';
+import { LINGER, READ_HIGH_COUNT, READ_HIGH_WATER, type Wire, WRITE_HIGH_WATER } from './wire.ts';
 
 /** The longest message sent: less than any peer's limit, of which 1 MiB is the smallest known. */
 const MAX_SENT = 256 << 10;
-/** Bytes, and messages, received and not yet read above which the socket is paused. */
-const READ_HIGH_WATER = 256 << 10;
-const READ_HIGH_COUNT = 1024;
-
 /** Close codes (RFC 6455 section 7.4.1). */
 const NORMAL = 1000;
 const GOING_AWAY = 1001;

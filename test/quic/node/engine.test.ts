@@ -7,11 +7,12 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { isBuiltin } from 'node:module';
 import test, { before, describe, type TestContext } from 'node:test';
-import { isLeanError } from '../../src/errors.ts';
-import type { QuicConnection, QuicEngine, SocketAddress } from '../../src/quic/engine.ts';
-import { loadPrivateKey, nodeQuicEngine } from '../../src/quic/node-quic.ts';
-import { lossyRelay } from '../support/lossy-relay.ts';
-import { issueTestCredentials, type TestCredentials } from '../support/quic-credentials.ts';
+import { isLeanError } from '../../../src/errors.ts';
+import type { QuicConnection, QuicEngine } from '../../../src/quic/engine.ts';
+import { loadPrivateKey, nodeQuicEngine } from '../../../src/quic/node/engine.ts';
+import type { SocketAddress } from '../../../src/socket-address.ts';
+import { lossyRelay } from '../../support/lossy-relay.ts';
+import { issueTestCredentials, type TestCredentials } from '../../support/quic-credentials.ts';
 import {
   echo,
   type Inbox,
@@ -19,9 +20,9 @@ import {
   readAll,
   rejection,
   staysPending,
-} from '../support/quic-helpers.ts';
-import { rawDial } from '../support/quic-raw.ts';
-import { engineSuite } from './suite.ts';
+} from '../../support/quic-helpers.ts';
+import { rawDial } from '../../support/quic-raw.ts';
+import { engineSuite } from '../suite.ts';
 
 const HANG = { timeout: 60_000 };
 const authenticate = (): void => {};
@@ -53,7 +54,7 @@ const moduleUrl = (path: string): string => JSON.stringify(new URL(path, import.
 
 test('without the flag or the module: ERR_ENGINE_UNAVAILABLE, and why', HANG, async (t) => {
   const source = `
-    const { nodeQuicEngine } = await import(${moduleUrl('../../src/quic/node-quic.ts')});
+    const { nodeQuicEngine } = await import(${moduleUrl('../../../src/quic/node/engine.ts')});
     await nodeQuicEngine().catch((error) => console.log(error.code, error.message));`;
   const { out } = await runModule(t, [], source);
   assert.match(out, /^ERR_ENGINE_UNAVAILABLE Node v/);
@@ -113,7 +114,7 @@ const nodeOnly = (): void => {
     // Traps 1 to 6 and 8 of NODE-QUIC.md have their tests in the suite: `close() right after dial()`
     // (1), `each side sees the certificate of the other` (2), EOF against reset (3), codes of reset
     // and stopSending (5), `a reader that does not read` (6), `close() ends open streams` (8). Trap 9,
-    // SNI, cannot be helped (see node-quic.ts). That FINs are lost (node-quic-fin.ts) shows there, too:
+    // SNI, cannot be helped (see src/quic/node/engine.ts). That FINs are lost (fin-gate.ts) shows there, too:
     // `256 streams at once` never ends without the gate.
 
     test('no promise of node:quic is left to reject unhandled (trap 4)', HANG, async (t) => {
@@ -271,8 +272,8 @@ const nodeOnly = (): void => {
 
     test('a process that gave up a stream at the limit exits well', HANG, async (t) => {
       const source = `
-        const { nodeQuicEngine } = await import(${moduleUrl('../../src/quic/node-quic.ts')});
-        const { issueTestCredentials } = await import(${moduleUrl('../support/quic-credentials.ts')});
+        const { nodeQuicEngine } = await import(${moduleUrl('../../../src/quic/node/engine.ts')});
+        const { issueTestCredentials } = await import(${moduleUrl('../../support/quic-credentials.ts')});
         const engine = await nodeQuicEngine();
         const options = { credentials: await issueTestCredentials('x'), authenticate() {}, limits: { maxStreams: 1 } };
         const listener = await engine.listen({ ...options, address: { host: '127.0.0.1', port: 0 }, onConnection() {} });

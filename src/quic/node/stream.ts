@@ -1,17 +1,17 @@
 /** One stream of `node:quic` as a {@link Stream}. */
 
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
-import { LeanError } from '../errors.ts';
-import { type Stream, StreamResetError } from '../stream.ts';
-import type { WriteBudget } from './node-quic-budget.ts';
-import type { FinGate } from './node-quic-fin.ts';
+import { LeanError } from '../../errors.ts';
+import { type Stream, StreamResetError } from '../../stream.ts';
+import type { FinGate } from './fin-gate.ts';
 import {
   DRAINABLE,
   type NodeQuicError,
   type NodeQuicStream,
   type NodeQuicWriter,
   ON_BUN,
-} from './node-quic-types.ts';
+} from './types.ts';
+import type { WriteBudget } from './write-budget.ts';
 
 /** Writes of one turn are handed over together, but not later than at this many bytes. */
 const FLUSH_AT = 64 << 10;

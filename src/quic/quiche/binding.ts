@@ -5,8 +5,8 @@
  */
 
 import { createRequire } from 'node:module';
-import { LeanError, messageOf } from '../errors.ts';
-import type { SocketAddress } from './engine.ts';
+import { LeanError, messageOf } from '../../errors.ts';
+import type { SocketAddress } from '../../socket-address.ts';
 
 export interface Quiche {
   readonly MAX_CONN_ID_LEN: number;

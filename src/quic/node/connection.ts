@@ -1,20 +1,21 @@
 /** One session of `node:quic` as a {@link QuicConnection}. */
 
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
-import { type CloseReason, describeClose } from '../connection.ts';
-import { LeanError, messageOf } from '../errors.ts';
-import type { Stream } from '../stream.ts';
-import { BAD_CERTIFICATE, type QuicConnection, type SocketAddress } from './engine.ts';
-import { FIRST_BUDGET, fixedBudget, type WriteBudget, writeBudget } from './node-quic-budget.ts';
-import { type FinGate, finGate, openGate } from './node-quic-fin.ts';
-import { NodeQuicEngineStream, type StreamOwner } from './node-quic-stream.ts';
+import { type CloseReason, describeClose } from '../../connection.ts';
+import { LeanError, messageOf } from '../../errors.ts';
+import type { SocketAddress } from '../../socket-address.ts';
+import type { Stream } from '../../stream.ts';
+import { BAD_CERTIFICATE, type QuicConnection } from '../engine.ts';
+import { type FinGate, finGate, openGate } from './fin-gate.ts';
+import { NodeQuicEngineStream, type StreamOwner } from './stream.ts';
 import {
   type NodeQuicAddress,
   type NodeQuicError,
   type NodeQuicSession,
   type NodeQuicStream,
   ON_BUN,
-} from './node-quic-types.ts';
+} from './types.ts';
+import { FIRST_BUDGET, fixedBudget, type WriteBudget, writeBudget } from './write-budget.ts';
 
 /** How often a stream that waits for the peer's limit is looked at: node:quic does not tell. */
 const LIMIT_POLL = 2;

@@ -4,12 +4,12 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr';
-import type { Connection } from '../src/connection.ts';
-import { race } from '../src/dial.ts';
-import { type ErrorCode, isLeanError, LeanError } from '../src/errors.ts';
-import { generateHostKey } from '../src/identity/keys.ts';
-import { peerIdOf } from '../src/identity/peer-id.ts';
-import { kindOf } from '../src/multiaddr.ts';
+import type { Connection } from '../../src/connection.ts';
+import { type ErrorCode, isLeanError, LeanError } from '../../src/errors.ts';
+import { generateHostKey } from '../../src/identity/keys.ts';
+import { peerIdOf } from '../../src/identity/peer-id.ts';
+import { kindOf } from '../../src/multiaddr.ts';
+import { race } from '../../src/node/dial-race.ts';
 
 const quic = (port: number): Multiaddr => multiaddr(`/ip4/127.0.0.1/udp/${port}/quic-v1`);
 const tcp = (port: number): Multiaddr => multiaddr(`/ip4/127.0.0.1/tcp/${port}`);

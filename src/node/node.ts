@@ -4,12 +4,11 @@
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
-import { type Connection, describeClose } from './connection.ts';
-import { orAborted, startDeadline, withDeadline } from './deadline.ts';
-import { type Failure, failureOf, race } from './dial.ts';
-import { LeanError, messageOf } from './errors.ts';
-import { generateHostKey, type HostKey } from './identity/keys.ts';
-import { type PeerId, peerIdOf } from './identity/peer-id.ts';
+import { type Connection, describeClose } from '../connection.ts';
+import { orAborted, startDeadline, withDeadline } from '../deadline.ts';
+import { LeanError, messageOf } from '../errors.ts';
+import { generateHostKey, type HostKey } from '../identity/keys.ts';
+import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
 import {
   type AddressKind,
   kindOf,
@@ -19,16 +18,17 @@ import {
   resolveMultiaddr,
   withoutPeer,
   withPeer,
-} from './multiaddr.ts';
-import { negotiate, selectLazily } from './multistream.ts';
-import { handleIdentify, IDENTIFY } from './protocols/identify.ts';
-import { handlePing, PING } from './protocols/ping.ts';
-import type { EngineName } from './quic/engine.ts';
-import { selectEngine } from './quic/select.ts';
-import type { Stream } from './stream.ts';
-import { issueCertificate, type TlsIdentity } from './tls/issue.ts';
-import type { Transport, TransportListener } from './transports/transport.ts';
-import { AGENT_VERSION } from './version.ts';
+} from '../multiaddr.ts';
+import { negotiate, selectLazily } from '../multistream.ts';
+import { handleIdentify, IDENTIFY } from '../protocols/identify.ts';
+import { handlePing, PING } from '../protocols/ping.ts';
+import type { EngineName } from '../quic/engine.ts';
+import { selectEngine } from '../quic/select.ts';
+import type { Stream } from '../stream.ts';
+import { issueCertificate, type TlsIdentity } from '../tls/issue.ts';
+import type { Transport, TransportListener } from '../transports/transport.ts';
+import { AGENT_VERSION } from '../version.ts';
+import { type Failure, failureOf, race } from './dial-race.ts';
 
 export interface NodeOptions {
   /** Who this node is; default: a new one. */
@@ -88,7 +88,7 @@ export interface LeanNode {
   handle(protocol: string, handler: StreamHandler): void;
 
   /**
-   * Connects to a peer, at whichever of its addresses answers first; see `race` in dial.ts. Names
+   * Connects to a peer, at whichever of its addresses answers first; see `race` in dial-race.ts. Names
    * are resolved. If one address ends in `/p2p/<peer id>`, only that peer is accepted.
    *
    * @throws ERR_ADDRESS when an address is malformed or two name different peers; what
@@ -348,7 +348,7 @@ const makeTransports = async (
 
   const quicByRole = (role: 'dial' | 'listen') => async (): Promise<Transport> => {
     const [{ quicTransport }, { engine, why }, identity] = await Promise.all([
-      import('./transports/quic.ts'),
+      import('../transports/quic.ts'),
       selectEngine(options.quicEngine ?? 'auto', role),
       tls(),
     ]);
@@ -363,11 +363,17 @@ const makeTransports = async (
     muxers: ['yamux', 'mplex'] as const,
   }));
   const tcp = once(async () => {
-    const [{ tcpTransport }, parts] = await Promise.all([import('./transports/tcp.ts'), upgrade()]);
+    const [{ tcpTransport }, parts] = await Promise.all([
+      import('../transports/tcp.ts'),
+      upgrade(),
+    ]);
     return tcpTransport(parts);
   });
   const ws = once(async () => {
-    const [{ wsTransport }, parts] = await Promise.all([import('./transports/ws.ts'), upgrade()]);
+    const [{ wsTransport }, parts] = await Promise.all([
+      import('../transports/websocket.ts'),
+      upgrade(),
+    ]);
     return wsTransport(parts);
   });
   const builtIn: Record<AddressKind, (role: 'dial' | 'listen') => Promise<Transport>> = {

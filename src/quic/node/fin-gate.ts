@@ -15,7 +15,7 @@
  * comes in between, is in that packet.
  */
 
-import type { NodeQuicSession } from './node-quic-types.ts';
+import type { NodeQuicSession } from './types.ts';
 
 /** What the gate needs of a stream. */
 export interface FinStream {

@@ -17,8 +17,10 @@ import { CODE_SNI } from '@multiformats/multiaddr';
 import { WebSocket, WebSocketServer } from 'ws';
 import { LeanError } from '../errors.ts';
 import { type AddressKind, kindOf } from '../multiaddr.ts';
-import type { TlsCredentials } from '../quic/engine.ts';
+import type { TlsCredentials } from '../tls/credentials.ts';
 import { issueCertificate } from '../tls/issue.ts';
+import { wsWire } from '../wire/websocket-wire.ts';
+import type { Wire } from '../wire/wire.ts';
 import { type Arrival, createAcceptor } from './acceptor.ts';
 import {
   abortReason,
@@ -31,8 +33,6 @@ import {
 } from './tcp.ts';
 import type { Transport } from './transport.ts';
 import { createUpgrade, type Path, type UpgradeOptions } from './upgrade.ts';
-import type { Wire } from './wire.ts';
-import { wsWire } from './ws-wire.ts';
 
 export interface WsOptions extends UpgradeOptions {
   /** Dials `wss` listeners whose certificate nobody vouches for. For test programs only. */

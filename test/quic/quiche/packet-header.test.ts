@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { isLongHeader, parseLongHeader } from '../../src/quic/packet-header.ts';
+import { isLongHeader, parseLongHeader } from '../../../src/quic/quiche/packet-header.ts';
 
 /** A QUIC v1 Initial header with the given ids and token, and `rest` behind it. */
 const initial = (dcid: Buffer, scid: Buffer, token: Buffer, rest = Buffer.alloc(4)): Buffer =>

@@ -1,23 +1,18 @@
 /**
  * One QUIC connection over the quiche binding, without I/O: packets come in through `receive()`,
  * leave through the `transmit` callback of `flush()`, and time passes through `tick()`. Whoever
- * drives it (quiche.ts) calls `settle()` once after a batch of packets and `flush()` once per turn
+ * drives it (engine.ts) calls `settle()` once after a batch of packets and `flush()` once per turn
  * of the event loop.
  */
 
-import { type CloseReason, describeClose } from '../connection.ts';
-import { LeanError, messageOf } from '../errors.ts';
-import { type Stream, StreamResetError } from '../stream.ts';
-import { isAnswerable } from './answerable.ts';
-import {
-  ALPN,
-  type Authenticate,
-  BAD_CERTIFICATE,
-  type QuicConnection,
-  type SocketAddress,
-} from './engine.ts';
-import type { QuicheError, QuicheHandle } from './quiche-binding.ts';
-import { describeTransportError } from './transport-errors.ts';
+import { type CloseReason, describeClose } from '../../connection.ts';
+import { LeanError, messageOf } from '../../errors.ts';
+import type { SocketAddress } from '../../socket-address.ts';
+import { type Stream, StreamResetError } from '../../stream.ts';
+import { isAnswerable } from '../answerable.ts';
+import { ALPN, type Authenticate, BAD_CERTIFICATE, type QuicConnection } from '../engine.ts';
+import { describeTransportError } from '../transport-errors.ts';
+import type { QuicheError, QuicheHandle } from './binding.ts';
 
 /** Largest datagram sent: what quiche assumes every path carries. */
 export const MAX_DATAGRAM = 1350;

@@ -1,7 +1,7 @@
 /** What a secure channel is to the upgrade: a wire whose other end is known. */
 
 import type { PeerId } from '../identity/peer-id.ts';
-import type { Wire } from '../transports/wire.ts';
+import type { Wire } from '../wire/wire.ts';
 
 /** The harness's names; `/noise` and `/tls/1.0.0` on the wire. */
 export type SecureName = 'noise' | 'tls';

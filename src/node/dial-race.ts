@@ -8,9 +8,9 @@
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
-import type { Connection } from './connection.ts';
-import { LeanError, messageOf } from './errors.ts';
-import { kindOf } from './multiaddr.ts';
+import type { Connection } from '../connection.ts';
+import { LeanError, messageOf } from '../errors.ts';
+import { kindOf } from '../multiaddr.ts';
 
 /** Milliseconds; RFC 8305's Connection Attempt Delay. */
 const HEAD_START = 250;

@@ -11,7 +11,7 @@
  * from leaving at once, so the budget grows with the round trip.
  */
 
-import { type NodeQuicSession, type NodeQuicStream, ON_BUN } from './node-quic-types.ts';
+import { type NodeQuicSession, type NodeQuicStream, ON_BUN } from './types.ts';
 
 /** Bytes for each millisecond of round trip, and for less than one: 94 packets less their overhead. */
 const PER_MILLISECOND = 104 * 1024;

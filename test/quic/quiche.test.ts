@@ -1,4 +1,0 @@
-import { quicheEngine } from '../../src/quic/quiche.ts';
-import { engineSuite } from './suite.ts';
-
-engineSuite('quiche dials quiche', { dialer: quicheEngine, listener: quicheEngine });
