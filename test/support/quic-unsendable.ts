@@ -15,8 +15,8 @@ import { echo, readAll } from './quic-helpers.ts';
 const [listening = '', dialling = ''] = process.argv.slice(2);
 
 const load = async (name: string): Promise<QuicEngine> => {
-  if (name === 'node') return (await import('../../src/quic/node-quic.ts')).nodeQuicEngine();
-  return (await import('../../src/quic/quiche.ts')).quicheEngine();
+  if (name === 'node') return (await import('../../src/quic/node/engine.ts')).nodeQuicEngine();
+  return (await import('../../src/quic/quiche/engine.ts')).quicheEngine();
 };
 
 /** Runs `body` while what leaves port `from` for port `to` is refused, and at least three packets were. */
