@@ -49,10 +49,6 @@ const keyOf = (number: number, inbound: boolean): number => number * 2 + (inboun
 
 class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStream> {
   #nextNumber = 0;
-  /** Bytes received and not yet read, of all streams. */
-  #buffered = 0;
-  /** Lets the reading of the wire go on. */
-  #resume: (() => void) | undefined;
 
   // The message that is arriving.
   #varint = 0;
@@ -85,11 +81,9 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
         const stream = this.#bodyStream;
         if (this.#bodyLeft === 0) this.#bodyStream = undefined;
         if (stream?.isReadable !== true) continue;
-        this.#buffered += size;
         stream.push(piece);
-        if (this.#isHeldUpBy(stream)) {
-          const rest = chunk.subarray(at);
-          return this.#waitFor(stream).then(() => this.receive(rest));
+        if (this.isHeldUp(stream)) {
+          return this.receiveLater(stream, chunk.subarray(at));
         }
         continue;
       }
@@ -149,32 +143,13 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
       this.sendAnswer(frame(stream, RESET, 0));
       return;
     }
-    this.streams.set(key, stream);
-    this.inbound++;
+    this.remember(stream);
     this.offer(stream);
   }
 
-  #isHeldUpBy(stream: MplexStream): boolean {
-    return (
-      stream.buffered > this.limits.streamBuffer || this.#buffered > this.limits.connectionBuffer
-    );
-  }
-
-  /** Resolves when the stream's reader has caught up or the stream has been reset for not doing so. */
-  #waitFor(stream: MplexStream): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => stream.reset(), this.limits.slowReaderTimeout);
-      this.#resume = () => {
-        if (this.ending === undefined && this.#isHeldUpBy(stream) && stream.isReadable) return;
-        clearTimeout(timer);
-        this.#resume = undefined;
-        resolve();
-      };
-    });
-  }
-
-  protected override onEnd(): void {
-    this.#resume?.();
+  protected override isHeldUp(stream: MplexStream): boolean {
+    const { streamBuffer } = this.limits;
+    return (stream.isReadable && stream.unreadBytes > streamBuffer) || super.isHeldUp(stream);
   }
 
   protected refusesStreams(): boolean {
@@ -186,7 +161,7 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
   protected createStream(): MplexStream {
     const stream = new MplexStream(this, this.#nextNumber++, false);
     stream.newStreamDue = true;
-    this.streams.set(stream.key, stream);
+    this.remember(stream);
     return stream;
   }
 
@@ -194,9 +169,8 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
     this.schedule(stream);
   }
 
-  onConsumed(_stream: MplexStream, bytes: number): void {
-    this.#buffered -= bytes;
-    this.#resume?.();
+  onConsumed(): void {
+    this.onRead();
   }
 
   onReset(stream: MplexStream): void {
@@ -206,7 +180,7 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
 
   onFinished(stream: MplexStream): void {
     this.forget(stream);
-    this.#resume?.();
+    this.onRead();
   }
 
   // Sending.

@@ -1,22 +1,23 @@
 /** A stream of a muxer: queues in both directions, with the muxer's protocol behind {@link MuxStreamOwner}. */
 
+import { type ConnectionMemory, STREAM_RESOURCE_LIMIT_EXCEEDED } from '../connection-memory.ts';
 import { type Deferred, defer } from '../deferred.ts';
 import { LeanError } from '../errors.ts';
+import { ByteQueue } from '../stream/byte-queue.ts';
+import type { StallWatch, WaitingWriter } from '../stream/stall-watch.ts';
 import { type Stream, StreamResetError } from '../stream.ts';
 
 /** Bytes written and not yet sent above which the writer is told to wait. */
 const WRITE_HIGH_WATER = 256 << 10;
 /** Bytes not yet sent at which a waiting writer goes on. */
 const WRITE_LOW_WATER = 128 << 10;
-/** Unread pieces shorter than this are copied together, so that tiny frames cannot pin big buffers. */
-const SMALL_PIECE = 1024;
-/** The buffers that they are copied into. */
-const BLOCK = 8192;
 /** What a peer may still send after `stopSending()` before the stream is reset. */
 export const STOPPED_ALLOWANCE = 256 << 10;
 
 /** What a stream asks of its muxer. */
 export interface MuxStreamOwner<S> {
+  readonly memory: ConnectionMemory;
+  readonly stalls: StallWatch;
   /** There is something to send: payload, or the end of it. */
   onWritable(stream: S): void;
   /** The application has taken `bytes` that came in, or they were discarded. */
@@ -27,25 +28,23 @@ export interface MuxStreamOwner<S> {
   onFinished(stream: S): void;
 }
 
-export class MuxStream implements Stream {
+export class MuxStream implements Stream, WaitingWriter {
   /** Unique within the muxer. */
   readonly key: number;
   /** Whether the peer opened it. */
   readonly inbound: boolean;
   /** Whether it waits for its turn to send; the muxer's. */
   isScheduled = false;
-  /** Bytes received and not yet read. */
-  buffered = 0;
-  /** Bytes written and not yet sent. */
-  pendingBytes = 0;
+  /** Bytes written that were sent. */
+  sentBytes = 0;
 
   readonly #owner: MuxStreamOwner<MuxStream>;
+  /** Where it is counted: until both directions have ended. */
+  #memory: ConnectionMemory | undefined;
 
   // In.
-  readonly #received: Uint8Array[] = [];
-  #putBack: Uint8Array[] | undefined;
-  #block: Uint8Array | undefined;
-  #blockUsed = 0;
+  readonly #received = new ByteQueue();
+  #putBack: ByteQueue | undefined;
   #reader: Deferred<Uint8Array | null> | undefined;
   #readEnded = false;
   #readError: LeanError | undefined;
@@ -53,9 +52,7 @@ export class MuxStream implements Stream {
   #discarded = -1;
 
   // Out.
-  readonly #pending: Uint8Array[] = [];
-  /** Bytes of the first pending chunk that were sent already. */
-  #sentOfFirst = 0;
+  readonly #pending = new ByteQueue();
   #writer: Deferred<void> | undefined;
   #writeClosed = false;
   #finSent = false;
@@ -65,12 +62,23 @@ export class MuxStream implements Stream {
 
   constructor(owner: MuxStreamOwner<MuxStream>, key: number, inbound: boolean) {
     this.#owner = owner;
+    this.#memory = owner.memory;
     this.key = key;
     this.inbound = inbound;
   }
 
   get id(): string {
     return `${this.inbound ? 'in' : 'out'}-${this.key}`;
+  }
+
+  /** Bytes received and not yet read, or put back. */
+  get unreadBytes(): number {
+    return this.#received.bytes + (this.#putBack?.bytes ?? 0);
+  }
+
+  /** Bytes written and not yet sent. */
+  get pendingBytes(): number {
+    return this.#pending.bytes;
   }
 
   /** Whether either side abandoned it. */
@@ -81,12 +89,14 @@ export class MuxStream implements Stream {
   // The application's side.
 
   read(): Promise<Uint8Array | null> {
-    const back = this.#putBack?.pop();
-    if (back !== undefined) return Promise.resolve(back);
+    const back = this.#putBack?.shift();
+    if (back !== undefined) {
+      this.#memory?.addUnread(-back.length);
+      return Promise.resolve(back);
+    }
     const chunk = this.#received.shift();
     if (chunk !== undefined) {
-      if (this.#received.length === 0) this.#block = undefined;
-      this.buffered -= chunk.length;
+      this.#memory?.addUnread(-chunk.length);
       this.#owner.onConsumed(this, chunk.length);
       return Promise.resolve(chunk);
     }
@@ -98,8 +108,9 @@ export class MuxStream implements Stream {
 
   unread(chunk: Uint8Array): void {
     if (chunk.length === 0) return;
-    this.#putBack ??= [];
-    this.#putBack.push(chunk);
+    this.#putBack ??= new ByteQueue();
+    this.#putBack.unshift(chunk);
+    this.#memory?.addUnread(chunk.length);
   }
 
   write(chunk: Uint8Array): boolean {
@@ -107,17 +118,25 @@ export class MuxStream implements Stream {
     if (this.#writeClosed) throw writeAfterClose();
     if (chunk.length > 0) {
       this.#pending.push(chunk);
-      this.pendingBytes += chunk.length;
+      this.#memory?.addUnsent(chunk.length);
       this.#owner.onWritable(this);
     }
-    return this.pendingBytes < WRITE_HIGH_WATER;
+    return this.#hasRoom(WRITE_HIGH_WATER);
   }
 
   drain(): Promise<void> {
     if (this.#writeError !== undefined) return Promise.reject(this.#writeError);
-    if (this.pendingBytes < WRITE_HIGH_WATER) return Promise.resolve();
-    this.#writer ??= defer();
+    if (this.#hasRoom(WRITE_HIGH_WATER)) return Promise.resolve();
+    if (this.#writer === undefined) {
+      this.#writer = defer();
+      this.#owner.stalls.add(this);
+    }
     return this.#writer.promise;
+  }
+
+  #hasRoom(mark: number): boolean {
+    const { bytes } = this.#pending;
+    return bytes < mark && (this.#memory?.mayWrite(bytes) ?? true);
   }
 
   closeWrite(): void {
@@ -129,7 +148,6 @@ export class MuxStream implements Stream {
   stopSending(): void {
     if (this.#discarded >= 0 || this.#readError !== undefined) return;
     this.#discarded = 0;
-    this.#putBack = undefined;
     this.#dropReceived();
     if (this.#readEnded) return;
     this.#readError = readAfterStop();
@@ -138,9 +156,22 @@ export class MuxStream implements Stream {
   }
 
   reset(code = 0): void {
-    if (this.isReset || (this.#readEnded && this.#finSent)) return;
+    this.#abort(code, writeAfterClose());
+  }
+
+  /** Waited for its peer in vain; stall-watch.ts. */
+  onStalled(error: LeanError): void {
+    this.#abort(STREAM_RESOURCE_LIMIT_EXCEEDED, error);
+  }
+
+  #abort(code: number, writeError: LeanError): void {
+    if (this.isReset || (this.#readEnded && this.#finSent)) {
+      // Over already, but for what nobody will read now.
+      this.#dropReceived();
+      return;
+    }
     const error = new StreamResetError('ERR_STREAM_RESET', code, 'the stream was reset by us');
-    this.#abandon(error, writeAfterClose());
+    this.#abandon(error, writeError);
     this.#owner.onReset(this, code);
   }
 
@@ -166,45 +197,15 @@ export class MuxStream implements Stream {
       reader.resolve(piece);
       return;
     }
-    this.buffered += piece.length;
-    if (piece.length >= SMALL_PIECE) {
-      this.#block = undefined;
-      this.#received.push(piece);
-      return;
-    }
-    this.#append(piece);
-  }
-
-  /** Copies a small piece behind what is queued. */
-  #append(piece: Uint8Array): void {
-    const block = this.#block;
-    const last = this.#received.length - 1;
-    const tail = this.#received[last];
-    if (block === undefined || tail === undefined || this.#blockUsed + piece.length > BLOCK) {
-      // Alone in the queue it will probably be read before the next one comes.
-      const size = tail === undefined ? piece.length : BLOCK;
-      this.#block = size === BLOCK ? new Uint8Array(BLOCK) : undefined;
-      if (this.#block === undefined) {
-        // Not `slice()`: that of a Buffer is a view.
-        this.#received.push(new Uint8Array(piece));
-        return;
-      }
-      this.#block.set(piece);
-      this.#blockUsed = piece.length;
-      this.#received.push(this.#block.subarray(0, piece.length));
-      return;
-    }
-    const start = tail.byteOffset;
-    block.set(piece, this.#blockUsed);
-    this.#blockUsed += piece.length;
-    this.#received[last] = new Uint8Array(block.buffer, start, this.#blockUsed - start);
+    this.#received.push(piece);
+    this.#memory?.addUnread(piece.length);
   }
 
   /** The peer has finished writing. */
   onRemoteEnd(): void {
     if (this.#readEnded) return;
     this.#readEnded = true;
-    if (this.#received.length === 0) {
+    if (this.#received.bytes === 0) {
       this.#reader?.resolve(null);
       this.#reader = undefined;
     }
@@ -220,7 +221,7 @@ export class MuxStream implements Stream {
       'the stream was reset by the peer',
     );
     this.#abandon(this.#readEnded ? undefined : read, this.#finSent ? undefined : write);
-    this.#owner.onFinished(this);
+    this.#finish();
   }
 
   /** The connection ended; `byUs`: what is still unread is discarded. */
@@ -250,38 +251,34 @@ export class MuxStream implements Stream {
    * chunk. The caller calls {@link wakeWriter} when it is done.
    */
   takePending(length: number, send: (chunk: Uint8Array) => void): void {
-    this.pendingBytes -= length;
-    for (let wanted = length; wanted > 0; ) {
-      const first = this.#pending[0] as Uint8Array;
-      const left = first.length - this.#sentOfFirst;
-      if (left <= wanted) {
-        this.#pending.shift();
-        send(this.#sentOfFirst === 0 ? first : first.subarray(this.#sentOfFirst));
-        this.#sentOfFirst = 0;
-        wanted -= left;
-      } else {
-        send(first.subarray(this.#sentOfFirst, this.#sentOfFirst + wanted));
-        this.#sentOfFirst += wanted;
-        return;
-      }
-    }
+    for (const chunk of this.#pending.front(length)) send(chunk);
+    this.#pending.drop(length);
+    this.sentBytes += length;
+    this.#memory?.addUnsent(-length);
   }
 
   /** Lets the writer go on if there is room. */
   wakeWriter(): void {
-    if (this.#writer === undefined || this.pendingBytes > WRITE_LOW_WATER) return;
+    if (this.#writer === undefined || !this.#hasRoom(WRITE_LOW_WATER)) return;
+    this.#owner.stalls.delete(this);
     this.#writer.resolve();
     this.#writer = undefined;
   }
 
   #finishIfDone(): void {
-    if (this.#readEnded && this.#finSent) this.#owner.onFinished(this);
+    if (this.#readEnded && this.#finSent) this.#finish();
+  }
+
+  /** From here on the stream belongs to nobody but whoever holds it, and what is still to be read does. */
+  #finish(): void {
+    this.#memory?.addUnread(-this.unreadBytes);
+    this.#memory = undefined;
+    this.#owner.onFinished(this);
   }
 
   #abandon(readError: LeanError | undefined, writeError: LeanError | undefined): void {
     this.#abandoned = true;
     if (readError !== undefined) {
-      this.#putBack = undefined;
       this.#dropReceived();
       this.#readError ??= readError;
       this.#reader?.reject(this.#readError);
@@ -291,19 +288,21 @@ export class MuxStream implements Stream {
   }
 
   #dropReceived(): void {
-    const bytes = this.buffered;
-    this.#received.length = 0;
-    this.#block = undefined;
-    this.buffered = 0;
-    if (bytes > 0) this.#owner.onConsumed(this, bytes);
+    this.#memory?.addUnread(-(this.#putBack?.bytes ?? 0));
+    this.#putBack = undefined;
+    const { bytes } = this.#received;
+    if (bytes === 0) return;
+    this.#received.clear();
+    this.#memory?.addUnread(-bytes);
+    this.#owner.onConsumed(this, bytes);
   }
 
   #dropPending(error: LeanError): void {
-    this.#pending.length = 0;
-    this.#sentOfFirst = 0;
-    this.pendingBytes = 0;
+    this.#memory?.addUnsent(-this.#pending.bytes);
+    this.#pending.clear();
     this.#writeError ??= error;
     if (this.#writer === undefined) return;
+    this.#owner.stalls.delete(this);
     // Whoever waits in drain() learns of it; nobody need be.
     this.#writer.promise.catch(() => {});
     this.#writer.reject(this.#writeError);

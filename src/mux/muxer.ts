@@ -1,8 +1,16 @@
 /** Many streams over one wire: what yamux and mplex share. */
 
 import { type CloseReason, describeClose } from '../connection.ts';
+import {
+  ConnectionMemory,
+  DEFAULT_MEMORY_LIMITS,
+  type MemoryLimits,
+  STREAM_RESOURCE_LIMIT_EXCEEDED,
+  tooMuchMemory,
+} from '../connection-memory.ts';
 import { defer } from '../deferred.ts';
 import { type ErrorCode, isLeanError, LeanError, messageOf } from '../errors.ts';
+import { StallWatch } from '../stream/stall-watch.ts';
 import type { Stream } from '../stream.ts';
 import type { MuxStream } from './mux-stream.ts';
 
@@ -15,6 +23,7 @@ export interface Muxer {
   acceptStream(): Promise<Stream | null>;
   close(code?: number, reason?: string): Promise<void>;
   readonly closed: Promise<CloseReason>;
+  readonly memory: ConnectionMemory;
 }
 
 /** What a muxer runs over: the secured wire, possibly behind a lazy negotiation. */
@@ -31,7 +40,7 @@ export type CreateMuxer = (
 ) => Muxer;
 
 /** Bounds of one connection; bytes and milliseconds. */
-export interface MuxLimits {
+export interface MuxLimits extends MemoryLimits {
   /** Streams that the peer may have open at once; further ones are reset. */
   readonly maxStreams: number;
   /** Streams of the peer's that may wait for `acceptStream()`; further ones are reset. */
@@ -42,21 +51,25 @@ export interface MuxLimits {
   readonly windowBudget: number;
   /** mplex: bytes received and not yet read on one stream before the connection is not read on. */
   readonly streamBuffer: number;
-  /** mplex: the same for all streams together. */
-  readonly connectionBuffer: number;
-  /** mplex: how long a stream may hold up the connection before it is reset. */
+  /** How long unread bytes may hold up the connection before the streams that have most are reset. */
   readonly slowReaderTimeout: number;
 }
 
 export const DEFAULT_MUX_LIMITS: MuxLimits = {
+  ...DEFAULT_MEMORY_LIMITS,
   maxStreams: 1_024,
   acceptBacklog: 256,
   maxWindow: 16 << 20,
   windowBudget: 64 << 20,
   streamBuffer: 1 << 20,
-  connectionBuffer: 16 << 20,
   slowReaderTimeout: 5_000,
 };
+
+/** What a stream costs beside its bytes, with the handler that serves it. */
+const STREAM_BYTES = 4096;
+
+/** The same for a control frame that waits. */
+const CONTROL_BYTES = 128;
 
 /** Payload of the largest frame we send: it fits into one Noise message with its header. */
 export const MAX_FRAME_PAYLOAD = 65_519 - 12;
@@ -82,6 +95,8 @@ export const violation = (what: string): LeanError => new LeanError('ERR_PROTOCO
  */
 export abstract class MuxSession<S extends MuxStream> implements Muxer {
   readonly closed: Promise<CloseReason>;
+  readonly memory: ConnectionMemory;
+  readonly stalls: StallWatch;
   protected readonly role: 'dialer' | 'listener';
   protected readonly limits: MuxLimits;
   protected readonly streams = new Map<number, S>();
@@ -112,6 +127,8 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
    */
   #mayEndStreams: boolean;
   #endTimer: NodeJS.Timeout | undefined;
+  /** Lets the reading of the wire go on. */
+  #resume: (() => void) | undefined;
 
   constructor(carrier: Carrier, role: 'dialer' | 'listener', limits: Partial<MuxLimits>) {
     this.#carrier = carrier;
@@ -119,6 +136,10 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
     this.role = role;
     this.#mayEndStreams = role === 'listener';
     this.limits = { ...DEFAULT_MUX_LIMITS, ...limits };
+    this.memory = new ConnectionMemory(this.limits.connectionMemory, STREAM_BYTES, () =>
+      this.end(tooMuchMemory(this.limits.connectionMemory)),
+    );
+    this.stalls = new StallWatch(this.limits.stallTimeout);
     const { promise, resolve } = defer<CloseReason>();
     this.closed = promise;
     this.#resolveClosed = resolve;
@@ -183,18 +204,16 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
     const error = this.#closedError(reason);
     for (const stream of this.streams.values())
       stream.onConnectionClosed(error, reason.by === 'local');
+    this.memory.addStreams(-this.streams.size);
     this.streams.clear();
     this.#ready = [];
-    this.#control = [];
+    this.#dropControl();
     this.#waitingStreams = [];
     for (const accept of this.#acceptors.splice(0)) accept(null);
     this.#closing = this.#carrier.close();
-    this.onEnd();
+    this.#resume?.();
     this.#resolveClosed(reason);
   }
-
-  /** The connection has ended and its streams know. */
-  protected onEnd(): void {}
 
   /** What everything on a closed connection throws. */
   #closedError(reason: CloseReason): LeanError {
@@ -257,14 +276,74 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
     accept(stream);
   }
 
+  /** A new stream. */
+  protected remember(stream: S): void {
+    this.streams.set(stream.key, stream);
+    if (stream.inbound) this.inbound++;
+    this.memory.addStreams(1);
+  }
+
   /** A stream has ended in both directions, or was abandoned. */
   protected forget(stream: S): void {
     if (!this.streams.delete(stream.key)) return;
+    this.memory.addStreams(-1);
     if (stream.inbound) this.inbound--;
     if (!stream.inbound || !stream.isReset) return;
     // A stream that the peer gave up before it was accepted is of no use to anyone.
     const index = this.#waitingStreams.indexOf(stream);
     if (index >= 0) this.#waitingStreams.splice(index, 1);
+  }
+
+  // Back-pressure on what comes in.
+
+  /** Whether the wire must not be read on: too much is unread, or of `stream`, which just received. */
+  protected isHeldUp(_stream: S): boolean {
+    return this.memory.unread > this.memory.unreadShare;
+  }
+
+  /** Goes on with `rest` of what came off the wire when {@link isHeldUp} no longer holds. */
+  protected async receiveLater(stream: S, rest: Uint8Array): Promise<void> {
+    await this.#untilRead(stream);
+    if (this.ending === undefined) await this.receive(rest);
+  }
+
+  /**
+   * Resolves when the readers have caught up. Those that have most to read and do not get on are reset
+   * after a while: there is one wire for all streams.
+   */
+  #untilRead(stream: S): Promise<void> {
+    return new Promise((resolve) => {
+      const goOn = (): void => {
+        clearTimeout(timer);
+        this.#resume = undefined;
+        resolve();
+      };
+      const timer = setTimeout(() => {
+        const { unread, unreadShare } = this.memory;
+        if (unread <= unreadShare) stream.reset(STREAM_RESOURCE_LIMIT_EXCEEDED);
+        // More than must be, so that this does not happen again at once.
+        else while (this.memory.unread > unreadShare / 2 && this.#resetSlowest(stream));
+        goOn();
+      }, this.limits.slowReaderTimeout);
+      this.#resume = () => {
+        if (this.ending !== undefined || !this.isHeldUp(stream)) goOn();
+      };
+    });
+  }
+
+  /** `stream` itself where none has more. False: nothing was left to read. */
+  #resetSlowest(stream: S): boolean {
+    let slowest = stream;
+    for (const other of this.streams.values())
+      if (other.unreadBytes > slowest.unreadBytes) slowest = other;
+    if (slowest.unreadBytes === 0) return false;
+    slowest.reset(STREAM_RESOURCE_LIMIT_EXCEEDED);
+    return true;
+  }
+
+  /** Something was read, or will not be. */
+  protected onRead(): void {
+    this.#resume?.();
   }
 
   // Sending.
@@ -293,7 +372,13 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
 
   protected sendControl(frame: Uint8Array): void {
     this.#control.push(frame);
+    this.memory.addUnsent(CONTROL_BYTES);
     this.#scheduleFlush();
+  }
+
+  #dropControl(): void {
+    this.memory.addUnsent(-CONTROL_BYTES * this.#control.length);
+    this.#control = [];
   }
 
   /** Sends a control frame that the peer provoked. @throws when it provokes without reading. */
@@ -322,7 +407,7 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
     try {
       if (this.#control.length > 0) {
         const frames = this.#control;
-        this.#control = [];
+        this.#dropControl();
         this.#unsentAnswers = 0;
         for (const frame of frames) this.send(frame);
       }

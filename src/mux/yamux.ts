@@ -68,6 +68,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
   /** Streams of ours whose ACK is still to come, and those that wait because these are too many. */
   #unacknowledged = 0;
   #parked: YamuxStream[] = [];
+  readonly #maxWindow: number;
   #windowBudget: number;
   #goneAway: CloseReason | undefined;
 
@@ -96,13 +97,16 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
   constructor(carrier: Carrier, role: 'dialer' | 'listener', limits: Partial<MuxLimits>) {
     super(carrier, role, limits);
     this.#nextId = role === 'dialer' ? 1 : 2;
-    this.#windowBudget = this.limits.windowBudget;
+    // Half of what may be unread, so that what the windows have grown by leaves room for other streams.
+    const most = Math.floor(this.memory.unreadShare / 2);
+    this.#maxWindow = Math.min(this.limits.maxWindow, Math.max(most, INITIAL_WINDOW));
+    this.#windowBudget = Math.min(this.limits.windowBudget, most);
     this.start();
   }
 
   // Receiving.
 
-  protected receive(chunk: Uint8Array): void {
+  protected receive(chunk: Uint8Array): void | Promise<void> {
     let at = 0;
     while (at < chunk.length) {
       if (this.#bodyLeft > 0) {
@@ -115,6 +119,9 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
         if (this.#bodyLeft === 0) {
           this.#bodyStream = undefined;
           if (stream !== undefined) this.#onFlags(stream, this.#bodyFlags);
+        }
+        if (stream !== undefined && this.isHeldUp(stream)) {
+          return this.receiveLater(stream, chunk.subarray(at));
         }
         continue;
       }
@@ -204,8 +211,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
     }
     const stream = new YamuxStream(this, id, true);
     stream.ackDue = true;
-    this.streams.set(id, stream);
-    this.inbound++;
+    this.remember(stream);
     this.offer(stream);
     return stream;
   }
@@ -261,7 +267,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
     this.#nextId += 2;
     const stream = new YamuxStream(this, id, false);
     stream.synDue = true;
-    this.streams.set(id, stream);
+    this.remember(stream);
     return stream;
   }
 
@@ -274,6 +280,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
   }
 
   onConsumed(stream: YamuxStream, bytes: number): void {
+    this.onRead();
     stream.consumed += bytes;
     if (stream.consumed < stream.window / 2 || !stream.isReadable) return;
     const now = performance.now();
@@ -287,11 +294,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
 
   /** Doubles the window, within its bounds. */
   #grow(stream: YamuxStream): void {
-    const growth = Math.min(
-      stream.window,
-      this.limits.maxWindow - stream.window,
-      this.#windowBudget,
-    );
+    const growth = Math.min(stream.window, this.#maxWindow - stream.window, this.#windowBudget);
     if (growth <= 0) return;
     stream.window += growth;
     stream.credit += growth;
@@ -315,6 +318,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
     this.#windowBudget += stream.window - INITIAL_WINDOW;
     stream.window = INITIAL_WINDOW;
     this.forget(stream);
+    this.onRead();
     if (this.#goneAway !== undefined && this.streams.size === 0) this.end(this.#goneAway);
   }
 

@@ -227,16 +227,17 @@ describe('a hostile or careless mplex peer', HANG, () => {
   });
 
   test('writes to many streams that are not read: together they are bounded too', async (t) => {
-    const limits = { streamBuffer: 200_000, connectionBuffer: 500_000, slowReaderTimeout: 50 };
+    const limits = { streamBuffer: 200_000, connectionMemory: 800_000, slowReaderTimeout: 50 };
     const { muxer, socket, messages } = await start(t, 'listener', limits);
     for (let id = 0; id < 8; id++) {
       socket.write(
         Buffer.concat([message(id, NEW), message(id, MESSAGE_INITIATOR, new Uint8Array(99_000))]),
       );
     }
+    // The sixth passes the 500,000 that may be unread; as many are reset that half of that is left.
     const resets = await messages(3);
     assert.deepEqual(
-      resets.map(({ flag }) => flag),
+      resets.slice(0, 3).map(({ flag }) => flag),
       Array(3).fill(RESET_RECEIVER),
     );
     const stream = await muxer.acceptStream();

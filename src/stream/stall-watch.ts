@@ -1,0 +1,57 @@
+/** Finds writers whose peer takes nothing any more. */
+
+import { LeanError } from '../errors.ts';
+
+/** A stream while its writer waits in `drain()`. */
+export interface WaitingWriter {
+  /** Bytes that have left the stream so far. */
+  readonly sentBytes: number;
+  /** Resets the stream and fails its writer with `error`. */
+  onStalled(error: LeanError): void;
+}
+
+/** How often within the time limit somebody looks. */
+const LOOKS = 4;
+
+/** One for each connection. Has a timer only while a writer waits. */
+export class StallWatch {
+  readonly #timeout: number;
+  readonly #waiting = new Map<WaitingWriter, { sentBytes: number; looks: number }>();
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @param timeout milliseconds without a byte: at least so many, and at most a quarter more. */
+  constructor(timeout: number) {
+    this.#timeout = timeout;
+  }
+
+  /** `writer` waits from now on. Idempotent. */
+  add(writer: WaitingWriter): void {
+    if (this.#waiting.has(writer)) return;
+    this.#waiting.set(writer, { sentBytes: writer.sentBytes, looks: 0 });
+    this.#timer ??= setTimeout(this.#look, this.#timeout / LOOKS).unref();
+  }
+
+  /** It waits no longer. */
+  delete(writer: WaitingWriter): void {
+    this.#waiting.delete(writer);
+  }
+
+  readonly #look = (): void => {
+    this.#timer = undefined;
+    for (const [writer, seen] of this.#waiting) {
+      const { sentBytes } = writer;
+      if (sentBytes !== seen.sentBytes) {
+        seen.sentBytes = sentBytes;
+        seen.looks = 0;
+      } else if (++seen.looks > LOOKS) {
+        this.#waiting.delete(writer);
+        writer.onStalled(
+          new LeanError('ERR_TIMEOUT', `the peer took nothing of a stream for ${this.#timeout} ms`),
+        );
+      }
+    }
+    if (this.#waiting.size > 0) {
+      this.#timer ??= setTimeout(this.#look, this.#timeout / LOOKS).unref();
+    }
+  };
+}
