@@ -8,6 +8,7 @@ import { mkdirSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import path from 'node:path';
 import { cacheFolder } from '../interop/build-peers.ts';
+import { printable } from '../src/printable.ts';
 import { nodeQuic, nodeQuicFlags, ROOT } from './support/participants.ts';
 import { type Command, end, lines, start } from './support/processes.ts';
 
@@ -96,7 +97,7 @@ const built = (name: string, tool: 'go' | 'cargo', build: Build): PerfPeer[] => 
     encoding: 'utf8',
   });
   if (status !== 0) {
-    const why = (error?.message ?? stderr.trim().split('\n').at(-1) ?? '').slice(0, 200);
+    const why = printable(error?.message ?? stderr.trim().split('\n').at(-1) ?? '');
     say(`skipped: ${name}: ${tool} ${args[0]} failed: ${why}`);
     return [];
   }

@@ -13,6 +13,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { messageOf } from '../src/errors.ts';
 import { perfPage } from './perf-page.ts';
 import {
   BASELINES,
@@ -152,9 +153,10 @@ const run = async (): Promise<PerfRun> => {
         if (baseline && name !== 'upload') continue;
         const failed = failures.get(contest) ?? {};
         if (failed[name] !== undefined) continue;
-        const sample = await measure(contest, bytes).catch((error: Error) => {
-          process.stderr.write(`${error.message}\n`);
-          failures.set(contest, { ...failed, [name]: error.message });
+        const sample = await measure(contest, bytes).catch((error: unknown) => {
+          const why = messageOf(error);
+          process.stderr.write(`${why}\n`);
+          failures.set(contest, { ...failed, [name]: why });
         });
         if (round < 0 || sample === undefined) continue;
         const own = samples.get(contest) ?? {};

@@ -11,6 +11,7 @@ import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { isLeanError, messageOf } from '../src/errors.ts';
+import { printable } from '../src/printable.ts';
 import { noRedis } from './redis-server.ts';
 import { allCells, parseShard, type Selection, selectCells, shardOf } from './runner/cells.ts';
 import { MatrixError } from './runner/error.ts';
@@ -49,7 +50,10 @@ interface Flags extends Selection {
   readonly checkDeps: boolean;
 }
 
-const say = (line: string): void => void process.stderr.write(`${line}\n`);
+/** Characters of a line about the run. */
+const MAX_LINE = 2_000;
+
+const say = (line: string): void => void process.stderr.write(`${printable(line, MAX_LINE)}\n`);
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 const whole =

@@ -1,7 +1,7 @@
 /** The command line; `bin/libp2p-lean` starts it. Commands are imported only when they are asked for. */
 
 import { hintFor } from './cli/hints.ts';
-import { EXIT, exitCodeOf } from './cli/process.ts';
+import { EXIT, exitCodeOf, note } from './cli/process.ts';
 import { messageOf } from './errors.ts';
 import { hasHarnessVariables, isPerfSuite } from './harness/environment.ts';
 
@@ -40,15 +40,27 @@ const run = async (args: readonly string[]): Promise<number> => {
 
 /** One line, and the whole story for those who debug. */
 const complain = (error: unknown): void => {
-  process.stderr.write(`libp2p-lean: ${messageOf(error)}${hintFor(error)}\n`);
-  if (process.env.DEBUG === 'true' && error instanceof Error) {
-    process.stderr.write(`${describe(error)}\n`);
+  note(`libp2p-lean: ${messageOf(error)}${hintFor(error)}`);
+  if (process.env.DEBUG !== 'true') return;
+  let what: unknown = error;
+  for (let depth = 0; depth < MAX_CAUSES && what instanceof Error; depth++) {
+    note(`${depth === 0 ? '' : 'caused by '}${what.name}: ${messageOf(what)}`);
+    for (const frame of framesOf(what)) note(frame);
+    what = what.cause;
   }
 };
 
-const describe = (error: Error): string => {
-  const cause = error.cause instanceof Error ? `\ncaused by ${describe(error.cause)}` : '';
-  return `${error.stack}${cause}`;
+const MAX_CAUSES = 10;
+
+/** Where it was thrown, without the message above it, whose lines may look like these. */
+const framesOf = ({ stack = '', message }: Error): string[] => {
+  const start = stack.indexOf(message);
+  return start < 0
+    ? []
+    : stack
+        .slice(start + message.length)
+        .split('\n')
+        .slice(1);
 };
 
 /**

@@ -5,6 +5,7 @@
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { PeerId } from './identity/peer-id.ts';
+import { printable } from './printable.ts';
 import type { Stream } from './stream.ts';
 
 export interface Connection {
@@ -47,7 +48,7 @@ export interface CloseReason {
   readonly code: number;
   /** Whether `code` is the application's, not the transport's. */
   readonly application: boolean;
-  /** One line for people; may be empty. */
+  /** The words of the side that closed it, as they came: `describeClose()` makes them printable. */
   readonly reason: string;
 }
 
@@ -59,7 +60,7 @@ export const describeClose = (close: CloseReason): string => {
     timeout: 'timed out: the peer went silent',
     error: 'failed',
   }[close.by];
-  const why = close.reason === '' ? '' : `: ${close.reason}`;
+  const why = close.reason === '' ? '' : `: ${printable(close.reason)}`;
   const code =
     close.by === 'timeout' || close.code === 0 ? '' : ` (code 0x${close.code.toString(16)})`;
   return `connection ${who}${why}${code}`;

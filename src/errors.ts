@@ -1,3 +1,5 @@
+import { printable } from './printable.ts';
+
 /**
  * The one error type of this project. `code` is stable and meant for programs; `message` is one
  * clear line meant for people.
@@ -61,6 +63,19 @@ export type ErrorCode =
 export const isLeanError = (error: unknown, code?: ErrorCode): error is LeanError =>
   error instanceof LeanError && (code === undefined || error.code === code);
 
-/** The message of anything thrown, on one line. */
-export const messageOf = (error: unknown): string =>
-  (error instanceof Error ? error.message : String(error)).replace(/\s*\n\s*/g, ' ');
+/** The longest message: a dial of many addresses says what was wrong with each. */
+const MAX_MESSAGE = 2_000;
+
+/** The message of anything thrown, on one line that can be printed, whoever's words are in it. */
+export const messageOf = (error: unknown): string => {
+  const text = error instanceof Error ? error.message : String(error);
+  const lines = text.slice(0, 2 * MAX_MESSAGE).split('\n');
+  const line =
+    lines.length === 1
+      ? text
+      : lines
+          .map((it) => it.trim())
+          .filter(Boolean)
+          .join(' ');
+  return printable(line, MAX_MESSAGE);
+};

@@ -29,6 +29,7 @@ import {
 import { withDeadline } from './deadline.ts';
 import { LeanError, messageOf } from './errors.ts';
 import { type PeerId, parsePeerId } from './identity/peer-id.ts';
+import { quote } from './printable.ts';
 import type { SocketAddress } from './socket-address.ts';
 
 /** The transports that addresses are recognised for; the harness's names. */
@@ -40,13 +41,13 @@ const MAX_LENGTH = 1024;
 /** @throws ERR_ADDRESS when `address` is not a multiaddr. */
 export const parseMultiaddr = (address: Multiaddr | string): Multiaddr => {
   if (isMultiaddr(address)) return address;
-  if (address.length > MAX_LENGTH) throw notAnAddress(`${address.slice(0, 64)}…`, 'too long');
+  if (address.length > MAX_LENGTH) throw notAnAddress(quote(address, 64), 'too long');
   try {
     const parsed = multiaddr(address);
     if (parsed.getComponents().length === 0) throw new Error('empty');
     return parsed;
   } catch (cause) {
-    throw notAnAddress(JSON.stringify(address), messageOf(cause), cause);
+    throw notAnAddress(quote(address, MAX_LENGTH), messageOf(cause), cause);
   }
 };
 

@@ -7,6 +7,7 @@
  */
 
 import { isLeanError, LeanError } from './errors.ts';
+import { quote } from './printable.ts';
 import {
   encodeVarint,
   readExactly,
@@ -143,6 +144,8 @@ const endsAfterRefusal = (error: unknown): boolean =>
 
 /** The longest message taken: protocol names are short. go-libp2p takes 64 KiB, rust-libp2p 16 KiB. */
 const MAX_MESSAGE = 1024;
+/** Characters of a message that an error quotes. */
+const MAX_QUOTED = 64;
 /** How often a dialer may propose on one stream. */
 const MAX_PROPOSALS = 32;
 /** go-libp2p's stream error code StreamProtocolNegotiationFailed. */
@@ -150,7 +153,8 @@ const NEGOTIATION_FAILED = 0x1001;
 
 const expectHeader = async (stream: Stream): Promise<void> => {
   const message = await readMessage(stream);
-  if (message !== MULTISTREAM) throw violation(`sent ${quote(message)} instead of ${MULTISTREAM}`);
+  if (message !== MULTISTREAM)
+    throw violation(`sent ${quote(message, MAX_QUOTED)} instead of ${MULTISTREAM}`);
 };
 
 /** True when the peer took `protocol`, false when it answered `na`. */
@@ -158,7 +162,7 @@ const expectAnswer = async (stream: Stream, protocol: string): Promise<boolean> 
   const answer = await readMessage(stream);
   if (answer === protocol) return true;
   if (answer === 'na') return false;
-  throw violation(`answered ${quote(answer)} to the proposal ${protocol}`);
+  throw violation(`answered ${quote(answer, MAX_QUOTED)} to the proposal ${protocol}`);
 };
 
 /** Answers even a peer that no longer reads: it may be a write-only user of the protocol. */
@@ -224,6 +228,3 @@ const notSupported = (protocols: string, cause?: unknown): LeanError =>
 
 const violation = (what: string): LeanError =>
   new LeanError('ERR_PROTOCOL_VIOLATION', `multistream-select: the peer ${what}`);
-
-const quote = (text: string): string =>
-  JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);

@@ -1,5 +1,6 @@
-/** Picks the lines of a participant's log that a person would look for first. */
+/** Picks the lines of a participant's log that a person would look for first, fit to be printed. */
 import { readFile } from 'node:fs/promises';
+import { printable } from '../../src/printable.ts';
 
 const TELLING =
   /error|fail|panic|fatal|exception|refused|timed? ?out|unreachable|mismatch|invalid|abort|denied|cannot|could not|unsupported|not supported|no such|\bERR_/i;
@@ -28,7 +29,7 @@ export const errorLines = (log: string, limit = 5): string[] => {
     .filter((_, place, all) => !/^[\s|+-]*File "/.test(all[place - 1] ?? ''))
     .filter((line) => !NOISE.test(line.replace(TREE, '')))
     .map((line) => (/^\s*[|+]/.test(line) ? line.replace(TREE, '') : line))
-    .map((line) => (line.length > 300 ? `${line.slice(0, 300)}…` : line));
+    .map((line) => printable(line.replaceAll('\t', ' ')));
   const telling = [...new Set(lines.filter((line) => TELLING.test(line)))];
   return telling.length > 0 ? telling.slice(0, limit) : lines.slice(-Math.min(3, limit));
 };

@@ -2,8 +2,12 @@
  * `results.md`: the matrix tables as unified-testing's dashboard prints them
  * (transport/lib/generate-dashboard.sh there), then what failed and why, then every test.
  */
+import { printable } from '../../src/printable.ts';
 import { duration } from './progress.ts';
 import type { CellResult, Results, Verdict } from './results.ts';
+
+/** Characters of one message. */
+const MAX_TEXT = 1_000;
 
 export const ICONS: Readonly<Record<Verdict, string>> = {
   pass: '✅',
@@ -49,14 +53,16 @@ const rank = (transport: string): number => {
   return place === -1 ? 99 : place;
 };
 
-/** Text that came from a peer must not break a table or become markup. */
+/** Text that came from a peer must not break a table or become markup, a link for instance. */
 const escapeCell = (text: string): string =>
-  text
-    .replaceAll('\\', '\\\\')
-    .replaceAll('|', '\\|')
+  printable(text.replaceAll(/\s+/g, ' '), MAX_TEXT)
+    .replaceAll(/[\\|[\]]/g, '\\$&')
     .replaceAll('<', '&lt;')
-    .replaceAll('`', "'")
-    .replaceAll(/\s+/g, ' ');
+    .replaceAll('`', "'");
+
+/** The same between backticks, where nothing else is markup. */
+const escapeCode = (text: string): string =>
+  printable(text.replaceAll(/\s+/g, ' '), MAX_TEXT).replaceAll('`', "'");
 
 const fixed = (value: number | null | undefined): string =>
   value == null ? '-' : value.toFixed(3);
@@ -148,7 +154,7 @@ export const renderMarkdown = (results: Results): string => {
       if (attempt?.failure) {
         add(`- ${escapeCell(attempt.failure.message)}`);
         for (const role of ['dialer', 'listener'] as const) {
-          for (const line of attempt[role].errorLines) add(`- ${role}: \`${escapeCell(line)}\``);
+          for (const line of attempt[role].errorLines) add(`- ${role}: \`${escapeCode(line)}\``);
           add(`- ${role} log: ${attempt[role].log}`);
         }
       }

@@ -3,6 +3,7 @@
  * and what a dialer's stdout must be. Both dialects: libp2p/unified-testing
  * (docs/write-a-transport-test-app.md there) and libp2p/test-plans (transport-interop/README.md).
  */
+import { quote } from '../../src/printable.ts';
 import type { Cell } from './cells.ts';
 import type { Role } from './results.ts';
 
@@ -81,8 +82,8 @@ const NUMBER = String.raw`(\d{1,9}(?:\.\d{1,12})?(?:[eE][+-]?\d{1,2})?)`;
 const HANDSHAKE = new RegExp(`^  handshake_plus_one_rtt: ${NUMBER}$`);
 const PING = new RegExp(`^  ping_rtt: ${NUMBER}$`);
 
-const quote = (line: string): string =>
-  JSON.stringify(line.length > 80 ? `${line.slice(0, 80)}…` : line);
+/** Characters of a line of output that a message quotes. */
+const MAX_QUOTED = 80;
 
 /**
  * Reads a dialer's whole stdout, strictly: the result and nothing else. The unified harness greps
@@ -114,7 +115,8 @@ const parseYaml = (lines: readonly Line[]): Latencies | string => {
     else if (headed && h !== undefined && handshake === undefined) handshake = Number(h);
     else if (headed && p !== undefined && ping === undefined) ping = Number(p);
     else if (headed && line === '  unit: ms' && !unit) unit = true;
-    else return `line ${number} of its stdout does not belong to a result: ${quote(line)}`;
+    else
+      return `line ${number} of its stdout does not belong to a result: ${quote(line, MAX_QUOTED)}`;
   }
   if (handshake === undefined) return 'its stdout has no handshake_plus_one_rtt';
   if (ping === undefined) return 'its stdout has no ping_rtt';
@@ -129,10 +131,10 @@ const parseJson = (lines: readonly Line[]): Latencies | string => {
   try {
     value = JSON.parse(first.line);
   } catch {
-    return `line ${first.number} of its stdout is not JSON: ${quote(first.line)}`;
+    return `line ${first.number} of its stdout is not JSON: ${quote(first.line, MAX_QUOTED)}`;
   }
   if (second !== undefined) {
-    return `line ${second.number} of its stdout does not belong to a result: ${quote(second.line)}`;
+    return `line ${second.number} of its stdout does not belong to a result: ${quote(second.line, MAX_QUOTED)}`;
   }
   const result = (typeof value === 'object' && value !== null ? value : {}) as Record<
     string,

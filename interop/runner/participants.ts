@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { messageOf } from '../../src/errors.ts';
+import { printable } from '../../src/printable.ts';
 import { type BuiltPeer, buildPeers } from '../build-peers.ts';
 import { run } from './command.ts';
 import type { Implementation } from './images.ts';
@@ -91,5 +92,5 @@ const build = async (ids: readonly string[]): Promise<Map<string, BuiltPeer>> =>
 
 /** The builder's own "skipped" lines would say twice what the run says for every implementation. */
 const say = (line: string): void => {
-  if (!line.startsWith('skipped ')) process.stderr.write(`${line}\n`);
+  if (!line.startsWith('skipped ')) process.stderr.write(`${printable(line)}\n`);
 };

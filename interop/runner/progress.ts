@@ -1,6 +1,7 @@
 /** What a person sees while cells run: a live line on a terminal, plain lines elsewhere. */
 import { styleText } from 'node:util';
 import { createLogUpdate } from 'log-update';
+import { printable } from '../../src/printable.ts';
 import { type CellResult, tellingLine, type Verdict } from './results.ts';
 import type { Reporter } from './run-matrix.ts';
 
@@ -24,6 +25,9 @@ const WORDS: Readonly<Record<Verdict, string>> = {
   'unexpected-pass': 'PASSED, but is listed in known-failures.yaml: take it off the list',
 };
 
+/** Characters of a message, and of a line of a log. */
+const MAX_DETAIL = 200;
+
 const ms = (value: number): string =>
   value < 10 ? value.toFixed(2) : value.toFixed(value < 100 ? 1 : 0);
 
@@ -44,7 +48,9 @@ const detail = (cell: CellResult): string => {
   const words = WORDS[cell.verdict];
   if (failed?.failure) {
     const line = tellingLine(failed);
-    return ` ${words}: ${failed.failure.message}${line === undefined ? '' : `: ${line.trim().slice(0, 200)}`}`;
+    // Not only what this run has seen: results can come from files, too.
+    const why = printable(failed.failure.message, MAX_DETAIL);
+    return ` ${words}: ${why}${line === undefined ? '' : `: ${printable(line.trim(), MAX_DETAIL)}`}`;
   }
   const handshake = median(cell.attempts.flatMap((attempt) => attempt.handshakePlusOneRttMs ?? []));
   const ping = median(cell.attempts.flatMap((attempt) => attempt.pingRttMs ?? []));

@@ -4,6 +4,7 @@
  * left when this returns.
  */
 import { join, relative } from 'node:path';
+import { printable } from '../../src/printable.ts';
 import { type Cell, slugOf, testKeyOf } from './cells.ts';
 import { errorLinesOf } from './error-lines.ts';
 import { addressKey, type Dialect, type Latencies, parseResult } from './participant.ts';
@@ -118,7 +119,7 @@ export const runAttempt = async (options: AttemptOptions): Promise<Attempt> => {
     story:
       publication === undefined
         ? 'the listener never published its address'
-        : `the listener published ${publication.multiaddr} after ${seconds(publication.at - launchedAt)}`,
+        : `the listener published ${printable(publication.multiaddr)} after ${seconds(publication.at - launchedAt)}`,
   });
   const failed = 'kind' in outcome;
 

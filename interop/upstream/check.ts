@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { stringify } from 'yaml';
 import { isLeanError, messageOf } from '../../src/errors.ts';
+import { printable } from '../../src/printable.ts';
 import { allCells, type Cell } from '../runner/cells.ts';
 import { type CommandResult, run } from '../runner/command.ts';
 import { MatrixError } from '../runner/error.ts';
@@ -156,7 +157,7 @@ const main = async (): Promise<number> => {
     }
     failed++;
     print(`FAIL  ${harness.padEnd(18)} ${cell.name}: ${problem}`);
-    for (const line of output.trim().split('\n').slice(-25)) print(`      ${line}`);
+    for (const line of output.trim().split('\n').slice(-25)) print(`      ${printable(line)}`);
   };
 
   const tidy = async () => {

@@ -1,12 +1,18 @@
 /** The readable log of `DEBUG=true` and `--debug`: one timestamped line per event, on stderr. */
 
 import { createConsola, type LogObject } from 'consola/core';
+import { messageOf } from '../errors.ts';
 import type { Log } from '../harness/log.ts';
+import { quote } from '../printable.ts';
+import { note } from './process.ts';
+
+/** Characters of one value: a message that names several addresses is that long. */
+const MAX_VALUE = 2_000;
 
 export const createDebugLog = (): Log => {
   const logger = createConsola({
     level: 5,
-    reporters: [{ log: (entry: LogObject) => process.stderr.write(format(entry)) }],
+    reporters: [{ log: (entry: LogObject) => note(format(entry)) }],
   });
   return (event, detail) => logger.debug(event, detail ?? {});
 };
@@ -15,12 +21,13 @@ export const createDebugLog = (): Log => {
 const format = ({ date, args }: LogObject): string => {
   const [event, detail] = args as [string, Record<string, unknown>];
   const pairs = Object.entries(detail).map(([key, value]) => ` ${key}=${show(value)}`);
-  return `${date.toISOString()} ${event}${pairs.join('')}\n`;
+  return `${date.toISOString()} ${event}${pairs.join('')}`;
 };
 
 const show = (value: unknown): string => {
   if (typeof value === 'number') return Number.isInteger(value) ? `${value}` : value.toFixed(3);
   if (Array.isArray(value)) return `[${value.map(show).join(' ')}]`;
-  const text = value instanceof Error ? value.message : String(value);
-  return /^[\x21-\x7e]+$/.test(text) && !text.includes('"') ? text : JSON.stringify(text);
+  const text = value instanceof Error ? messageOf(value) : String(value);
+  const plain = text.length <= MAX_VALUE && /^[\x21\x23-\x7e]+$/.test(text);
+  return plain ? text : quote(text, MAX_VALUE);
 };

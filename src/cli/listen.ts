@@ -5,7 +5,7 @@ import type { EngineChoice } from '../harness/environment.ts';
 import type { Log } from '../harness/log.ts';
 import { createNode } from '../node/node.ts';
 import { parseAddress } from './parse-address.ts';
-import { EXIT, onTermination, print } from './process.ts';
+import { EXIT, note, onTermination, print } from './process.ts';
 
 export interface ListenFlags {
   readonly engine: EngineChoice;
@@ -40,5 +40,5 @@ const logPeers: Log = (event, detail = {}) => {
     refused: `${remote} was refused: ${error}`,
     'stream accepted': `${peer} opened ${protocol}`,
   }[event];
-  if (line !== undefined) process.stderr.write(`${line}\n`);
+  if (line !== undefined) note(line);
 };

@@ -9,7 +9,7 @@ import { createNode, type LeanNode } from '../node/node.ts';
 import { handlePerf, PERF, perf } from '../protocols/perf.ts';
 import { parseAddress } from './parse-address.ts';
 import type { ShowProgress } from './perf-progress.ts';
-import { EXIT, onTermination, print } from './process.ts';
+import { EXIT, note, onTermination, print } from './process.ts';
 import { formatRate, formatSize } from './size.ts';
 
 export interface PerfFlags {
@@ -125,9 +125,9 @@ export const serve = (node: LeanNode): void =>
       const { uploaded, downloaded } = await handlePerf(stream);
       const seconds = ((performance.now() - start) / 1000).toFixed(3);
       const both = `${formatSize(uploaded)} up, ${formatSize(downloaded)} down`;
-      process.stderr.write(`${remotePeer}: ${both} in ${seconds} s\n`);
+      note(`${remotePeer}: ${both} in ${seconds} s`);
     } catch (error) {
-      process.stderr.write(`${remotePeer}: ${messageOf(error)}\n`);
+      note(`${remotePeer}: ${messageOf(error)}`);
       throw error;
     }
   });

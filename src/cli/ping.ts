@@ -11,7 +11,7 @@ import { createNode, type LeanNode } from '../node/node.ts';
 import { PING, PING_SIZE, ping as pingOnce } from '../protocols/ping.ts';
 import type { Stream } from '../stream.ts';
 import { parseAddress } from './parse-address.ts';
-import { EXIT, onTermination, print } from './process.ts';
+import { EXIT, note, onTermination, print } from './process.ts';
 
 export interface PingFlags {
   /** Pings to send; without end when absent. */
@@ -46,7 +46,7 @@ export const ping = async (addresses: readonly string[], flags: PingFlags): Prom
     await say({ event: 'connected', address, description, raced: given.length, connectMs });
     const sent = await pingUntil(node, connection, flags, signal, say);
     await say({ event: 'summary', address, ...sent, ...statistics(sent.rtts) });
-    if (sent.failure !== undefined) process.stderr.write(`libp2p-lean: ${sent.failure}\n`);
+    if (sent.failure !== undefined) note(`libp2p-lean: ${sent.failure}`);
     return sent.rtts.length > 0 && sent.failure === undefined ? EXIT.ok : EXIT.failed;
   } finally {
     await node.close();

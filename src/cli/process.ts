@@ -1,6 +1,7 @@
 /** How a command meets the process: signals, exit codes, stdout. */
 
 import { isLeanError, LeanError } from '../errors.ts';
+import { printable } from '../printable.ts';
 
 /** Exit codes; the harness's contract. */
 export const EXIT = { ok: 0, failed: 1, usage: 2, unsupported: 127 } as const;
@@ -31,6 +32,14 @@ export const onTermination = (exitCode: number): AbortSignal => {
     });
   }
   return controller.signal;
+};
+
+/** The longest line on stderr. */
+const MAX_LINE = 4_000;
+
+/** One line on stderr, whoever's words are in it. */
+export const note = (line: string): void => {
+  process.stderr.write(`${printable(line, MAX_LINE)}\n`);
 };
 
 /** Writes to stdout; resolves when the text has left the process. @throws when stdout is closed. */

@@ -10,6 +10,7 @@ import { orAborted, startDeadline } from '../deadline.ts';
 import { LeanError, messageOf } from '../errors.ts';
 import { kindOf, parseMultiaddr, peerOf, reachableAddresses } from '../multiaddr.ts';
 import { createNode, type LeanNode } from '../node/node.ts';
+import { quote } from '../printable.ts';
 import { PING, ping } from '../protocols/ping.ts';
 import type { HarnessConfig } from './environment.ts';
 import type { Log } from './log.ts';
@@ -134,7 +135,7 @@ const runDialer = async (
 
 /** @throws ERR_REDIS when what Redis held is not an address of the transport under test. */
 export const checkAddress = (config: HarnessConfig, published: string): Multiaddr => {
-  const held = `${config.key} held ${JSON.stringify(published.slice(0, 200))}`;
+  const held = `${config.key} held ${quote(published, 200)}`;
   let address: Multiaddr;
   try {
     address = parseMultiaddr(published);

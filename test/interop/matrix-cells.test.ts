@@ -253,4 +253,7 @@ test('error lines: what names an error first, without noise; else the last lines
   ]);
   assert.deepEqual(errorLines(''), []);
   assert.equal(errorLines(`   0.100 err  error ${'x'.repeat(1000)}`)[0]?.length, 301);
+  assert.deepEqual(errorLines('   0.100 err  error\ta\x1b[31mb\x1b]0;c\x07\r\u202ed'), [
+    'error ab\\x1b]0;c\\x07\\r\\u202ed',
+  ]);
 });
