@@ -33,6 +33,22 @@ export const createAcceptor = (
   const upgrades = new Set<Promise<void>>();
   let closed = false;
 
+  /** Nothing that a peer does may end the process, whatever those throw who are told of it. */
+  const refused = (why: Error, remote: string): void => {
+    try {
+      onRefused(why, remote);
+    } catch {
+      // It is for logs.
+    }
+  };
+  const handUp = (connection: Connection): void => {
+    try {
+      onConnection(connection);
+    } catch {
+      connection.close();
+    }
+  };
+
   return {
     arrived: (socket) => {
       const { remoteAddress = '', remotePort } = socket;
@@ -46,14 +62,14 @@ export const createAcceptor = (
         stop.abort(why);
         if (upgrading) return; // which fails, is reported and resets the socket
         socket.destroy();
-        if (!closed) onRefused(why, remote);
+        if (!closed) refused(why, remote);
       };
 
       const guest = closed ? undefined : admission.enter(remoteAddress, refuse);
       if (guest === undefined) {
         socket.on('error', () => {});
         socket.destroy();
-        onRefused(tooMany(), remote);
+        refused(tooMany(), remote);
         return undefined;
       }
       arrivals.add(refuse);
@@ -67,7 +83,7 @@ export const createAcceptor = (
         try {
           connection = await start(stop.signal);
         } catch (error) {
-          onRefused(error instanceof Error ? error : new Error(String(error)), remote);
+          refused(error instanceof Error ? error : new Error(String(error)), remote);
           return;
         } finally {
           arrivals.delete(refuse);
@@ -75,7 +91,7 @@ export const createAcceptor = (
         guest.authenticated();
         connections.add(connection);
         connection.closed.then(() => connections.delete(connection));
-        onConnection(connection);
+        handUp(connection);
       };
 
       return {

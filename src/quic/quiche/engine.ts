@@ -386,6 +386,14 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
     for (const route of entry.routes) routes.delete(route);
   });
 
+  const refused = (error: Error, remote: SocketAddress): void => {
+    try {
+      options.onRefused?.(error, remote);
+    } catch {
+      // It is for logs, and whatever it throws has no place among a connection's errors.
+    }
+  };
+
   const accept = (packet: Buffer, from: RemoteInfo): Entry | undefined => {
     const header = parseLongHeader(packet);
     if (header === undefined || packet.length < MIN_INITIAL) return undefined;
@@ -438,7 +446,7 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
         },
         onEnd: (error) => {
           handshakeOver();
-          if (!connection.ready) options.onRefused?.(error, remote);
+          if (!connection.ready) refused(error, remote);
         },
         flushed: async () => {
           if (!open) return;
