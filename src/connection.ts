@@ -4,6 +4,7 @@
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
+import type { ConnectionMemory } from './connection-memory.ts';
 import type { PeerId } from './identity/peer-id.ts';
 import { printable } from './printable.ts';
 import type { Stream } from './stream.ts';
@@ -39,6 +40,9 @@ export interface Connection {
 
   /** Resolves, never rejects, when the connection has ended, whoever ended it. */
   readonly closed: Promise<CloseReason>;
+
+  /** What it makes this node hold. */
+  readonly memory: ConnectionMemory;
 }
 
 /** Why a connection ended. */

@@ -5,6 +5,11 @@
  */
 
 import type { CloseReason } from '../connection.ts';
+import {
+  type ConnectionMemory,
+  DEFAULT_MEMORY_LIMITS,
+  type MemoryLimits,
+} from '../connection-memory.ts';
 import type { SocketAddress } from '../socket-address.ts';
 import type { Stream } from '../stream.ts';
 import type { TlsCredentials } from '../tls/credentials.ts';
@@ -75,17 +80,18 @@ export interface QuicConnection {
   acceptStream(): Promise<Stream | null>;
   close(code?: number, reason?: string): Promise<void>;
   readonly closed: Promise<CloseReason>;
+  readonly memory: ConnectionMemory;
 }
 
 /** Bounds of one connection; bytes and milliseconds. Keep-alive is off in every engine. */
-export interface QuicLimits {
+export interface QuicLimits extends MemoryLimits {
   /** How long a handshake may take. */
   readonly handshakeTimeout: number;
   /** How long a connection may be silent before it is dropped without a word. */
   readonly idleTimeout: number;
-  /** Receive window of one stream. */
+  /** Receive window of one stream; never larger than the share of `connectionMemory` that may be unread. */
   readonly streamWindow: number;
-  /** Receive window of the connection. `node:quic` has none: node/engine.ts says why. */
+  /** The same for the connection. `node:quic` has none: node/engine.ts says why. */
   readonly connectionWindow: number;
   /** Bidirectional streams that the peer may have open at once; unidirectional ones: none. */
   readonly maxStreams: number;
@@ -98,6 +104,7 @@ export interface QuicLimits {
 
 /** go-libp2p's and rust-libp2p's values where they agree. */
 export const DEFAULT_LIMITS: QuicLimits = {
+  ...DEFAULT_MEMORY_LIMITS,
   handshakeTimeout: 5_000,
   idleTimeout: 30_000,
   streamWindow: 10 << 20,

@@ -50,6 +50,7 @@ export const quicTransport = ({
     acceptStream: () => quic.acceptStream(),
     close: (code, reason) => quic.close(code, reason),
     closed: quic.closed,
+    memory: quic.memory,
   });
 
   return {

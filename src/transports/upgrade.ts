@@ -215,5 +215,6 @@ const makeConnection = (
     acceptStream: () => muxer.acceptStream(),
     close: (code, reason) => muxer.close(code, reason),
     closed: muxer.closed,
+    memory: muxer.memory,
   };
 };

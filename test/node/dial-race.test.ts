@@ -5,6 +5,7 @@ import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../../src/connection.ts';
+import { ConnectionMemory } from '../../src/connection-memory.ts';
 import { type ErrorCode, isLeanError, LeanError } from '../../src/errors.ts';
 import { generateHostKey } from '../../src/identity/keys.ts';
 import { peerIdOf } from '../../src/identity/peer-id.ts';
@@ -39,6 +40,7 @@ const startRace = (addresses: Multiaddr[], headStart: number, signal?: AbortSign
       closed.push(address.toString());
     },
     closed: new Promise(() => {}),
+    memory: new ConnectionMemory(1, 1, () => {}),
   });
   const result = race(addresses, {
     headStart,

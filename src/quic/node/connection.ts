@@ -2,10 +2,11 @@
 
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 import { type CloseReason, describeClose } from '../../connection.ts';
+import { ConnectionMemory, tooMuchMemory } from '../../connection-memory.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
 import type { Stream } from '../../stream.ts';
-import { BAD_CERTIFICATE, type QuicConnection } from '../engine.ts';
+import { BAD_CERTIFICATE, type QuicConnection, type QuicLimits } from '../engine.ts';
 import { type FinGate, finGate, openGate } from './fin-gate.ts';
 import { NodeQuicEngineStream, type StreamOwner } from './stream.ts';
 import {
@@ -21,6 +22,8 @@ import { FIRST_BUDGET, fixedBudget, type WriteBudget, writeBudget } from './writ
 const LIMIT_POLL = 2;
 /** Added to three round trips; milliseconds. */
 const CONFIRM_WAIT = 50;
+/** What a stream costs beside its bytes: node:quic's receive buffer, and the handler that serves it. */
+const STREAM_BYTES = 64 << 10;
 /** A CONNECTION_CLOSE must fit into one packet. */
 const MAX_REASON = 256;
 
@@ -37,6 +40,8 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
   readonly closed: Promise<CloseReason>;
   /** Set by {@link authenticated}. */
   peerCertificate: Uint8Array = new Uint8Array(0);
+
+  readonly memory: ConnectionMemory;
 
   /** For its streams. */
   readonly budget: WriteBudget;
@@ -55,8 +60,12 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
   /** What node:quic was told of the end, and does not hand on. */
   #report: CloseReason | undefined;
 
-  constructor(session: NodeQuicSession) {
+  constructor(session: NodeQuicSession, { connectionMemory }: QuicLimits) {
     this.#session = session;
+    this.memory = new ConnectionMemory(connectionMemory, STREAM_BYTES, () => {
+      const { code, reason } = tooMuchMemory(connectionMemory);
+      this.close(code, reason).catch(ignore);
+    });
     const resume = (): void => {
       for (const stream of this.#streams) stream.resume();
     };
@@ -124,11 +133,12 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
   #track(raw: NodeQuicStream): NodeQuicEngineStream {
     const stream = new NodeQuicEngineStream(raw, this);
     this.#streams.add(stream);
+    this.memory.addStreams(1);
     return stream;
   }
 
   forget(stream: NodeQuicEngineStream): void {
-    this.#streams.delete(stream);
+    if (this.#streams.delete(stream)) this.memory.addStreams(-1);
   }
 
   async openStream(signal?: AbortSignal): Promise<Stream> {

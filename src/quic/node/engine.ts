@@ -255,7 +255,7 @@ const dial = async (
   }
   // Out of node's handshake callback: what is sent in there can go astray.
   await nextTurn();
-  const connection = new NodeQuicEngineConnection(session);
+  const connection = new NodeQuicEngineConnection(session, limits);
   try {
     const chain = chainOf(session);
     options.authenticate(chain);
@@ -361,7 +361,7 @@ const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListe
     session.onstream = (stream) => void early.push(stream);
     const onOpened = (): void => {
       if (session.destroyed || closing !== undefined) return;
-      const connection = new NodeQuicEngineConnection(session);
+      const connection = new NodeQuicEngineConnection(session, limits);
       try {
         const chain = chainOf(session);
         options.authenticate(chain);

@@ -6,11 +6,24 @@
  */
 
 import { type CloseReason, describeClose } from '../../connection.ts';
+import {
+  ConnectionMemory,
+  STREAM_RESOURCE_LIMIT_EXCEEDED,
+  tooMuchMemory,
+} from '../../connection-memory.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
+import { ByteQueue } from '../../stream/byte-queue.ts';
+import { StallWatch, type WaitingWriter } from '../../stream/stall-watch.ts';
 import { type Stream, StreamResetError } from '../../stream.ts';
 import { isAnswerable } from '../answerable.ts';
-import { ALPN, type Authenticate, BAD_CERTIFICATE, type QuicConnection } from '../engine.ts';
+import {
+  ALPN,
+  type Authenticate,
+  BAD_CERTIFICATE,
+  type QuicConnection,
+  type QuicLimits,
+} from '../engine.ts';
 import { describeTransportError } from '../transport-errors.ts';
 import type { QuicheError, QuicheHandle } from './binding.ts';
 
@@ -30,6 +43,8 @@ const PACKET_SLAB = 64 * 1024;
 const READ_SLAB = 64 * 1024;
 /** With more streams being read than this, quiche is asked which of them have something. */
 const FEW_READERS = 4;
+/** What a stream costs beside its bytes, with the handler that serves it. */
+const STREAM_BYTES = 4096;
 /** What may wait here for the congestion and flow windows before `write()` says stop. */
 const HIGH_WATER = 256 * 1024;
 /** How long a busy connection waits for a packet before it is closed all the same; milliseconds. */
@@ -79,6 +94,8 @@ export class QuicheConnection implements QuicConnection {
   /** The connection was handed up (or the dial resolved). */
   ready = false;
   ended: CloseReason | undefined;
+  readonly memory: ConnectionMemory;
+  readonly stalls: StallWatch;
   /** How often `flush()` ran: tells whether bytes written earlier may have left. */
   flushes = 0;
   readonly #handle: QuicheHandle;
@@ -88,6 +105,13 @@ export class QuicheConnection implements QuicConnection {
   readonly #handshakeTimeout: number;
   readonly #maxDatagram: number;
   #received = 0;
+  /** The connection's receive window; bytes. */
+  readonly #window: number;
+  /** Bytes of datagrams that came, and of streams that were read, since quiche last had nothing to read. */
+  #arrived = 0;
+  #taken = 0;
+  /** What of them `memory` counts as unread. */
+  #unread = 0;
   #sendTwice = false;
   #info: { from: SocketAddress; to: SocketAddress };
   #resolveClosed: (reason: CloseReason) => void = () => {};
@@ -115,13 +139,20 @@ export class QuicheConnection implements QuicConnection {
     handle: QuicheHandle,
     role: 'dialer' | 'listener',
     addresses: { local: SocketAddress; remote: SocketAddress },
-    options: { authenticate: Authenticate; handshakeTimeout: number; maxDatagram: number },
+    options: { authenticate: Authenticate; limits: QuicLimits; maxDatagram: number },
     driver: Driver,
   ) {
     this.#handle = handle;
     this.#driver = driver;
     this.#authenticate = options.authenticate;
-    this.#handshakeTimeout = options.handshakeTimeout;
+    const { handshakeTimeout, connectionMemory, connectionWindow, stallTimeout } = options.limits;
+    this.#handshakeTimeout = handshakeTimeout;
+    this.memory = new ConnectionMemory(connectionMemory, STREAM_BYTES, () => {
+      const { code, reason } = tooMuchMemory(connectionMemory);
+      this.close(code, reason).catch(() => {});
+    });
+    this.stalls = new StallWatch(stallTimeout);
+    this.#window = Math.min(connectionWindow, this.memory.unreadShare);
     this.#maxDatagram = options.maxDatagram;
     this.localAddress = addresses.local;
     this.remoteAddress = addresses.remote;
@@ -145,6 +176,7 @@ export class QuicheConnection implements QuicConnection {
     try {
       this.#handle.recv(packet, this.#info);
       this.#received++;
+      this.#arrived += packet.length;
     } catch {
       // Undecryptable or broken packets are dropped (RFC 9000 section 5.2). An error that ends the
       // connection is in localError(), and settle() finds it.
@@ -319,7 +351,7 @@ export class QuicheConnection implements QuicConnection {
     if (into !== undefined) {
       const result = this.#handle.streamRecv(id, into);
       if (result === null) return null;
-      this.#driver.wantsFlush();
+      this.#onTaken(result[0]);
       return { chunk: into.subarray(0, result[0]), fin: result[1] };
     }
     if (READ_SLAB - readOffset < READ_SLAB / 4) {
@@ -330,8 +362,30 @@ export class QuicheConnection implements QuicConnection {
     const result = this.#handle.streamRecv(id, room);
     if (result === null) return null;
     readOffset += result[0];
-    this.#driver.wantsFlush();
+    this.#onTaken(result[0]);
     return { chunk: room.subarray(0, result[0]), fin: result[1] };
+  }
+
+  #onTaken(bytes: number): void {
+    this.#taken += bytes;
+    if (this.#unread > 0) this.#countUnread();
+    this.#driver.wantsFlush();
+  }
+
+  /**
+   * quiche does not say how much is unread. It is no more than what came in datagrams and was not
+   * read since there was nothing to read, and no more than the window.
+   */
+  #countUnread(): void {
+    const unread = Math.max(0, Math.min(this.#arrived - this.#taken, this.#window));
+    this.memory.addUnread(unread - this.#unread);
+    this.#unread = unread;
+  }
+
+  #allRead(): void {
+    this.#arrived = 0;
+    this.#taken = 0;
+    if (this.#unread > 0) this.#countUnread();
   }
 
   /** The number of bytes taken, 0 when there is no room now. Throws quiche's errors. */
@@ -369,7 +423,8 @@ export class QuicheConnection implements QuicConnection {
   }
 
   forget(stream: QuicheStream): void {
-    this.#streams.delete(stream.number);
+    if (!this.#streams.delete(stream.number)) return;
+    this.memory.addStreams(-1);
     this.#reading.delete(stream);
     this.#blocked.delete(stream);
     this.#finWaiting.delete(stream);
@@ -411,19 +466,29 @@ export class QuicheConnection implements QuicConnection {
     this.#nextLocal += 4;
     // An empty write makes quiche count the stream, so that the peer's limit is kept.
     this.#handle.streamSend(id, NOTHING, false);
-    const stream = new QuicheStream(this, id);
-    this.#streams.set(id, stream);
+    return this.#remember(new QuicheStream(this, id));
+  }
+
+  #remember(stream: QuicheStream): QuicheStream {
+    this.#streams.set(stream.number, stream);
+    this.memory.addStreams(1);
     return stream;
   }
 
   #notifyReadable(): void {
     // Asking for the list costs as much as a packet does.
     if (this.#reading.size <= FEW_READERS) for (const stream of this.#reading) stream.onReadable();
-    if (!this.#handle.isReadable()) return;
-    for (const id of this.#handle.readable()) {
-      const stream = this.#streams.get(id) ?? this.#openedByPeer(id);
-      if (stream?.onReadable() !== true) this.#discard(id);
+    if (this.#handle.isReadable()) {
+      for (const id of this.#handle.readable()) {
+        const stream = this.#streams.get(id) ?? this.#openedByPeer(id);
+        if (stream?.onReadable() !== true) this.#discard(id);
+      }
+      if (this.#handle.isReadable()) {
+        this.#countUnread();
+        return;
+      }
     }
+    this.#allRead();
   }
 
   /** Hands up the stream `id` when it is new; `undefined` when it was here and is done with. */
@@ -432,8 +497,7 @@ export class QuicheConnection implements QuicConnection {
     if (id < this.#nextRemote && !this.#skipped.delete(id)) return undefined;
     for (; this.#nextRemote < id; this.#nextRemote += 4) this.#skipped.add(this.#nextRemote);
     if (id === this.#nextRemote) this.#nextRemote += 4;
-    const stream = new QuicheStream(this, id);
-    this.#streams.set(id, stream);
+    const stream = this.#remember(new QuicheStream(this, id));
     const accepter = this.#accepters.shift();
     if (accepter === undefined) this.#accepted.push(stream);
     else accepter(stream);
@@ -494,7 +558,9 @@ export class QuicheConnection implements QuicConnection {
     this.#endError ??= this.ready ? undefined : handshakeError(reason);
     const error = this.closedError();
     for (const stream of this.#streams.values()) stream.onConnectionEnd(error);
+    this.memory.addStreams(-this.#streams.size);
     this.#streams.clear();
+    this.#allRead();
     this.#reading.clear();
     this.#blocked.clear();
     this.#finWaiting.clear();
@@ -534,13 +600,15 @@ const writeAfterClose = (): LeanError =>
 const aborted = (): LeanError => new LeanError('ERR_ABORTED', 'aborted');
 
 /** A bidirectional stream; `Stream`'s contract. */
-class QuicheStream implements Stream {
+export class QuicheStream implements Stream, WaitingWriter {
   readonly id: string;
   readonly number: number;
   readonly #connection: QuicheConnection;
+  /** Where it is counted: until both directions have ended. */
+  #memory: ConnectionMemory | undefined;
 
   /** Chunks read ahead of `read()`: put back, or saved when the connection ended. */
-  readonly #queue: Uint8Array[] = [];
+  readonly #kept = new ByteQueue();
   /** The peer's FIN was read, or reading failed; nothing more comes from quiche. */
   #readEnded = false;
   #readError: Error | undefined;
@@ -553,8 +621,9 @@ class QuicheStream implements Stream {
       }
     | undefined;
 
-  #pending: Uint8Array[] = [];
-  #pendingBytes = 0;
+  readonly #pending = new ByteQueue();
+  /** Bytes handed to quiche, which takes as many as the peer's windows and the congestion window allow. */
+  sentBytes = 0;
   /** The connection's `flushes` when bytes were last handed to quiche. */
   #writtenAt = -1;
   #finQueued = false;
@@ -564,13 +633,17 @@ class QuicheStream implements Stream {
 
   constructor(connection: QuicheConnection, id: number) {
     this.#connection = connection;
+    this.#memory = connection.memory;
     this.number = id;
     this.id = String(id);
   }
 
   read(into?: Uint8Array): Promise<Uint8Array | null> {
-    const queued = this.#queue.shift();
-    if (queued !== undefined) return Promise.resolve(queued);
+    const kept = this.#kept.shift();
+    if (kept !== undefined) {
+      this.#memory?.addUnread(-kept.length);
+      return Promise.resolve(kept);
+    }
     if (!this.#readEnded) {
       const chunk = this.#pull(into);
       if (chunk !== undefined) return Promise.resolve(chunk);
@@ -584,45 +657,55 @@ class QuicheStream implements Stream {
   }
 
   unread(chunk: Uint8Array): void {
-    if (chunk.length > 0) this.#queue.unshift(chunk);
+    if (chunk.length === 0) return;
+    this.#kept.unshift(chunk);
+    this.#memory?.addUnread(chunk.length);
   }
 
   write(chunk: Uint8Array): boolean {
     if (this.#writeError !== undefined) throw this.#writeError;
     if (this.#writeEnded || this.#finQueued) throw writeAfterClose();
-    if (chunk.length === 0) return this.#pendingBytes < HIGH_WATER;
-    if (this.#pendingBytes > 0) {
-      this.#pending.push(chunk);
-      this.#pendingBytes += chunk.length;
-    } else {
+    if (this.#pending.bytes > 0) {
+      this.#keep(chunk);
+    } else if (chunk.length > 0) {
       const written = this.#send(chunk, false);
       if (written < chunk.length) {
         this.#throwIfStopped();
-        this.#pending.push(chunk.subarray(written));
-        this.#pendingBytes = chunk.length - written;
+        this.#keep(chunk.subarray(written));
         this.#connection.setBlocked(this, true);
       }
     }
-    return this.#pendingBytes < HIGH_WATER;
+    return this.#hasRoom();
+  }
+
+  #keep(chunk: Uint8Array): void {
+    this.#pending.push(chunk);
+    this.#memory?.addUnsent(chunk.length);
+  }
+
+  #hasRoom(): boolean {
+    const { bytes } = this.#pending;
+    return bytes < HIGH_WATER && (this.#memory?.mayWrite(bytes) ?? true);
   }
 
   drain(): Promise<void> {
     if (this.#writeError !== undefined) return Promise.reject(this.#writeError);
     if (this.#writeEnded || this.#finQueued) return Promise.reject(writeAfterClose());
-    if (this.#pendingBytes < HIGH_WATER) return Promise.resolve();
+    if (this.#hasRoom()) return Promise.resolve();
+    this.#connection.stalls.add(this);
     return new Promise((resolve, reject) => this.#drainers.push({ resolve, reject }));
   }
 
   closeWrite(): void {
     if (this.#finQueued || this.#writeEnded) return;
     this.#finQueued = true;
-    if (this.#pendingBytes === 0) this.#finish();
+    if (this.#pending.bytes === 0) this.#finish();
   }
 
   stopSending(code = 0): void {
     if (this.#readEnded || this.#discarding) return;
     this.#discarding = true;
-    this.#queue.length = 0;
+    this.#dropKept();
     // Read off what has arrived: quiche does not give its flow control window back otherwise.
     while (!this.#readEnded && this.#pull() !== undefined);
     const error = new LeanError('ERR_STREAM_CLOSED', 'this side stopped reading the stream');
@@ -634,9 +717,19 @@ class QuicheStream implements Stream {
   }
 
   reset(code = 0): void {
+    this.#abort(code, new LeanError('ERR_STREAM_CLOSED', 'this side reset the stream'));
+  }
+
+  /** Waited for its peer in vain; stall-watch.ts. */
+  onStalled(error: LeanError): void {
+    this.#abort(STREAM_RESOURCE_LIMIT_EXCEEDED, error);
+  }
+
+  #abort(code: number, writeError: LeanError): void {
+    this.#dropKept();
     if (!this.#writeEnded) {
       this.#connection.shutdownStream(this.number, 1, code);
-      this.#endWrite(new LeanError('ERR_STREAM_CLOSED', 'this side reset the stream'));
+      this.#endWrite(writeError);
     }
     if (!this.#readEnded) {
       this.#readError = new StreamResetError(
@@ -666,24 +759,20 @@ class QuicheStream implements Stream {
 
   /** There may be room to write. */
   onWritable(): void {
-    let sent = 0;
-    for (const chunk of this.#pending) {
+    for (let chunk = this.#pending.first(); chunk !== undefined; chunk = this.#pending.first()) {
       const written = this.#send(chunk, false);
       if (this.#writeEnded) return;
-      this.#pendingBytes -= written;
-      if (written < chunk.length) {
-        this.#pending[sent] = chunk.subarray(written);
-        break;
-      }
-      sent++;
+      this.#pending.drop(written);
+      this.#memory?.addUnsent(-written);
+      if (written < chunk.length) break;
     }
-    if (sent > 0) this.#pending.splice(0, sent);
-    if (this.#pendingBytes === 0) {
+    if (this.#pending.bytes === 0) {
       this.#connection.setBlocked(this, false);
       if (this.#finQueued) this.#finish();
     }
-    if (this.#pendingBytes < HIGH_WATER)
-      for (const { resolve } of this.#drainers.splice(0)) resolve();
+    if (!this.#hasRoom()) return;
+    this.#connection.stalls.delete(this);
+    for (const { resolve } of this.#drainers.splice(0)) resolve();
   }
 
   /** The FIN is on its way. */
@@ -697,7 +786,10 @@ class QuicheStream implements Stream {
     while (!this.#readEnded) {
       const chunk = this.#pull();
       if (chunk === undefined) this.#endRead(error);
-      else this.#queue.push(chunk);
+      else {
+        this.#kept.push(chunk);
+        this.#memory?.addUnread(chunk.length);
+      }
     }
     const reader = this.#takeReader();
     if (reader !== undefined) this.read().then(reader.resolve, reader.reject);
@@ -739,6 +831,7 @@ class QuicheStream implements Stream {
     try {
       const written = this.#connection.writeStream(this.number, chunk, fin);
       if (written > 0) this.#writtenAt = this.#connection.flushes;
+      this.sentBytes += written;
       return written;
     } catch (error) {
       // A stream that the peer stopped may be gone for quiche already; a reset came with it then.
@@ -781,15 +874,25 @@ class QuicheStream implements Stream {
   #endWrite(error: Error): void {
     this.#writeEnded = true;
     this.#writeError = error;
-    this.#pending = [];
-    this.#pendingBytes = 0;
+    this.#memory?.addUnsent(-this.#pending.bytes);
+    this.#pending.clear();
     this.#connection.setBlocked(this, false);
+    this.#connection.stalls.delete(this);
     for (const { reject } of this.#drainers.splice(0)) reject(error);
     this.#forgetIfDone();
   }
 
   #forgetIfDone(): void {
-    if (this.#readEnded && this.#writeEnded) this.#connection.forget(this);
+    if (!this.#readEnded || !this.#writeEnded) return;
+    // What is still to be read belongs to whoever holds the stream.
+    this.#memory?.addUnread(-this.#kept.bytes);
+    this.#memory = undefined;
+    this.#connection.forget(this);
+  }
+
+  #dropKept(): void {
+    this.#memory?.addUnread(-this.#kept.bytes);
+    this.#kept.clear();
   }
 }
 

@@ -6,6 +6,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
+import { unreadShareOf } from '../../connection-memory.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
 import type { TlsCredentials } from '../../tls/credentials.ts';
@@ -92,18 +93,24 @@ const configure = (quiche: Quiche, options: EngineOptions, limits: QuicLimits): 
   config.setApplicationProtos([ALPN]);
   config.setMaxIdleTimeout(limits.idleTimeout);
   config.setMaxRecvUdpPayloadSize(65_527);
-  config.setInitialMaxData(limits.connectionWindow);
-  config.setInitialMaxStreamDataBidiLocal(limits.streamWindow);
-  config.setInitialMaxStreamDataBidiRemote(limits.streamWindow);
+  const streamWindow = windowOf(limits.streamWindow, limits);
+  const connectionWindow = windowOf(limits.connectionWindow, limits);
+  config.setInitialMaxData(connectionWindow);
+  config.setInitialMaxStreamDataBidiLocal(streamWindow);
+  config.setInitialMaxStreamDataBidiRemote(streamWindow);
   config.setInitialMaxStreamDataUni(0);
   config.setInitialMaxStreamsBidi(limits.maxStreams);
   config.setInitialMaxStreamsUni(0);
-  config.setMaxConnectionWindow(limits.connectionWindow);
-  config.setMaxStreamWindow(limits.streamWindow);
+  config.setMaxConnectionWindow(connectionWindow);
+  config.setMaxStreamWindow(streamWindow);
   config.setDisableActiveMigration(true);
   config.enablePacing(false);
   return config;
 };
+
+/** A receive window that fits into what may be unread. */
+const windowOf = (window: number, { connectionMemory }: QuicLimits): number =>
+  Math.min(window, unreadShareOf(connectionMemory));
 
 /** The largest datagram for a host; also told to `config`, for the next connection made with it. */
 const maxDatagramTo = (host: string, config: QuicheConfig): number => {
@@ -304,7 +311,7 @@ const dial = async (
       { local, remote: target },
       {
         authenticate: options.authenticate,
-        handshakeTimeout: limits.handshakeTimeout,
+        limits,
         maxDatagram,
       },
       {
@@ -434,7 +441,7 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
       { local, remote },
       {
         authenticate: options.authenticate,
-        handshakeTimeout: limits.handshakeTimeout,
+        limits,
         maxDatagram,
       },
       {
