@@ -12,7 +12,7 @@ WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
 COPY tsconfig.json ./
-COPY scripts/build.mjs scripts/tsconfig.build.json scripts/
+COPY scripts/build.mjs scripts/bundle.mjs scripts/tsconfig.build.json scripts/
 COPY src src
 RUN npm run build
 
@@ -22,19 +22,19 @@ WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --omit=dev --ignore-scripts
 
-# --- /app as the images have it, but for the compile cache
+# --- /app as the images have it, but for the code caches
 FROM node:26-bookworm-slim AS app
 COPY package.json LICENSE-APACHE LICENSE-MIT /app/
-COPY bin/libp2p-lean bin/node-quic.js bin/package.json /app/bin/
+COPY bin/libp2p-lean bin/code-cache.js bin/node-quic.js bin/package.json /app/bin/
 COPY --from=build /app/dist/cli.cjs /app/dist/cli.cjs.LEGAL.txt /app/dist/
 COPY --from=dependencies /app/node_modules/@infisical /app/node_modules/@infisical
 
-# --- its compile cache; Node.js keeps one for each user id, so the user is the one that will run it
+# --- its code caches, made by the user that will run it
 FROM app AS quiche-warm
 COPY scripts/docker-warm.mjs /warm/
 RUN mkdir /app/dist/.compile-cache && chown 1000:1000 /app/dist/.compile-cache
 USER 1000:1000
-RUN node --import /warm/docker-warm.mjs /app/bin/libp2p-lean && chmod -R a+rX /app/dist/.compile-cache
+RUN node /warm/docker-warm.mjs /app/bin/libp2p-lean && chmod -R a+rX /app/dist/.compile-cache
 
 # --- target quiche (the default)
 FROM node:26-bookworm-slim AS quiche
@@ -70,7 +70,7 @@ USER 1000:1000
 ENV QUIC_ENGINE=node
 RUN if [ -e /tree/SKIPPED ]; then exit 0; fi \
  && /opt/node-quic/bin/node --experimental-quic --disable-warning=ExperimentalWarning \
-      --import /warm/docker-warm.mjs /app/bin/libp2p-lean \
+      /warm/docker-warm.mjs /app/bin/libp2p-lean \
  && chmod -R a+rX /app/dist/.compile-cache
 
 # --- target node-quic

@@ -1,28 +1,38 @@
-// Fills the image's compile cache: `node --import …/docker-warm.mjs /app/bin/libp2p-lean` runs one
-// listener and a dialer of each dialect in a single process, so that what the cache holds are the
-// functions that either role needs. The launcher writes the cache once, when the process ends.
+// Fills the image's code caches: `node …/docker-warm.mjs /app/bin/libp2p-lean` runs a listener and a
+// dialer of every stack of the matrices, each a process of its own, which leaves its cache when it ends.
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { realpathSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { pathToFileURL } from 'node:url';
 
-// Beside the launcher that this process runs; loaded by it already.
-const CLI = new URL('../dist/cli.cjs', pathToFileURL(realpathSync(process.argv[1])));
+const [launcher] = process.argv.slice(2);
 const TIMEOUT = 60;
+
+const STACKS = [
+  { TRANSPORT: 'quic-v1' },
+  ...['tcp', 'ws', 'wss'].flatMap((TRANSPORT) =>
+    ['noise', 'tls'].flatMap((SECURE_CHANNEL) =>
+      ['yamux', 'mplex'].map((MUXER) => ({ TRANSPORT, SECURE_CHANNEL, MUXER })),
+    ),
+  ),
+];
 
 /** As much of Redis as a rendezvous needs: every key is one list that is never used up. */
 const startRendezvous = async () => {
-  const published = Promise.withResolvers();
+  const lists = new Map();
+  const listOf = (key) => {
+    if (!lists.has(key)) lists.set(key, Promise.withResolvers());
+    return lists.get(key);
+  };
   const bulk = (text) => `$${Buffer.byteLength(text)}\r\n${text}\r\n`;
   const answer = async (command, key, value) => {
     switch (command) {
       case 'TYPE':
         return '+list\r\n';
       case 'RPUSH':
-        published.resolve(value);
+        listOf(key).resolve(value);
         return ':1\r\n';
       case 'BLPOP':
-        return `*2\r\n${bulk(key)}${bulk(await published.promise)}`;
+        return `*2\r\n${bulk(key)}${bulk(await listOf(key).promise)}`;
       default:
         return ':0\r\n';
     }
@@ -48,67 +58,39 @@ const startRendezvous = async () => {
       }
     });
   });
-  server.listen(0, '127.0.0.1').unref();
+  server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  return { address: `127.0.0.1:${server.address().port}`, published: published.promise };
+  return `127.0.0.1:${server.address().port}`;
 };
 
-const { address, published } = await startRendezvous();
+const redis = await startRendezvous();
 
-const DIALECTS = {
-  unified: (isDialer) => ({
-    IS_DIALER: isDialer,
-    TRANSPORT: 'quic-v1',
-    LISTENER_IP: '127.0.0.1',
-    REDIS_ADDR: address,
-    TEST_KEY: 'a5b50d5e',
-    TEST_TIMEOUT_SECS: TIMEOUT,
-  }),
-  legacy: (isDialer) => ({
-    is_dialer: isDialer,
-    transport: 'quic-v1',
-    ip: '127.0.0.1',
-    redis_addr: address,
-    test_timeout_seconds: TIMEOUT,
-  }),
+const start = (variables) =>
+  spawn(process.execPath, [...process.execArgv, launcher], {
+    env: { ...process.env, LISTENER_IP: '127.0.0.1', REDIS_ADDR: redis, ...variables },
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+
+/** @throws when it does not end with 0. */
+const end = async (name, child) => {
+  const [code, signal] = await once(child, 'exit');
+  if (code !== 0) throw new Error(`the ${name} ended with ${code ?? signal}`);
 };
 
-const setEnvironment = (dialect, isDialer) => {
-  for (const vars of Object.values(DIALECTS)) {
-    for (const name of Object.keys(vars(false))) delete process.env[name];
+try {
+  for (const stack of STACKS) {
+    const test = { ...stack, TEST_KEY: Object.values(stack).join('-'), TEST_TIMEOUT_SECS: TIMEOUT };
+    const listener = start({ ...test, IS_DIALER: 'false' });
+    const listenerEnds = end(`listener over ${test.TEST_KEY}`, listener);
+    await Promise.race([
+      listenerEnds,
+      end(`dialer over ${test.TEST_KEY}`, start({ ...test, IS_DIALER: 'true' })),
+    ]);
+    listener.kill('SIGTERM');
+    await listenerEnds;
   }
-  Object.assign(process.env, DIALECTS[dialect](isDialer));
-};
-
-const exit = process.exit.bind(process);
-/** A role ends the process: here, it ends the wait for it. */
-let ended;
-process.exit = (code) => {
-  if (ended === undefined) exit(code ?? 1);
-  ended.resolve(code);
-  // What called this believes that it is over.
-  return new Promise(() => undefined);
-};
-
-// The launcher starts the listener as soon as this module is done.
-setEnvironment('unified', false);
-
-const dial = async () => {
-  const remote = await published;
-  for (const dialect of Object.keys(DIALECTS)) {
-    ended = Promise.withResolvers();
-    setEnvironment(dialect, true);
-    const { main } = await import(CLI);
-    main([]).catch(ended.reject);
-    const code = await ended.promise;
-    if (code !== 0) throw new Error(`the ${dialect} dialer of ${remote} ended with ${code}`);
-  }
-};
-
-dial().then(
-  () => exit(0),
-  (error) => {
-    console.error('docker-warm:', error);
-    exit(1);
-  },
-);
+  process.exit(0);
+} catch (error) {
+  console.error('docker-warm:', error.message);
+  process.exit(1);
+}

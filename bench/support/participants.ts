@@ -39,7 +39,8 @@ const layOut = (): string => {
 /** Fills the code cache as the Dockerfile does. */
 const warm = async (participant: Participant): Promise<Participant> => {
   const { file, args, env = {} } = participant;
-  await run({ file, args: ['--import', path.join(ROOT, 'scripts/docker-warm.mjs'), ...args], env });
+  const [launcher = '', ...flags] = args.toReversed();
+  await run({ file, args: [...flags, path.join(ROOT, 'scripts/docker-warm.mjs'), launcher], env });
   return participant;
 };
 

@@ -2,14 +2,25 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { noRedis, startRedis } from '../../interop/redis-server.ts';
 import { VERSION } from '../../src/version.ts';
-import { run, start } from '../support/participant.ts';
+import { run, start, type Variables } from '../support/participant.ts';
 
 const HANG = { timeout: 60_000 };
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -23,6 +34,8 @@ describe('the package', { timeout: 180_000 }, () => {
     for (const name of ['bin', 'package.json']) {
       cpSync(path.join(ROOT, name), path.join(root, name), { recursive: true });
     }
+    // As in an image; else its code caches would go to the user's folder.
+    mkdirSync(path.join(root, 'dist', '.compile-cache'));
   });
   after(() => rmSync(root, { recursive: true, force: true }));
 
@@ -61,23 +74,125 @@ describe('the package', { timeout: 180_000 }, () => {
     });
   }
 
-  test('its code cache: made by the first run, used by the next, made anew when damaged', async (t) => {
-    const cache = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-'));
-    t.after(() => rmSync(cache, { recursive: true }));
-    const said = async (): Promise<string> => {
-      const launch = [process.execPath, path.join(root, 'bin', 'libp2p-lean')];
-      const variables = { NODE_COMPILE_CACHE: cache, DEBUG: 'true' };
-      const { stdout, stderr } = await run(['--version'], variables, launch);
-      assert.equal(stdout, `${VERSION}\n`);
-      return stderr;
-    };
-    assert.match(await said(), /launcher: no code cache yet/);
-    const [, file = ''] = /launcher: code cache (.+)\n/.exec(await said()) ?? [];
-    assert.equal(path.dirname(path.dirname(file)), cache);
-    writeFileSync(file, readFileSync(file).subarray(0, 1000));
-    assert.doesNotMatch(await said(), /code cache \//);
-    assert.match(await said(), /launcher: code cache \//);
-  });
+  for (const [name, command] of runtimes) {
+    test(`its code cache on ${name}: made, used, made anew when damaged`, HANG, async (t) => {
+      const cache = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-'));
+      t.after(() => rmSync(cache, { recursive: true }));
+      const said = async (args = ['--version'], code = 0): Promise<string> => {
+        const launch = [command, path.join(root, 'bin', 'libp2p-lean')];
+        const variables = { NODE_COMPILE_CACHE: cache, DEBUG: 'true' };
+        const outcome = await run(args, variables, launch);
+        assert.equal(outcome.code, code);
+        return outcome.stderr;
+      };
+      const files = (): string[] =>
+        readdirSync(path.dirname(file)).filter((it) => it.startsWith('libp2p-lean-'));
+      assert.match(await said(), /launcher: no code cache yet/);
+      const [, file = ''] = /launcher: code cache (.+)\n/.exec(await said()) ?? [];
+      assert.equal(path.dirname(path.dirname(file)), cache);
+      writeFileSync(file, readFileSync(file).subarray(0, 1000));
+      assert.doesNotMatch(await said(), /code cache \//);
+      assert.match(await said(), /launcher: code cache \//);
+      assert.equal(files().length, 1);
+      // Another use has another one, but not a run that failed.
+      assert.match(await said(['ping'], 2), /launcher: no code cache yet/);
+      assert.equal(files().length, 1);
+      assert.match(await said(['ping', '--help']), /launcher: no code cache yet/);
+      assert.match(await said(['ping', '--help']), /launcher: code cache \S+-ping\n/);
+      assert.equal(files().length, 2);
+      // That of another bundle goes when it is old.
+      const [old, young] = ['0123456789abcdef', 'fedcba9876543210'].map((id) =>
+        path.join(path.dirname(file), `libp2p-lean-${id}-ping`),
+      );
+      for (const it of [old, young]) writeFileSync(it ?? '', '');
+      utimesSync(old ?? '', 1, 1);
+      await said(['listen', '--help']);
+      assert.ok(!existsSync(old ?? ''));
+      assert.ok(existsSync(young ?? ''));
+    });
+
+    test(`its code cache on ${name}: grows with what it is used for`, {
+      ...HANG,
+      skip: noRedis,
+    }, async (t) => {
+      const redis = await startRedis();
+      const cache = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-'));
+      t.after(async () => {
+        rmSync(cache, { recursive: true });
+        await redis.stop();
+      });
+      const launch = [command, path.join(root, 'bin', 'libp2p-lean')];
+      const variables = {
+        TRANSPORT: 'tcp',
+        MUXER: 'yamux',
+        LISTENER_IP: '127.0.0.1',
+        REDIS_ADDR: redis.address,
+        TEST_TIMEOUT_SECS: '20',
+        NODE_COMPILE_CACHE: cache,
+      };
+      const meet = async (TEST_KEY: string, SECURE_CHANNEL: string): Promise<void> => {
+        const all = { ...variables, TEST_KEY, SECURE_CHANNEL };
+        const listener = start([], { ...all, IS_DIALER: 'false' }, launch);
+        t.after(() => listener.dispose());
+        const { code, stderr } = await run([], { ...all, IS_DIALER: 'true' }, launch);
+        assert.deepEqual([code, stderr], [0, '']);
+        listener.kill('SIGTERM');
+        assert.equal((await listener.ended).code, 0);
+      };
+      /** What each cache says it is for, and when it was written. */
+      const caches = (): [role: string | undefined, uses: string, written: number][] =>
+        (readdirSync(cache, { recursive: true }) as string[])
+          .filter((file) => file.includes('libp2p-lean-'))
+          .sort()
+          .map((it) => {
+            const file = path.join(cache, it);
+            const uses = /\["tls-yamux"[^\]]*\]|\["noise-yamux"[^\]]*\]/.exec(
+              readFileSync(file, 'latin1'),
+            );
+            return [/-(\w+)-tcp$/.exec(it)?.[1], uses?.[0] ?? '', statSync(file).mtimeMs];
+          });
+      await meet('one', 'noise');
+      await meet('two', 'tls');
+      const grown = caches();
+      const both = '["noise-yamux","tls-yamux"]';
+      assert.deepEqual(
+        grown.map(([role, uses]) => [role, uses]),
+        [
+          ['dialer', both],
+          ['listener', both],
+        ],
+      );
+      await meet('three', 'noise');
+      assert.deepEqual(caches(), grown);
+    });
+
+    test(`its code cache on ${name}: with the user, or none`, HANG, async (t) => {
+      const [bare, user] = ['bare-', 'user-'].map((it) => mkdtempSync(path.join(tmpdir(), it)));
+      const [copy, home] = [bare ?? '', user ?? ''];
+      t.after(() => {
+        for (const it of [copy, home]) rmSync(it, { recursive: true });
+      });
+      for (const it of ['bin', 'package.json', 'dist/cli.cjs']) {
+        cpSync(path.join(root, it), path.join(copy, it), { recursive: true });
+      }
+      const launch = [command, path.join(copy, 'bin', 'libp2p-lean')];
+      const said = async (variables: Variables): Promise<string> => {
+        const outcome = await run(['--version'], { ...variables, DEBUG: 'true' }, launch);
+        assert.equal(outcome.stdout, `${VERSION}\n`);
+        return outcome.stderr;
+      };
+      await said({ XDG_CACHE_HOME: home });
+      const [, file = ''] = /code cache (.+)\n/.exec(await said({ XDG_CACHE_HOME: home })) ?? [];
+      assert.ok(file.startsWith(`${home}/libp2p-lean/code/`), file);
+      await said({ HOME: home });
+      assert.match(await said({ HOME: home }), /launcher: code cache \S+\/\.cache\/libp2p-lean\//);
+      const off = { HOME: home, NODE_DISABLE_COMPILE_CACHE: '1' };
+      assert.doesNotMatch(await said(off), /code cache/);
+      // No place for it: it runs all the same.
+      const nowhere = { XDG_CACHE_HOME: path.join(copy, 'package.json') };
+      assert.match(await said(nowhere), /launcher: the code cache is not kept: /);
+    });
+  }
 
   test('the library is importable by its name, types included', HANG, () => {
     writeFileSync(

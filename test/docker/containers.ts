@@ -217,12 +217,23 @@ for (const imageName of NAMES) {
       assert.match(help, /transport.*listen.*ping/s);
     });
 
-    it('reads its code from the compile cache that it brings', async () => {
-      const { stderr, stdout } = await tryDocker(
-        ...['run', '--rm', '--network=none', '--read-only'],
-        ...['--env', 'DEBUG=true', image, '--version'],
-      );
-      assert.match(`${stdout}${stderr}`, /launcher: code cache \/app\/dist\/\.compile-cache\//);
+    it('reads its code from the caches that it brings, whoever runs it', async () => {
+      const variables = {
+        IS_DIALER: 'true',
+        TRANSPORT: 'quic-v1',
+        REDIS_ADDR: '127.0.0.1:1',
+        TEST_KEY: 'cache',
+        TEST_TIMEOUT_SECS: '1',
+        DEBUG: 'true',
+      };
+      for (const user of ['1000', '4711']) {
+        const { stderr, stdout } = await tryDocker(
+          ...['run', '--rm', '--network=none', '--read-only', '--user', user],
+          ...Object.entries(variables).flatMap(([name, value]) => ['--env', `${name}=${value}`]),
+          image,
+        );
+        assert.match(`${stdout}${stderr}`, /launcher: code cache \/app\/dist\/\.compile-cache\//);
+      }
     });
 
     it('holds what it needs and nothing else, owned by root', async () => {
@@ -248,7 +259,9 @@ for (const imageName of NAMES) {
       assert.deepEqual([...places].sort(), [
         '/app/LICENSE-APACHE',
         '/app/LICENSE-MIT',
+        '/app/bin/code-cache.js',
         '/app/bin/libp2p-lean',
+        '/app/bin/node-quic.js',
         '/app/bin/package.json',
         '/app/dist/.compile-cache/',
         '/app/dist/cli.cjs',
