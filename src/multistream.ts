@@ -48,6 +48,7 @@ export const select = async (stream: Stream, protocols: readonly string[]): Prom
  *
  * The first `read()` of the returned stream consumes and checks the peer's answer; it throws as
  * {@link select} does, and so does every later one. A caller that never reads never learns of it.
+ * ERR_STREAM_RESET from a peer that gave no answer says that it may be one: some refuse like that.
  * `stopSending()` takes effect after the answer: some listeners cannot negotiate with a peer that
  * has stopped reading.
  *
@@ -85,7 +86,10 @@ const awaitAnswer = async (stream: Stream, protocol: string): Promise<void> => {
     await expectHeader(stream);
     if (!(await expectAnswer(stream, protocol))) throw notSupported(protocol);
   } catch (error) {
-    throw abandon(stream, protocol, error);
+    const reason = abandon(stream, protocol, error);
+    throw reason instanceof StreamResetError && reason.by === 'remote'
+      ? unanswered(protocol, reason)
+      : reason;
   }
 };
 
@@ -225,6 +229,18 @@ const refusedByReset = (error: unknown): boolean =>
 
 const notSupported = (protocols: string, cause?: unknown): LeanError =>
   new LeanError('ERR_PROTOCOL_NOT_SUPPORTED', `the peer does not support ${protocols}`, { cause });
+
+/** mplex has no error codes, and not every implementation sends one elsewhere. */
+const unanswered = (protocol: string, cause: StreamResetError): StreamResetError => {
+  const code = cause.resetCode === 0 ? '' : ` (code ${cause.resetCode})`;
+  return new StreamResetError(
+    'ERR_STREAM_RESET',
+    cause.resetCode,
+    `the peer reset the stream${code} instead of agreeing to ${protocol}, which it may not support`,
+    'remote',
+    { cause },
+  );
+};
 
 const violation = (what: string): LeanError =>
   new LeanError('ERR_PROTOCOL_VIOLATION', `multistream-select: the peer ${what}`);

@@ -21,8 +21,8 @@ export interface Stream {
    *
    * @param into memory of the caller's that the stream may read into, so that nothing is allocated;
    * the chunk is then a part of it. Streams are free to ignore it.
-   * @throws ERR_STREAM_RESET when the peer reset the stream (`error.resetCode` has its code) or
-   * this side did; ERR_CONNECTION_CLOSED when the connection ended before the peer finished.
+   * @throws ERR_STREAM_RESET when the peer reset the stream (`error.resetCode` has its code; a few
+   * bytes that came just before may still be read first) or this side did; ERR_CONNECTION_CLOSED when the connection ended before the peer finished.
    */
   read(into?: Uint8Array): Promise<Uint8Array | null>;
 
@@ -51,13 +51,21 @@ export interface Stream {
   reset(code?: number): void;
 }
 
-/** ERR_STREAM_RESET and ERR_STREAM_STOPPED carry the peer's application error code. */
+/** ERR_STREAM_RESET and ERR_STREAM_STOPPED carry the application error code of whoever did it. */
 export class StreamResetError extends LeanError {
   readonly resetCode: number;
+  readonly by: 'local' | 'remote';
 
-  constructor(code: 'ERR_STREAM_RESET' | 'ERR_STREAM_STOPPED', resetCode: number, message: string) {
-    super(code, message);
+  constructor(
+    code: 'ERR_STREAM_RESET' | 'ERR_STREAM_STOPPED',
+    resetCode: number,
+    message: string,
+    by: 'local' | 'remote' = 'remote',
+    options?: ErrorOptions,
+  ) {
+    super(code, message, options);
     this.resetCode = resetCode;
+    this.by = by;
   }
 }
 

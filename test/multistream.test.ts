@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isLeanError } from '../src/errors.ts';
 import { MULTISTREAM, negotiate, select, selectLazily } from '../src/multistream.ts';
-import { readExactly, type Stream } from '../src/stream.ts';
+import { readExactly, type Stream, StreamResetError, writeAll } from '../src/stream.ts';
 import { type PairOptions, streamPair } from './support/stream-pair.ts';
 
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);
@@ -178,9 +178,32 @@ describe('selectLazily, the lazy dialer', () => {
     const stream = selectLazily(dialer, '/a/1');
     listener.reset(0x1001);
     await assert.rejects(stream.read(), code('ERR_PROTOCOL_NOT_SUPPORTED'));
-    const [other, resetter] = streamPair();
-    resetter.reset(7);
-    await assert.rejects(selectLazily(other, '/a/1').read(), code('ERR_STREAM_RESET'));
+  });
+
+  it('names the proposal when the peer resets the stream with another code, and keeps the code', async () => {
+    const [dialer, listener] = streamPair();
+    const stream = selectLazily(dialer, '/a/1');
+    listener.reset(7);
+    await assert.rejects(stream.read(), (error) => {
+      assert(error instanceof StreamResetError && error.code === 'ERR_STREAM_RESET', String(error));
+      assert.equal(error.resetCode, 7);
+      assert.match(error.message, /the peer reset .* \/a\/1.*may not support/);
+      return true;
+    });
+    // What we did ourselves is not laid at the peer's door.
+    const [ours] = streamPair();
+    const abandoned = selectLazily(ours, '/a/1');
+    const reading = abandoned.read();
+    abandoned.reset();
+    await assert.rejects(reading, /by this side/);
+    // Nor what comes after the answer.
+    const [late, accepting] = streamPair();
+    const agreed = selectLazily(late, '/a/1');
+    assert.equal(await negotiate(accepting, ['/a/1']), '/a/1');
+    await writeAll(accepting, text('x'));
+    await agreed.read();
+    accepting.reset(7);
+    await assert.rejects(agreed.read(), /^(?!.*support)/);
   });
 
   it('refuses a wrong answer', async () => {

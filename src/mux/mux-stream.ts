@@ -13,6 +13,8 @@ const WRITE_HIGH_WATER = 256 << 10;
 const WRITE_LOW_WATER = 128 << 10;
 /** What a peer may still send after `stopSending()` before the stream is reset. */
 export const STOPPED_ALLOWANCE = 256 << 10;
+/** What came before the peer's reset and is still read: room for an answer of multistream-select. */
+const LAST_WORDS = 1024;
 
 /** What a stream asks of its muxer. */
 export interface MuxStreamOwner<S> {
@@ -170,7 +172,9 @@ export class MuxStream implements Stream, WaitingWriter {
       this.#dropReceived();
       return;
     }
-    const error = new StreamResetError('ERR_STREAM_RESET', code, 'the stream was reset by us');
+    const what = 'the stream was reset by us';
+    const error = new StreamResetError('ERR_STREAM_RESET', code, what, 'local');
+    this.#dropReceived();
     this.#abandon(error, writeError);
     this.#owner.onReset(this, code);
   }
@@ -212,8 +216,13 @@ export class MuxStream implements Stream, WaitingWriter {
     this.#finishIfDone();
   }
 
-  /** The peer abandoned the stream. What came before is discarded, as in QUIC. */
+  /**
+   * The peer abandoned the stream. What came before is discarded, as in QUIC, but for a few bytes on a
+   * stream of ours: a peer that refuses its protocol says so and resets it in the same breath.
+   */
   onRemoteReset(code: number): void {
+    const keeps = this.#readEnded || (!this.inbound && this.unreadBytes <= LAST_WORDS);
+    if (!keeps) this.#dropReceived();
     const read = new StreamResetError('ERR_STREAM_RESET', code, 'the stream was reset by the peer');
     const write = new StreamResetError(
       'ERR_STREAM_STOPPED',
@@ -279,7 +288,6 @@ export class MuxStream implements Stream, WaitingWriter {
   #abandon(readError: LeanError | undefined, writeError: LeanError | undefined): void {
     this.#abandoned = true;
     if (readError !== undefined) {
-      this.#dropReceived();
       this.#readError ??= readError;
       this.#reader?.reject(this.#readError);
       this.#reader = undefined;

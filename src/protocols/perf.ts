@@ -129,14 +129,19 @@ export const sendZeros = async (
  * A peer that does not take the protocol stops an upload on a lazily negotiated stream, too; what it
  * answered says why.
  *
- * @throws ERR_PROTOCOL_NOT_SUPPORTED when that is so.
+ * @throws ERR_PROTOCOL_NOT_SUPPORTED when that is so; ERR_STREAM_RESET when it may be.
  */
 const refusal = async (stream: Stream, error: unknown): Promise<void> => {
   if (!isLeanError(error, 'ERR_STREAM_STOPPED')) return;
   try {
     await withDeadline(stream.read(), REFUSAL_TIMEOUT, 'the answer');
   } catch (answer) {
-    if (isLeanError(answer, 'ERR_PROTOCOL_NOT_SUPPORTED')) throw answer;
+    if (
+      isLeanError(answer, 'ERR_PROTOCOL_NOT_SUPPORTED') ||
+      isLeanError(answer, 'ERR_STREAM_RESET')
+    ) {
+      throw answer;
+    }
   }
 };
 

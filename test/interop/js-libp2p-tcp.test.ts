@@ -24,9 +24,10 @@ import { kindOf, withPeer } from '../../src/multiaddr.ts';
 import type { MuxerName } from '../../src/mux/muxer.ts';
 import { createNode, type LeanNode } from '../../src/node/node.ts';
 import { IDENTIFY, identify } from '../../src/protocols/identify.ts';
+import { perf } from '../../src/protocols/perf.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
 import type { SecureName } from '../../src/secure/secure-channel.ts';
-import { readExactly, writeAll } from '../../src/stream.ts';
+import { readExactly, type Stream, writeAll } from '../../src/stream.ts';
 import { issueCertificate } from '../../src/tls/issue.ts';
 import { tcpTransport } from '../../src/transports/tcp.ts';
 import { wsTransport } from '../../src/transports/websocket.ts';
@@ -151,6 +152,22 @@ describe('js-libp2p over TCP and WebSocket', HANG, () => {
               const [back] = await Promise.all([readExactly(stream, BULK), writing()]);
               assert(data.equals(back));
               assert.equal(await stream.read(), null);
+            }));
+
+          it('refuses a protocol, and we say so, whatever we send: a ping, a short and a long upload', () =>
+            dial(async (connection) => {
+              for (const use of [
+                (stream: Stream) => ping(stream),
+                (stream: Stream) => perf(stream, 1, 1),
+                (stream: Stream) => perf(stream, BULK, 0),
+              ]) {
+                // js-libp2p says `na` and resets the stream in the same breath.
+                const using = use(await node.openStream(connection, '/nobody/1'));
+                await assert.rejects(using, (error) => {
+                  assert(isLeanError(error, 'ERR_PROTOCOL_NOT_SUPPORTED'), String(error));
+                  return true;
+                });
+              }
             }));
 
           it('answers on a stream that ends with the first bytes of a new connection', async () => {

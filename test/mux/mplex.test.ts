@@ -4,7 +4,9 @@ import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { describe, type TestContext, test } from 'node:test';
 import { isLeanError } from '../../src/errors.ts';
+import { selectLazily } from '../../src/multistream.ts';
 import type { MuxLimits } from '../../src/mux/muxer.ts';
+import { PERF, perf } from '../../src/protocols/perf.ts';
 import { encodeVarint, readExactly } from '../../src/stream.ts';
 import { muxerAndSocket } from '../support/mux-pair.ts';
 import { readAll, rejection, staysPending } from '../support/quic-helpers.ts';
@@ -14,6 +16,9 @@ const NEW = 0;
 const [MESSAGE_RECEIVER, MESSAGE_INITIATOR] = [1, 2];
 const [CLOSE_RECEIVER, CLOSE_INITIATOR] = [3, 4];
 const [RESET_RECEIVER, RESET_INITIATOR] = [5, 6];
+
+/** multistream-select's. */
+const HEADER = '\x13/multistream/1.0.0\n';
 
 const message = (id: number, flag: number, body: string | Uint8Array = ''): Buffer =>
   Buffer.concat([encodeVarint(id * 8 + flag), encodeVarint(body.length), Buffer.from(body)]);
@@ -131,6 +136,62 @@ describe('mplex on the wire', HANG, () => {
     assert(isLeanError(await reading, 'ERR_STREAM_RESET'));
     const stopped = (error: unknown) => isLeanError(error, 'ERR_STREAM_STOPPED');
     assert.throws(() => stream.write(Buffer.from('x')), stopped);
+  });
+});
+
+describe('a reset behind an answer', HANG, () => {
+  const na = [message(0, MESSAGE_RECEIVER, HEADER), message(0, MESSAGE_RECEIVER, '\x03na\n')];
+  const reset = message(0, RESET_RECEIVER);
+
+  test('the answer is read all the same', async (t) => {
+    const { muxer, socket, messages } = await start(t, 'dialer');
+    const stream = selectLazily(await muxer.openStream(), '/a/1');
+    stream.write(Buffer.from('payload'));
+    await messages(2);
+    socket.write(Buffer.concat([...na, reset]));
+    assert(isLeanError(await rejection(stream.read()), 'ERR_PROTOCOL_NOT_SUPPORTED'));
+  });
+
+  test('of an upload', async (t) => {
+    const { muxer, socket, messages } = await start(t, 'dialer');
+    const transfer = rejection(perf(selectLazily(await muxer.openStream(), PERF), 10 << 20, 0));
+    await messages(3);
+    socket.write(Buffer.concat([...na, reset]));
+    assert(isLeanError(await transfer, 'ERR_PROTOCOL_NOT_SUPPORTED'));
+  });
+
+  test('without an answer, the error says that it may be one', async (t) => {
+    for (const upload of [1, 10 << 20]) {
+      const { muxer, socket, messages } = await start(t, 'dialer');
+      const stream = selectLazily(await muxer.openStream(), PERF);
+      const transfer = rejection(perf(stream, upload, 0));
+      await messages(2);
+      socket.write(reset);
+      const error = await transfer;
+      assert(isLeanError(error, 'ERR_STREAM_RESET'), String(error));
+      assert.match(error.message, /reset .*\/perf\/1\.0\.0.*may not support/);
+    }
+  });
+
+  test('what is more than an answer is discarded, and so is what came to a stream of the peer’s', async (t) => {
+    const { muxer, socket, messages } = await start(t, 'dialer');
+    const ours = await muxer.openStream();
+    ours.write(Buffer.from('x'));
+    await messages(2);
+    socket.write(
+      Buffer.concat([
+        message(0, MESSAGE_RECEIVER, 'x'.repeat(2_000)),
+        reset,
+        message(7, NEW),
+        message(7, MESSAGE_INITIATOR, 'y'),
+        message(7, RESET_INITIATOR),
+      ]),
+    );
+    const theirs = await muxer.acceptStream();
+    assert(theirs !== null);
+    for (const stream of [ours, theirs]) {
+      assert(isLeanError(await rejection(stream.read()), 'ERR_STREAM_RESET'));
+    }
   });
 });
 

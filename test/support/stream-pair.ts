@@ -136,7 +136,7 @@ const makeEnd = (
       did.reset = code;
       outbox.length = 0;
       inbox.length = 0;
-      readError = new StreamResetError('ERR_STREAM_RESET', code, 'reset by this side');
+      readError = new StreamResetError('ERR_STREAM_RESET', code, 'reset by this side', 'local');
       failWrites(new LeanError('ERR_STREAM_CLOSED', 'reset by this side'));
       pump();
       setImmediate(() => other?.peerReset(code));

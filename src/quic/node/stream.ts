@@ -177,7 +177,7 @@ export class NodeQuicEngineStream implements Stream {
 
   stopSending(code = 0): void {
     if (this.#readError !== undefined || this.#eof) return;
-    this.#endReading(resetError('ERR_STREAM_RESET', code, 'reading was stopped by us'));
+    this.#endReading(resetError('ERR_STREAM_RESET', code, 'reading was stopped by us', 'local'));
     this.#raw.stopSending(BigInt(code));
   }
 
@@ -190,7 +190,7 @@ export class NodeQuicEngineStream implements Stream {
     this.#endWriting(resetByUs);
     this.#raw.resetStream(BigInt(code));
     if (this.#readError !== undefined || this.#eof) return;
-    this.#endReading(resetError('ERR_STREAM_RESET', code, 'the stream was reset by us'));
+    this.#endReading(resetError('ERR_STREAM_RESET', code, 'the stream was reset by us', 'local'));
     this.#raw.stopSending(BigInt(code));
   }
 
@@ -398,4 +398,5 @@ const resetError = (
   code: 'ERR_STREAM_RESET' | 'ERR_STREAM_STOPPED',
   resetCode: number,
   what: string,
-): StreamResetError => new StreamResetError(code, resetCode, `${what} (code ${resetCode})`);
+  by: 'local' | 'remote' = 'remote',
+): StreamResetError => new StreamResetError(code, resetCode, `${what} (code ${resetCode})`, by);

@@ -736,6 +736,7 @@ export class QuicheStream implements Stream, WaitingWriter {
         'ERR_STREAM_RESET',
         code,
         'this side reset the stream',
+        'local',
       );
       this.stopSending(code);
     }
