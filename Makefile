@@ -37,7 +37,7 @@ bench: install build  ## the numbers of bench/README.md
 	@node scripts/redis.mjs
 	$(NODE) bench/run.ts
 
-bench-perf: install  ## throughput and latency beside go, rust and js: bench/perf.md, bench/perf.html
+bench-perf: install  ## throughput and latency beside go, rust and js: bench/perf.md, results/perf.html
 	$(NODE) bench/perf.ts
 
 interop: install build  ## the interop matrix, with every peer this machine can build

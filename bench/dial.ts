@@ -1,11 +1,16 @@
 /**
- * What the interop matrices show: `handshake_plus_one_rtt` and `ping_rtt` as the dialers print them,
- * every dialer a new process, against the same two listener processes.
+ * What the interop matrices show: `handshake_plus_one_rtt` and `ping_rtt` as the dialers print them;
+ * every dialer is a new process, the two listener processes stay.
  */
 
 import { startRedis } from '../interop/redis-server.ts';
-import { isJsLibp2p, type Participant, participants } from './support/participants.ts';
-import { end, run, start, within } from './support/processes.ts';
+import {
+  isJsLibp2p,
+  type Participant,
+  participants,
+  startPublished,
+} from './support/participants.ts';
+import { end, run } from './support/processes.ts';
 import { type Section, shown, shownRatio, startSection } from './support/report.ts';
 import { interleave, ratio, spread } from './support/statistics.ts';
 
@@ -25,16 +30,11 @@ export const dial = async (rounds: number): Promise<Section> => {
   const redis = await startRedis();
   const all = await participants();
   const listeners = all.filter((it) => it === all[0] || isJsLibp2p(it));
-  const common = { TRANSPORT: 'quic-v1', LISTENER_IP: '127.0.0.1', REDIS_ADDR: redis.address };
-
   const listening = await Promise.all(
-    listeners.map(async (listener, index) => {
-      const published = redis.send('BLPOP', `dial-${index}_listener_multiaddr`, '60');
-      const child = start(listener, { ...common, IS_DIALER: 'false', TEST_KEY: `dial-${index}` });
-      const address = /\/ip4\/\S+/.exec(await within(published, listener))?.[0];
-      if (address === undefined) throw new Error(`${listener.name} published no address`);
-      return { listener, child, address };
-    }),
+    listeners.map(async (listener, index) => ({
+      listener,
+      ...(await startPublished(listener, redis, `dial-${index}`)),
+    })),
   );
 
   let tests = 0;
@@ -42,7 +42,12 @@ export const dial = async (rounds: number): Promise<Section> => {
     const key = `dialer-${tests++}`;
     const address = listening.find((it) => it.listener === listener)?.address ?? '';
     await redis.send('RPUSH', `${key}_listener_multiaddr`, address);
-    const { stdout } = await run(dialer, { ...common, IS_DIALER: 'true', TEST_KEY: key });
+    const { stdout } = await run(dialer, {
+      IS_DIALER: 'true',
+      TRANSPORT: 'quic-v1',
+      REDIS_ADDR: redis.address,
+      TEST_KEY: key,
+    });
     return {
       handshakePlusOneRtt: numberIn(stdout, 'handshake_plus_one_rtt'),
       pingRtt: numberIn(stdout, 'ping_rtt'),

@@ -1,18 +1,18 @@
 /**
- * Resident memory of a listener: idle, then with 100 and with 1,000 idle connections, each from a peer
- * of its own. The dialers are our nodes, one per connection, in one process beside it.
+ * Resident memory of a listener: without connections, then with 100 and with 1,000 idle ones, each from a
+ * peer of its own. The dialers are our nodes, one for each connection, in one process beside it.
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { startRedis } from '../interop/redis-server.ts';
-import { type Participant, participants } from './support/participants.ts';
-import { type Command, end, lines, residentBytes, start, within } from './support/processes.ts';
+import { type Participant, participants, startPublished } from './support/participants.ts';
+import { type Command, end, lines, residentBytes, start } from './support/processes.ts';
 import { type Section, shown, startSection } from './support/report.ts';
 import { interleave, spread } from './support/statistics.ts';
 
 const COUNTS = [100, 1000] as const;
-/** Until what the handshakes left behind has settled; below every stack's idle timeout, ms. */
+/** Lets what the handshakes left behind be released; below every stack's idle timeout, ms. */
 const SETTLE = 1_000;
 const MIB = 2 ** 20;
 
@@ -30,16 +30,7 @@ export const memory = async (rounds: number): Promise<Section> => {
   let tests = 0;
   /** MiB idle, then per count. */
   const measure = async (listener: Participant): Promise<number[]> => {
-    const key = `memory-${tests++}`;
-    const published = redis.send('BLPOP', `${key}_listener_multiaddr`, '60');
-    const child = start(listener, {
-      IS_DIALER: 'false',
-      TRANSPORT: 'quic-v1',
-      LISTENER_IP: '127.0.0.1',
-      REDIS_ADDR: redis.address,
-      TEST_KEY: key,
-    });
-    const address = /\/ip4\/\S+/.exec(await within(published, listener))?.[0];
+    const { child, address } = await startPublished(listener, redis, `memory-${tests++}`);
     const resident = async () => {
       await delay(SETTLE);
       return residentBytes(child.pid ?? 0) / MIB;

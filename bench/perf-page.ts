@@ -1,4 +1,4 @@
-/** bench/perf.html: the figures of bench/perf.md as bars, one self-contained page. */
+/** perf.html: the figures of perf.md as bars, one self-contained page. */
 
 import {
   alone,
@@ -13,7 +13,7 @@ import { median, spread } from './support/statistics.ts';
 /** One bar: a value, its quartiles, and what to call and how to paint it. */
 interface Bar {
   readonly label: string;
-  readonly kind: 'ours' | 'mixed' | 'other' | 'ceiling';
+  readonly kind: 'ours' | 'mixed' | 'other' | 'raw';
   readonly median: number;
   readonly low: number;
   readonly high: number;
@@ -60,7 +60,7 @@ middle half. A name alone is an implementation with itself; an arrow points from
 <li><i class="ours"></i>libp2p-lean with itself</li>
 <li><i class="mixed"></i>libp2p-lean with another</li>
 <li><i class="other"></i>others with themselves</li>
-<li><i class="ceiling"></i>raw sockets of Node.js</li>
+<li><i class="raw"></i>raw sockets of Node.js</li>
 </ul>
 ${sections.join('\n')}
 <p class="note">The same as tables: <a href="perf.md">perf.md</a>.</p>
@@ -70,8 +70,8 @@ ${sections.join('\n')}
 };
 
 const kindOf = (result: PairResult): Bar['kind'] => {
-  if (result.dialer.startsWith('node:')) return 'ceiling';
-  if (!result.ours) return 'other';
+  if (result.dialer.startsWith('node:')) return 'raw';
+  if (!result.ours || result.before !== undefined) return 'other';
   return result.dialer === result.listener ? 'ours' : 'mixed';
 };
 
@@ -156,7 +156,7 @@ const CSS = `
   --ours: light-dark(oklch(0.52 0.17 262), oklch(0.7 0.15 258));
   --mixed: light-dark(oklch(0.74 0.1 258), oklch(0.47 0.11 260));
   --other: light-dark(oklch(0.72 0.015 250), oklch(0.5 0.015 250));
-  --ceiling: light-dark(oklch(0.9 0.01 250), oklch(0.31 0.015 250));
+  --raw: light-dark(oklch(0.9 0.01 250), oklch(0.31 0.015 250));
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--bg); color: var(--ink);
@@ -171,7 +171,7 @@ a { color: var(--ours); }
 .legend { display: flex; flex-wrap: wrap; gap: 6px 22px; list-style: none; padding: 0; margin: 18px 0 0; color: var(--soft); }
 .legend i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 8px; vertical-align: -1px; }
 .legend .ours { background: var(--ours); } .legend .mixed { background: var(--mixed); }
-.legend .other { background: var(--other); } .legend .ceiling { background: var(--ceiling); }
+.legend .other { background: var(--other); } .legend .raw { background: var(--raw); }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 560px), 1fr)); gap: 16px; align-items: start; }
 figure { margin: 0; padding: 16px 18px 12px; background: var(--surface); border: 1px solid var(--line); border-radius: 12px; }
 figcaption { font-weight: 600; margin-bottom: 8px; }
@@ -182,7 +182,7 @@ svg .label { text-anchor: end; fill: var(--soft); }
 svg .ours .label { fill: var(--ink); font-weight: 600; }
 svg path { stroke: var(--ink); stroke-width: 1.5; opacity: 0.55; }
 svg .ours rect { fill: var(--ours); } svg .mixed rect { fill: var(--mixed); }
-svg .other rect { fill: var(--other); } svg .ceiling rect { fill: var(--ceiling); }
+svg .other rect { fill: var(--other); } svg .raw rect { fill: var(--raw); }
 svg rect.second { opacity: 0.55; }
 @media (max-width: 620px) { svg { font-size: 17px; } }
 `;

@@ -1,6 +1,6 @@
 /**
- * The contestants of `make bench-perf`: interop/perf-peers/README.md says what they are and how they
- * are driven. What this machine cannot build or run is skipped with a line.
+ * The perf peers as commands and as running processes: interop/perf-peers/README.md says what they are
+ * and how they are driven. What this machine cannot build or run is skipped with one line.
  */
 
 import { type ChildProcess, spawnSync } from 'node:child_process';
@@ -16,47 +16,59 @@ export type Transport = 'quic-v1' | 'tcp' | 'udp';
 
 export interface PerfPeer extends Command {
   readonly name: string;
-  /** What is compared: this project, or another implementation. */
+  /** Whether it is this project. */
   readonly ours: boolean;
   readonly transports: readonly Transport[];
-  /** The address it listens on; 127.0.0.1. */
+  /** The address it listens on, if not 127.0.0.1. */
   readonly host?: string;
+  /** What both sides run in place of the bare transport, such as `wss/tls/mplex`. */
+  readonly stack?: string;
+  /** The name of the peer of this checkout that this one, of another checkout, is compared with. */
+  readonly before?: string;
 }
 
-const PEERS = path.join(ROOT, 'interop/perf-peers');
+const PEERS = 'interop/perf-peers';
 
-/** Builds what has to be built. The tools keep their own caches: a second time takes a second. */
-export const perfPeers = (): PerfPeer[] => [
-  ...leanPeers(),
-  ...built('go-libp2p', 'go', (out) => ({
-    args: ['build', '-trimpath', '-buildvcs=false', '-o', out, '.'],
-    env: {},
-  })),
-  ...built('rust-libp2p', 'cargo', (out) => ({
-    args: ['build', '--release', '--locked', '--quiet'],
-    // Shared with the peers of the interop matrix, and so are most dependencies.
-    env: { CARGO_TARGET_DIR: path.dirname(path.dirname(out)) },
-  })),
-  {
-    name: 'js-libp2p',
-    ours: false,
-    transports: ['quic-v1', 'tcp'],
-    file: process.execPath,
-    args: [path.join(PEERS, 'js-libp2p/main.mjs')],
-  },
+export const jsPeer: PerfPeer = {
+  name: 'js-libp2p',
+  ours: false,
+  transports: ['quic-v1', 'tcp'],
+  file: process.execPath,
+  args: [path.join(ROOT, PEERS, 'js-libp2p/main.mjs')],
+};
+
+/** Ours over TCP. */
+export const leanTcpPeer: PerfPeer = {
+  name: 'libp2p-lean',
+  ours: true,
+  transports: ['tcp'],
+  file: process.execPath,
+  args: [path.join(ROOT, PEERS, 'libp2p-lean/main.ts')],
+};
+
+/**
+ * Every peer whose name `select` takes; builds what has to be built. The tools keep their own caches: a
+ * second time takes a second.
+ *
+ * @param before another checkout of this project, with its node_modules
+ */
+export const perfPeers = (select: (name: string) => boolean, before?: string): PerfPeer[] => [
+  ...leanPeers()
+    .filter(({ name }) => select(name))
+    .flatMap((peer) => (before === undefined ? [peer] : [peer, ofCheckout(before, peer)])),
+  ...(select('go-libp2p') ? goPeer() : []),
+  ...(select('rust-libp2p') ? rustPeer() : []),
+  ...(select(jsPeer.name) ? [jsPeer] : []),
 ];
 
 /** Ours: each engine, and TCP with Noise and yamux. */
 export const leanPeers = (): PerfPeer[] => {
   const addresses = Object.values(networkInterfaces()).flatMap((them) => them ?? []);
   const outside = addresses.find(({ internal, family }) => !internal && family === 'IPv4')?.address;
-  const main = path.join(PEERS, 'libp2p-lean/main.ts');
   const quiche: PerfPeer = {
+    ...leanTcpPeer,
     name: 'libp2p-lean (quiche)',
-    ours: true,
     transports: ['quic-v1'],
-    file: process.execPath,
-    args: [main],
     env: { QUIC_ENGINE: 'quiche' },
   };
   // As over Ethernet: at loopback addresses datagrams are longer (docs/performance.md).
@@ -64,53 +76,72 @@ export const leanPeers = (): PerfPeer[] => {
     outside === undefined
       ? []
       : [{ ...quiche, name: 'libp2p-lean (quiche, 1350 bytes)', host: outside }];
-  const tcp: PerfPeer = { ...quiche, name: 'libp2p-lean', transports: ['tcp'] };
   const quic = nodeQuic();
   if (quic === undefined) {
     say('skipped: libp2p-lean (node:quic): NODE_QUIC names no Node.js that has it');
-    return [quiche, ...ethernet, tcp];
+    return [quiche, ...ethernet, leanTcpPeer];
   }
   const node: PerfPeer = {
     ...quiche,
     name: 'libp2p-lean (node:quic)',
     file: quic,
-    args: [...nodeQuicFlags(), main],
+    args: [...nodeQuicFlags(), ...quiche.args],
     env: { QUIC_ENGINE: 'node' },
   };
-  return [quiche, ...ethernet, node, tcp];
+  return [quiche, ...ethernet, node, leanTcpPeer];
 };
 
-type Build = (out: string) => { args: readonly string[]; env: Readonly<Record<string, string>> };
+/** The same peer, from the sources of another checkout, whose perf peer is driven in the same way. */
+const ofCheckout = (checkout: string, peer: PerfPeer): PerfPeer => ({
+  ...peer,
+  name: `${peer.name}, before`,
+  before: peer.name,
+  args: peer.args.map((word) =>
+    word.startsWith(ROOT) ? path.join(checkout, path.relative(ROOT, word)) : word,
+  ),
+});
 
-const built = (name: string, tool: 'go' | 'cargo', build: Build): PerfPeer[] => {
-  const cache = path.join(cacheFolder(), 'build');
-  const out =
-    tool === 'go'
-      ? path.join(cache, 'perf-go-libp2p')
-      : path.join(cache, 'rust/release/rust-libp2p-perf-peer');
-  const { args, env } = build(out);
+const goPeer = (): PerfPeer[] => {
+  const out = path.join(cacheFolder(), 'build/perf-go-libp2p');
+  return built('go-libp2p', out, ['go', 'build', '-trimpath', '-buildvcs=false', '-o', out, '.']);
+};
+
+const rustPeer = (): PerfPeer[] => {
+  // The target folder is shared with the peers of the matrix, and so are most dependencies.
+  const target = path.join(cacheFolder(), 'build/rust');
+  const out = path.join(target, 'release/rust-libp2p-perf-peer');
+  const command = ['cargo', 'build', '--release', '--locked', '--quiet'];
+  return built('rust-libp2p', out, command, { CARGO_TARGET_DIR: target });
+};
+
+const built = (
+  name: string,
+  out: string,
+  command: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): PerfPeer[] => {
   say(`building ${name}`);
-  mkdirSync(cache, { recursive: true });
-  const { status, error, stderr } = spawnSync('nice', ['-n', '10', tool, ...args], {
-    cwd: path.join(PEERS, name),
+  mkdirSync(path.dirname(out), { recursive: true });
+  const { status, error, stderr } = spawnSync('nice', ['-n', '10', ...command], {
+    cwd: path.join(ROOT, PEERS, name),
     env: { ...process.env, ...env },
     encoding: 'utf8',
   });
   if (status !== 0) {
     const why = printable(error?.message ?? stderr.trim().split('\n').at(-1) ?? '');
-    say(`skipped: ${name}: ${tool} ${args[0]} failed: ${why}`);
+    say(`skipped: ${name}: ${command[0]} ${command[1]} failed: ${why}`);
     return [];
   }
   return [{ name, ours: false, transports: ['quic-v1', 'tcp'], file: out, args: [] }];
 };
 
-/** `node:net` and `node:dgram` themselves: what nothing in JavaScript can be faster than. */
-export const BASELINES: readonly PerfPeer[] = (['tcp', 'udp'] as const).map((transport) => ({
+/** `node:net` and `node:dgram` themselves: an upper bound for what is built on them. */
+export const RAW_SOCKETS: readonly PerfPeer[] = (['tcp', 'udp'] as const).map((transport) => ({
   name: transport === 'tcp' ? 'node:net' : 'node:dgram',
   ours: false,
   transports: [transport],
   file: process.execPath,
-  args: [path.join(ROOT, 'bench/perf-baseline.ts')],
+  args: [path.join(ROOT, 'bench/raw-sockets.ts')],
 }));
 
 export interface Running {
@@ -132,26 +163,22 @@ export const startListener = async (
   peer: PerfPeer,
   transport: Transport,
 ): Promise<RunningListener> => {
-  const command = withWords(
-    peer,
-    'listen',
-    transport,
-    ...(peer.host === undefined ? [] : [peer.host]),
-  );
+  const host = peer.host === undefined ? [] : [peer.host];
+  const command = withWords(peer, 'listen', peer.stack ?? transport, ...host);
   const child = start(command);
   const address = await lines(child, command)();
-  return { peer, address, pid: pidOf(child), end: () => end(child) };
+  return { peer, address, pid: pidOf(child), end: () => end(child, 'end of stdin') };
 };
 
 export const startDialer = (peer: PerfPeer, listener: RunningListener): RunningDialer => {
-  const { address } = listener;
-  const command = withWords(peer, 'dial', address);
+  const stack = peer.stack === undefined ? [] : [peer.stack];
+  const command = withWords(peer, 'dial', listener.address, ...stack);
   const child = start(command);
   const next = lines(child, command);
   return {
     peer,
     pid: pidOf(child),
-    end: () => end(child),
+    end: () => end(child, 'end of stdin'),
     ask: async (line) => {
       child.stdin?.write(`${line}\n`);
       const { ms, error } = JSON.parse(await next());

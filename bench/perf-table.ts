@@ -1,4 +1,4 @@
-/** What a run of bench/perf.ts measured, and bench/perf.md, which says it in tables. */
+/** What a run of bench/perf.ts measured, and perf.md, which says it in tables. */
 
 import { tableOf } from './support/report.ts';
 import { median, ratio, spread } from './support/statistics.ts';
@@ -9,6 +9,8 @@ export interface Pair {
   readonly listener: string;
   /** One side at least is this project. */
   readonly ours: boolean;
+  /** Of a peer of another checkout: the name of ours that it is compared with. */
+  readonly before?: string;
 }
 
 export interface Sample {
@@ -23,7 +25,7 @@ export interface Sample {
 export interface PairResult extends Pair {
   /** By the names of `FIGURES`, a sample for each round. */
   readonly figures: Readonly<Record<string, readonly Sample[]>>;
-  /** Likewise, why a figure could not be taken. */
+  /** By the same names, why a figure could not be taken. */
   readonly failures: Readonly<Record<string, string>>;
 }
 
@@ -41,6 +43,9 @@ export interface PerfRun {
     readonly handshakes: number;
     readonly streams: number;
   };
+  /** With `--before`: the commits of the other checkout and of this one. */
+  readonly before?: string;
+  readonly after?: string;
   readonly results: readonly PairResult[];
 }
 
@@ -78,7 +83,7 @@ export const FIGURE_TEXTS = (run: PerfRun): readonly FigureText[] => [
   },
 ];
 
-/** None where it failed in any round. */
+/** Empty where it failed in any round. */
 export const valuesOf = (result: PairResult | undefined, figure: string): number[] =>
   result?.failures[figure] === undefined
     ? (result?.figures[figure] ?? []).map(({ value }) => value)
@@ -124,8 +129,9 @@ export const perfTable = (run: PerfRun): string => {
       'Those of the quiche engine are 1350 bytes long, but up to 16,336 from it to itself and to node:quic ' +
       'at loopback addresses; the row that says so has 1350 for all.',
     '',
-    `Charts of the same figures: perf.html. What was compared: interop/perf-peers/README.md. Where the ` +
-      `time goes: docs/performance.md.`,
+    'Charts of the same figures: results/perf.html, which the same command writes. What was compared: ' +
+      'interop/perf-peers/README.md. Where the time goes: docs/performance.md.',
+    ...comparison(run),
     ...transports.flatMap((transport) => [
       '',
       `## ${transport === 'tcp' ? 'tcp, noise, yamux' : transport}`,
@@ -136,21 +142,57 @@ export const perfTable = (run: PerfRun): string => {
       ...failureLines(run, transport),
     ]),
     '',
-    '## Against the aims',
-    '',
-    tableOf(aimRows(run)),
-    '',
-    'Each implementation with itself, `quic-v1`.',
-    '',
-    '## The ceiling',
-    '',
-    tableOf(baselineRows(run)),
-    '',
-    'Without encryption and without a protocol: 64 KiB chunks over TCP; 1350-byte datagrams over UDP, a ' +
-      'window of 512, every 32nd acknowledged.',
-    '',
+    ...section('Against the aims', aimRows(run), 'Each implementation with itself, `quic-v1`.'),
+    ...section(
+      'Raw sockets',
+      rawSocketRows(run),
+      'The upper bound: without encryption and without a protocol, 64 KiB chunks over TCP; 1350-byte ' +
+        'datagrams over UDP, a window of 512, every 32nd acknowledged.',
+    ),
   ].join('\n');
 };
+
+/** Nothing when there is no row but the head. */
+const section = (title: string, rows: readonly string[][], note: string): string[] =>
+  rows.length < 2 ? [] : [`## ${title}`, '', tableOf(rows), '', note, ''];
+
+/** Ours of this checkout beside those of another one, measured in the same rounds. */
+const comparison = (run: PerfRun): string[] => {
+  if (run.before === undefined) return [];
+  const rows = run.results.flatMap((earlier) => {
+    const later = alone(run, earlier.transport, earlier.before ?? '');
+    return later === undefined ? [] : comparisonRows(run, earlier, later);
+  });
+  const head = ['', 'figure', 'before', 'after', 'after, of before'];
+  const note = `Medians of ${run.rounds} rounds; the ratio is the median of the rounds' ratios.`;
+  const title = `Before (${run.before}) and after (${run.after})`;
+  return ['', ...section(title, [head, ...rows], note).slice(0, -1)];
+};
+
+const comparisonRows = (run: PerfRun, earlier: PairResult, later: PairResult): string[][] => {
+  const name = `${later.dialer}, ${later.transport}`;
+  const figures = FIGURE_TEXTS(run).map(({ name: figure, title, unit, digits }) => ({
+    text: `${title}, ${unit}`,
+    digits,
+    of: (result: PairResult) => valuesOf(result, figure),
+  }));
+  const costs = ['upload', 'download'].map((figure) => ({
+    text: `CPU of both sides, ${figure}, s/GiB`,
+    digits: 2,
+    of: (result: PairResult) => bothSides(result, figure),
+  }));
+  return [...figures, ...costs].map(({ text, digits, of }) => [
+    name,
+    text,
+    median(of(earlier)).toFixed(digits),
+    median(of(later)).toFixed(digits),
+    `${ratio(of(later), of(earlier)).toFixed(2)} ×`,
+  ]);
+};
+
+/** CPU seconds for each GiB of dialer and listener together, for each round. */
+const bothSides = (result: PairResult, figure: string): number[] =>
+  (result.figures[figure] ?? []).flatMap(({ cpu }) => (cpu === undefined ? [] : cpu[0] + cpu[1]));
 
 const failureLines = (run: PerfRun, transport: string): string[] => {
   const lines = run.results
@@ -159,12 +201,12 @@ const failureLines = (run: PerfRun, transport: string): string[] => {
   return lines.length === 0 ? [] : ['', 'Failed:', '', ...lines];
 };
 
-const isBaseline = ({ dialer }: Pair): boolean => dialer.startsWith('node:');
+const isRawSocket = ({ dialer }: Pair): boolean => dialer.startsWith('node:');
 
 const figureRows = (run: PerfRun, transport: string): string[][] => {
   const texts = FIGURE_TEXTS(run);
   const reference = alone(run, transport, 'js-libp2p');
-  const rows = run.results.filter((it) => it.transport === transport && !isBaseline(it));
+  const rows = run.results.filter((it) => it.transport === transport && !isRawSocket(it));
   return [
     ['dialer', 'listener', ...texts.flatMap(({ title, unit }) => [`${title}, ${unit}`, 'of js'])],
     ...rows.map((result) => [
@@ -184,7 +226,7 @@ const figureRows = (run: PerfRun, transport: string): string[][] => {
 };
 
 const costRows = (run: PerfRun, transport: string): string[][] => {
-  const rows = run.results.filter((it) => it.transport === transport && !isBaseline(it));
+  const rows = run.results.filter((it) => it.transport === transport && !isRawSocket(it));
   const cpu = (result: PairResult, figure: string, side: 0 | 1): string =>
     result.failures[figure] === undefined
       ? median(sideOf(result, [figure], 'cpu', side)).toFixed(2)
@@ -215,10 +257,10 @@ const costRows = (run: PerfRun, transport: string): string[][] => {
   ];
 };
 
-const baselineRows = (run: PerfRun): string[][] => [
+const rawSocketRows = (run: PerfRun): string[][] => [
   ['', 'Gbit/s', 'sender, CPU s/GiB', 'receiver, CPU s/GiB'],
   ...run.results
-    .filter(isBaseline)
+    .filter(isRawSocket)
     .map((result) => [
       `\`${result.dialer}\``,
       median(valuesOf(result, 'upload')).toFixed(2),
@@ -227,7 +269,7 @@ const baselineRows = (run: PerfRun): string[][] => [
     ]),
 ];
 
-/** Issue 5's. */
+/** What this project set out to reach. */
 const aimRows = (run: PerfRun): string[][] => {
   const of = (name: string) => alone(run, 'quic-v1', name);
   const quiche = of('libp2p-lean (quiche)');

@@ -2,23 +2,31 @@
  * `make bench-perf`: throughput, latency and handshakes of this project and of go-libp2p, rust-libp2p
  * and js-libp2p, over QUIC and over TCP, with each other and with themselves.
  *
- *     node bench/perf.ts [--rounds 7] [--mebibytes 128] [--transport quic-v1|tcp] [--out bench]
+ *     node bench/perf.ts [--rounds 7] [--mebibytes 128] [--transport quic-v1,tcp] [--peers <names>]
+ *                        [--before <checkout>] [--out results]
+ *     node bench/perf.ts --from results/perf.json [--out results]
  *
  * In each round every figure is taken of every pair, one after the other, A B C A B C; a ratio is the
- * median of the rounds' ratios. What fails once is not tried again and said so. CPU time and peak memory are the kernel's, of each process, for the
- * time of the transfer. Writes perf.md and perf.html, and the samples to results/perf.json.
+ * median of the rounds' ratios. A figure that fails is reported and not taken again. CPU time and peak
+ * memory are the kernel's, of each process, for the time of the transfer.
+ *
+ * `--peers quiche,go` takes only peers whose name contains one of these. `--before` takes another
+ * checkout of this project, with its node_modules, into the same rounds and compares ours with it: before
+ * and after in one run.
+ *
+ * Writes perf.md, perf.html and perf.json into `--out`; a whole run also writes bench/perf.md.
  */
 
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { messageOf } from '../src/errors.ts';
 import { perfPage } from './perf-page.ts';
 import {
-  BASELINES,
   type PerfPeer,
   perfPeers,
+  RAW_SOCKETS,
   type RunningDialer,
   type RunningListener,
   startDialer,
@@ -27,7 +35,8 @@ import {
 } from './perf-peers.ts';
 import { type Pair, type PerfRun, perfTable, type Sample } from './perf-table.ts';
 import { ROOT } from './support/participants.ts';
-import { cpuSeconds } from './support/processes.ts';
+import { cpuSeconds, forgetPeakBytes, peakBytes } from './support/processes.ts';
+import { commandLine, loadAverage, machine, today } from './support/report.ts';
 import { median } from './support/statistics.ts';
 
 const { values } = parseArgs({
@@ -35,34 +44,23 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '7' },
     mebibytes: { type: 'string', default: '128' },
     transport: { type: 'string', default: 'quic-v1,tcp' },
-    out: { type: 'string', default: path.join(ROOT, 'bench') },
-    /** Writes the page anew from these samples. */
+    peers: { type: 'string', default: '' },
+    before: { type: 'string' },
     from: { type: 'string' },
+    out: { type: 'string', default: path.join(ROOT, 'results') },
   },
 });
 
 const ROUND_TRIPS = 100;
 const HANDSHAKES = 100;
 const STREAMS = 16;
-const MIB = 2 ** 20;
 
+/** A dialer and the listener it dials, both running. */
 interface Contest {
   readonly pair: Pair;
   readonly dialer: RunningDialer;
   readonly listener: RunningListener;
 }
-
-/** Forgets the peak, where the kernel lets us. */
-const forgetPeak = (pid: number): void => {
-  try {
-    writeFileSync(`/proc/${pid}/clear_refs`, '5');
-  } catch {
-    // The peak is then that of the whole run.
-  }
-};
-
-const peakBytes = (pid: number): number =>
-  Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) * 1024;
 
 const measureTransfer = async (
   { dialer, listener }: Contest,
@@ -70,7 +68,7 @@ const measureTransfer = async (
   command: string,
 ): Promise<Sample> => {
   const pids = [dialer.pid, listener.pid] as const;
-  for (const pid of pids) forgetPeak(pid);
+  for (const pid of pids) forgetPeakBytes(pid);
   const before = pids.map(cpuSeconds);
   const [ms = Number.NaN] = await dialer.ask(command);
   const cpu = pids.map((pid, side) => cpuSeconds(pid) - (before[side] ?? 0));
@@ -102,7 +100,9 @@ const FIGURES: Readonly<Record<string, Figure>> = {
 const pairsOf = (peers: readonly PerfPeer[], transport: Transport): [PerfPeer, PerfPeer][] => {
   const able = peers.filter(({ transports }) => transports.includes(transport));
   const withThemselves = able.map((peer): [PerfPeer, PerfPeer] => [peer, peer]);
-  const ours = able.filter(({ ours: us, host }) => us && host === undefined);
+  const ours = able.filter(
+    (peer) => peer.ours && peer.host === undefined && peer.before === undefined,
+  );
   const others = able.filter((peer) => !peer.ours);
   const mixed = ours.flatMap((us) =>
     others.flatMap((other): [PerfPeer, PerfPeer][] => [
@@ -113,44 +113,57 @@ const pairsOf = (peers: readonly PerfPeer[], transport: Transport): [PerfPeer, P
   return [...withThemselves, ...mixed];
 };
 
+/** Starts the processes of all pairs; a listener serves every dialer it is paired with. */
+const startContests = async (
+  pairs: readonly (readonly [PerfPeer, PerfPeer])[],
+  transport: Transport,
+): Promise<Contest[]> => {
+  const listeners = new Map<PerfPeer, RunningListener>();
+  const contests: Contest[] = [];
+  for (const [dialing, listening] of pairs) {
+    const listener = listeners.get(listening) ?? (await startListener(listening, transport));
+    listeners.set(listening, listener);
+    const pair: Pair = {
+      transport,
+      dialer: dialing.name,
+      listener: listening.name,
+      ours: dialing.ours || listening.ours,
+      ...(dialing.before !== undefined && { before: dialing.before }),
+    };
+    contests.push({ pair, dialer: startDialer(dialing, listener), listener });
+  }
+  return contests;
+};
+
+const select = (name: string): boolean =>
+  values.peers.split(',').some((part) => name.includes(part));
+
 const run = async (): Promise<PerfRun> => {
   const rounds = Number(values.rounds);
-  const bytes = Number(values.mebibytes) * MIB;
+  const bytes = Number(values.mebibytes) * 2 ** 20;
   const transports = values.transport.split(',') as Transport[];
-  const peers = perfPeers();
+  const before = values.before === undefined ? undefined : path.resolve(values.before);
+  const peers = perfPeers(select, before);
   const contests: Contest[] = [];
-  const started: { end(): Promise<void> }[] = [];
-  const enter = async (
-    pairs: readonly (readonly [PerfPeer, PerfPeer])[],
-    transport: Transport,
-  ): Promise<void> => {
-    const listeners = new Map<PerfPeer, RunningListener>();
-    for (const [dialing, listening] of pairs) {
-      const listener = listeners.get(listening) ?? (await startListener(listening, transport));
-      listeners.set(listening, listener);
-      const dialer = startDialer(dialing, listener);
-      started.push(dialer, listener);
-      const pair = { transport, dialer: dialing.name, listener: listening.name };
-      contests.push({ pair: { ...pair, ours: dialing.ours || listening.ours }, dialer, listener });
-    }
-  };
-  for (const transport of transports) await enter(pairsOf(peers, transport), transport);
-  for (const peer of BASELINES) {
-    const [transport = 'tcp'] = peer.transports;
-    if (transport === 'udp' || transports.includes('tcp')) await enter([[peer, peer]], transport);
+  for (const transport of transports) {
+    contests.push(...(await startContests(pairsOf(peers, transport), transport)));
   }
+  for (const peer of RAW_SOCKETS.filter(({ name }) => select(name))) {
+    const [transport = 'tcp'] = peer.transports;
+    if (transport === 'tcp' && !transports.includes('tcp')) continue;
+    contests.push(...(await startContests([[peer, peer]], transport)));
+  }
+  if (contests.length === 0) throw new Error('no peer is left to measure');
 
-  const load = os.loadavg()[0] ?? 0;
+  const loadBefore = loadAverage();
   const failures = new Map<Contest, Record<string, string>>();
   const samples = new Map<Contest, Record<string, Sample[]>>();
   for (let round = -1; round < rounds; round++) {
+    const label = round < 0 ? 'warm-up' : `round ${round + 1} of ${rounds}`;
     for (const [name, measure] of Object.entries(FIGURES)) {
-      process.stderr.write(
-        `${round < 0 ? 'warm-up' : `round ${round + 1} of ${rounds}`}: ${name}\n`,
-      );
+      process.stderr.write(`${label}: ${name}\n`);
       for (const contest of contests) {
-        const baseline = BASELINES.includes(contest.dialer.peer);
-        if (baseline && name !== 'upload') continue;
+        if (RAW_SOCKETS.includes(contest.dialer.peer) && name !== 'upload') continue;
         const failed = failures.get(contest) ?? {};
         if (failed[name] !== undefined) continue;
         const sample = await measure(contest, bytes).catch((error: unknown) => {
@@ -165,18 +178,18 @@ const run = async (): Promise<PerfRun> => {
       }
     }
   }
-  for (const one of started) await one.end();
+  for (const { dialer } of contests) await dialer.end();
+  for (const listener of new Set(contests.map((contest) => contest.listener))) await listener.end();
 
-  const [cpu] = os.cpus();
-  const memory = Math.round(os.totalmem() / 2 ** 30);
   return {
-    command: `${isRealTime() ? 'chrt -r 1 ' : ''}make bench-perf`,
-    date: new Date().toISOString().slice(0, 10),
-    machine: `${os.cpus().length} × ${cpu?.model.trim()}, ${memory} GiB, Linux ${os.release()}`,
-    load: [load, os.loadavg()[0] ?? 0],
+    command: commandLine().replace(/node bench\/perf\.ts$/, 'make bench-perf'),
+    date: today(),
+    machine: machine(),
+    load: [loadBefore, loadAverage()],
     rounds,
     bytes,
     counts: { roundTrips: ROUND_TRIPS, handshakes: HANDSHAKES, streams: STREAMS },
+    ...(before !== undefined && { before: commitOf(before), after: commitOf(ROOT) }),
     results: contests.map((contest) => ({
       ...contest.pair,
       figures: samples.get(contest) ?? {},
@@ -185,21 +198,31 @@ const run = async (): Promise<PerfRun> => {
   };
 };
 
-/** Then whatever else runs on the machine is kept out of the figures. */
-const isRealTime = (): boolean => {
-  const stat = readFileSync('/proc/self/stat', 'utf8');
-  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[38]) > 0;
+/** As `git describe` names what is checked out, or the folder where git does not know it. */
+const commitOf = (checkout: string): string => {
+  try {
+    const args = ['-C', checkout, 'describe', '--always', '--dirty'];
+    return execFileSync('git', args, {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
+  } catch {
+    return checkout;
+  }
 };
 
 const measured: PerfRun =
   values.from === undefined ? await run() : JSON.parse(readFileSync(values.from, 'utf8'));
-const results = path.join(ROOT, 'results');
-mkdirSync(results, { recursive: true });
-if (values.from === undefined) {
-  writeFileSync(path.join(results, 'perf.json'), JSON.stringify(measured));
-}
 const table = perfTable(measured);
 process.stdout.write(table);
+mkdirSync(values.out, { recursive: true });
 writeFileSync(path.join(values.out, 'perf.md'), table);
 writeFileSync(path.join(values.out, 'perf.html'), perfPage(measured));
+if (values.from === undefined) {
+  writeFileSync(path.join(values.out, 'perf.json'), JSON.stringify(measured));
+}
+// With options it is a trial, or a comparison, and not recorded.
+if (measured.command.endsWith('make bench-perf')) {
+  writeFileSync(path.join(ROOT, 'bench/perf.md'), table);
+}
 process.exit(0);

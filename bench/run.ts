@@ -2,27 +2,25 @@
  * `make bench`: the numbers of bench/README.md. Tables go to stdout and, with enough rounds, between
  * the markers of README.md; progress goes to stderr.
  *
- *     node bench/run.ts [--rounds 15] [start-up dial memory quic-throughput tcp tcp-scale]
+ *     node bench/run.ts [--rounds 15] [start-up dial memory tcp tcp-scale]
  */
 
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { dial } from './dial.ts';
 import { memory } from './memory.ts';
-import { quicThroughput } from './quic-throughput.ts';
 import { startUp } from './start-up.ts';
 import { print, record, type Section } from './support/report.ts';
 import { tcp } from './tcp.ts';
 import { tcpScale } from './tcp-scale.ts';
 
-/** Fewer are for trying things out, and are not recorded. */
+/** Fewer rounds are a trial, and not recorded. */
 const ENOUGH = 15;
 
 const SECTIONS: Readonly<Record<string, (rounds: number) => Promise<Section>>> = {
   'start-up': startUp,
   dial,
   memory,
-  'quic-throughput': quicThroughput,
   tcp,
   'tcp-scale': tcpScale,
 };

@@ -1,79 +1,94 @@
 /**
- * Every combination over TCP and WebSocket, ours beside js-libp2p's own: `handshake_plus_one_rtt` and
- * the throughput of one stream, every dialer a new process, against the same listener processes.
+ * Every combination over TCP and WebSocket, ours beside js-libp2p's own: new connections and the
+ * throughput of one stream, every dialer a new process, against the same listener processes. Both are
+ * perf peers (interop/perf-peers).
  */
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { ROOT } from './support/participants.ts';
-import { type Command, end, lines, run, start } from './support/processes.ts';
+import {
+  jsPeer,
+  leanTcpPeer,
+  type PerfPeer,
+  type RunningListener,
+  startDialer,
+  startListener,
+} from './perf-peers.ts';
 import { type Section, shown, shownRatio, startSection } from './support/report.ts';
-import { interleave, ratio, spread } from './support/statistics.ts';
-import type { TcpReport } from './tcp-peer.ts';
+import { interleave, median, ratio, spread } from './support/statistics.ts';
 
 const BYTES = 64 * 2 ** 20;
-const COMBINATIONS = ['tcp', 'ws', 'wss'].flatMap((kind) =>
-  ['noise', 'tls'].flatMap((secure) =>
-    ['yamux', 'mplex'].map((muxer) => [kind, secure, muxer] as const),
+/** Handshakes after the first one of a process. */
+const LATER = 10;
+const STACKS = ['tcp', 'ws', 'wss'].flatMap((transport) =>
+  ['noise', 'tls'].flatMap((secureChannel) =>
+    ['yamux', 'mplex'].map((muxer) => `${transport}/${secureChannel}/${muxer}`),
   ),
 );
 
-interface Contestant extends Command {
-  readonly name: string;
+/** What one dialer process measured. */
+interface Sample {
+  /** Its first connection with a byte there and back, ms. */
+  readonly first: number;
+  /** The median of those after it, ms. */
+  readonly later: number;
+  /** Gbit/s of an upload. */
+  readonly rate: number;
 }
 
-/** A process of `stack`, as `name` says; both stacks' compile caches fill in the warm-up round. */
-const contestant = (stack: 'ours' | 'js', name: string, cache: string): Contestant => ({
-  name: `${stack} ${name}`,
-  file: process.execPath,
-  args: [path.join(ROOT, 'bench/tcp-peer.ts'), stack, ...name.split('/')],
-  env: {
-    NODE_COMPILE_CACHE: path.join(cache, stack),
-    // js-libp2p dials wss with the global WebSocket, which takes self-signed certificates only so.
-    NODE_TLS_REJECT_UNAUTHORIZED: '0',
-    NODE_NO_WARNINGS: '1',
-  },
+/** The compile caches, one for each implementation, fill in the warm-up round. */
+const peerOf = (peer: PerfPeer, stack: string, caches: string): PerfPeer => ({
+  ...peer,
+  name: `${peer.name} ${stack}`,
+  stack,
+  env: { NODE_COMPILE_CACHE: path.join(caches, peer.name), NODE_NO_WARNINGS: '1' },
 });
+
+const measure = async (listener: RunningListener): Promise<Sample> => {
+  const dialer = startDialer(listener.peer, listener);
+  try {
+    const [first = Number.NaN] = await dialer.ask('handshakes 1');
+    const later = median(await dialer.ask(`handshakes ${LATER}`));
+    await dialer.ask(`transfer ${BYTES / 4} 0 1`);
+    const [ms = Number.NaN] = await dialer.ask(`transfer ${BYTES} 0 1`);
+    return { first, later, rate: (BYTES * 8) / ms / 1e6 };
+  } finally {
+    await dialer.end();
+  }
+};
 
 export const tcp = async (rounds: number): Promise<Section> => {
   const conditions = startSection();
-  const cache = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-bench-tcp-'));
-  process.once('exit', () => rmSync(cache, { recursive: true, force: true }));
-  const pairs = COMBINATIONS.map((combination) => {
-    const name = combination.join('/');
-    return { name, ours: contestant('ours', name, cache), js: contestant('js', name, cache) };
-  });
-  const all = pairs.flatMap(({ ours, js }) => [ours, js]);
-
-  const listening = new Map<Contestant, { child: ReturnType<typeof start>; address: string }>();
-  for (const it of all) {
-    const listener = { ...it, args: [...it.args, 'listen'] };
-    const child = start(listener);
-    listening.set(it, { child, address: await lines(child, listener)() });
+  const caches = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-bench-tcp-'));
+  process.once('exit', () => rmSync(caches, { recursive: true, force: true }));
+  const listeners = new Map<string, RunningListener>();
+  for (const stack of STACKS) {
+    for (const peer of [leanTcpPeer, jsPeer]) {
+      const named = peerOf(peer, stack, caches);
+      listeners.set(named.name, await startListener(named, 'tcp'));
+    }
   }
-  const measure = async (it: Contestant): Promise<TcpReport> => {
-    const address = listening.get(it)?.address ?? '';
-    const { stdout } = await run({ ...it, args: [...it.args, 'dial', address, String(BYTES)] });
-    return JSON.parse(stdout) as TcpReport;
-  };
-  const measured = await interleave(all, { rounds, what: 'tcp' }, measure);
-  for (const { child } of listening.values()) await end(child);
+  const contestants = [...listeners].map(([name, listener]) => ({ name, listener }));
+  const measured = await interleave(contestants, { rounds, what: 'tcp' }, ({ listener }) =>
+    measure(listener),
+  );
+  for (const listener of listeners.values()) await listener.end();
 
-  const column = (it: Contestant, of: (report: TcpReport) => number): number[] =>
-    (measured.get(it) ?? []).map(of);
-  const rate = ({ upload }: TcpReport): number => (BYTES * 8) / upload / 1e9;
-  const values = [
-    [({ first }: TcpReport) => first, 1],
-    [({ later }: TcpReport) => later, 1],
-    [rate, 2],
+  const samples = new Map([...measured].map(([{ name }, them]) => [name, them]));
+  const column = (peer: PerfPeer, stack: string, key: keyof Sample): number[] =>
+    (samples.get(`${peer.name} ${stack}`) ?? []).map((sample) => sample[key]);
+  const figures = [
+    ['first', 1],
+    ['later', 1],
+    ['rate', 2],
   ] as const;
   return {
     id: 'tcp',
     rows: [
       [
         'combination',
-        'handshake_plus_one_rtt, ms',
+        'first handshake, ms',
         'js-libp2p, ms',
         'of js-libp2p',
         'later ones, ms',
@@ -83,18 +98,19 @@ export const tcp = async (rounds: number): Promise<Section> => {
         'js-libp2p, Gbit/s',
         'of js-libp2p',
       ],
-      ...pairs.map(({ name, ours, js }) => [
-        name,
-        ...values.flatMap(([of, digits]) => {
-          const [here, there] = [column(ours, of), column(js, of)];
+      ...STACKS.map((stack) => [
+        stack,
+        ...figures.flatMap(([key, digits]) => {
+          const ours = column(leanTcpPeer, stack, key);
+          const theirs = column(jsPeer, stack, key);
           return [
-            shown(spread(here), digits),
-            shown(spread(there), digits),
-            shownRatio(ratio(here, there)),
+            shown(spread(ours), digits),
+            shown(spread(theirs), digits),
+            shownRatio(ratio(ours, theirs)),
           ];
         }),
       ]),
     ],
-    note: `Median and quartiles of ${rounds} cold dialers per stack, interleaved: the first dial of each, the median of its next ten, and an upload of ${BYTES / 2 ** 20} MiB after one of a quarter of that. ${conditions()}`,
+    note: `Median and quartiles of ${rounds} cold dialers for each combination and implementation, interleaved: the first handshake of each with a byte there and back, the median of the next ${LATER}, and an upload of ${BYTES / 2 ** 20} MiB after one of a quarter of that. ${conditions()}`,
   };
 };

@@ -1,13 +1,15 @@
 /**
- * The contestants as commands: our participant as its container runs it (package layout, bundle,
- * filled compile cache), once per QUIC engine, and js-libp2p's.
+ * Participants of the harness as commands: ours as its container runs it (package layout, bundle,
+ * filled compile cache), once for each QUIC engine, and js-libp2p's.
  */
 
+import type { ChildProcess } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Command, run } from './processes.ts';
+import type { RedisServer } from '../../interop/redis-server.ts';
+import { type Command, run, start, within } from './processes.ts';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const QUIC_FLAGS = ['--experimental-quic', '--disable-warning=ExperimentalWarning'];
@@ -24,7 +26,7 @@ export const nodeQuic = (): string | undefined => {
 
 export const nodeQuicFlags = (): readonly string[] => QUIC_FLAGS;
 
-/** What is put in a container image, in a directory that goes with this process. */
+/** Lays out what a container image holds, in a folder that is removed when this process ends. */
 const layOut = (): string => {
   const image = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-bench-'));
   process.once('exit', () => rmSync(image, { recursive: true, force: true }));
@@ -36,7 +38,7 @@ const layOut = (): string => {
   return image;
 };
 
-/** Fills the code cache as the Dockerfile does. */
+/** Fills the compile cache as the Dockerfile does. */
 const warm = async (participant: Participant): Promise<Participant> => {
   const { file, args, env = {} } = participant;
   const [launcher = '', ...flags] = args.toReversed();
@@ -44,7 +46,7 @@ const warm = async (participant: Participant): Promise<Participant> => {
   return participant;
 };
 
-/** Ours first, js-libp2p's last; its compile cache fills in the warm-up rounds. */
+/** Ours first, js-libp2p last, whose compile cache fills in the warm-up rounds. */
 export const participants = async (): Promise<Participant[]> => {
   const image = layOut();
   const launcher = path.join(image, 'bin/libp2p-lean');
@@ -72,11 +74,45 @@ export const participants = async (): Promise<Participant[]> => {
   return [...ours, { ...JS_LIBP2P, env: cache }];
 };
 
-/** Without a compile cache. */
+/** The matrix's peer, on the project's development dependencies; without a compile cache. */
 export const JS_LIBP2P: Participant = {
   name: 'js-libp2p, quinn',
   file: process.execPath,
-  args: [path.join(ROOT, 'bench/js-libp2p.mjs')],
+  args: [path.join(ROOT, 'interop/peers/js-libp2p/v3.x/main.mjs')],
 };
 
 export const isJsLibp2p = ({ name }: { readonly name: string }): boolean => name === JS_LIBP2P.name;
+
+/** A listener that has published its address. */
+export interface PublishedListener {
+  readonly child: ChildProcess;
+  readonly address: string;
+  /** From its start until the address was in Redis, ms. */
+  readonly ms: number;
+}
+
+/**
+ * Starts a QUIC listener on 127.0.0.1 and waits until its address is in Redis.
+ *
+ * @param key TEST_KEY; another one for each listener
+ */
+export const startPublished = async (
+  listener: Command,
+  redis: RedisServer,
+  key: string,
+): Promise<PublishedListener> => {
+  const published = redis.send('BLPOP', `${key}_listener_multiaddr`, '60');
+  const began = performance.now();
+  const child = start(listener, {
+    IS_DIALER: 'false',
+    TRANSPORT: 'quic-v1',
+    LISTENER_IP: '127.0.0.1',
+    REDIS_ADDR: redis.address,
+    TEST_KEY: key,
+  });
+  const reply = await within(published, listener);
+  const ms = performance.now() - began;
+  const address = /\/ip4\/\S+\/quic-v1\S*/.exec(reply)?.[0];
+  if (address === undefined) throw new Error(`${key} held ${JSON.stringify(reply)}`);
+  return { child, address, ms };
+};

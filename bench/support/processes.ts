@@ -1,8 +1,8 @@
-/** Contestants are processes: started, waited for, weighed through /proc, ended. */
+/** Processes that are measured: started, waited for, looked at through /proc, ended. */
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 
 export interface Command {
@@ -54,10 +54,14 @@ export const run = async (
 };
 
 /** Ends it in good order (it may write its compile cache) and waits until it is gone. */
-export const end = async (child: ChildProcess): Promise<void> => {
+export const end = async (
+  child: ChildProcess,
+  by: 'SIGTERM' | 'end of stdin' = 'SIGTERM',
+): Promise<void> => {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const closed = once(child, 'close');
-  child.kill('SIGTERM');
+  if (by === 'SIGTERM') child.kill('SIGTERM');
+  else child.stdin?.end();
   const timer = setTimeout(() => child.kill('SIGKILL'), 2_000);
   await closed;
   clearTimeout(timer);
@@ -101,6 +105,21 @@ const shown = ({ file, args }: Command): string => [file, ...args].join(' ');
 export const residentBytes = (pid: number): number => {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
+};
+
+/** The most memory that was resident since the process started or `forgetPeakBytes`, bytes. Linux only. */
+export const peakBytes = (pid: number): number => {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
+};
+
+/** Starts `peakBytes` anew, where the kernel permits it; else the peak is that of the whole run. */
+export const forgetPeakBytes = (pid: number): void => {
+  try {
+    writeFileSync(`/proc/${pid}/clear_refs`, '5');
+  } catch {
+    // Not permitted.
+  }
 };
 
 /** User and system time of all threads of a process so far, seconds. Linux only. */

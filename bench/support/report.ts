@@ -42,7 +42,7 @@ export const tableOf = ([head = [], ...body]: Section['rows']): string => {
   return [line(head), line(rule), ...body.map(line)].join('\n');
 };
 
-/** `chrt -r 1` keeps other work on the machine out of the figures; they should say so. */
+/** With `chrt -r 1` other work on the machine stays out of the figures; they should say so. */
 const hasRealTimePriority = (): boolean => {
   try {
     const stat = readFileSync('/proc/self/stat', 'utf8');
@@ -54,20 +54,30 @@ const hasRealTimePriority = (): boolean => {
   }
 };
 
+/** The command that this process runs, as one would type it in the checkout. */
+export const commandLine = (): string => {
+  const [, script = '', ...words] = process.argv;
+  const command = ['node', path.relative(ROOT, script), ...words].join(' ');
+  return hasRealTimePriority() ? `chrt -r 1 ${command}` : command;
+};
+
+export const machine = (): string => {
+  const [cpu] = os.cpus();
+  const memory = Math.round(os.totalmem() / 2 ** 30);
+  return `${os.cpus().length} × ${cpu?.model.trim()}, ${memory} GiB, Linux ${os.release()}`;
+};
+
+/** The date in UTC, as `2026-11-21`. */
+export const today = (): string => new Date().toISOString().slice(0, 10);
+
+export const loadAverage = (): number => os.loadavg()[0] ?? 0;
+
 /** Remembers the load when a section starts; then says when, where, how and under which load it ran. */
 export const startSection = (): (() => string) => {
-  const before = os.loadavg()[0] ?? 0;
+  const before = loadAverage();
   return () => {
-    const after = os.loadavg()[0] ?? 0;
-    const [cpu] = os.cpus();
-    const memory = Math.round(os.totalmem() / 2 ** 30);
-    const machine = `${os.cpus().length} × ${cpu?.model.trim()}, ${memory} GiB, Linux ${os.release()}`;
-    const date = new Date().toISOString().slice(0, 10);
-    const [, script = '', ...words] = process.argv;
-    const run = ['node', path.relative(ROOT, script), ...words].join(' ');
-    const command = hasRealTimePriority() ? `chrt -r 1 ${run}` : run;
-    const load = `load average ${before.toFixed(1)} before, ${after.toFixed(1)} after`;
-    return `\`${command}\`, ${date}; ${machine}; ${load}.`;
+    const load = `load average ${before.toFixed(1)} before, ${loadAverage().toFixed(1)} after`;
+    return `\`${commandLine()}\`, ${today()}; ${machine()}; ${load}.`;
   };
 };
 

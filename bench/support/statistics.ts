@@ -1,5 +1,6 @@
 /** Medians, quartiles and rounds: every number of the benchmarks is one of these. */
 
+import * as d3 from 'd3-array';
 import { messageOf } from '../../src/errors.ts';
 
 /** The middle half of some measurements. */
@@ -9,28 +10,19 @@ export interface Spread {
   readonly high: number;
 }
 
-/** The value below which `share` (0 … 1) of `values` lie, interpolated. */
-const quantile = (values: readonly number[], share: number): number => {
-  const sorted = [...values].sort((a, b) => a - b);
-  const at = (sorted.length - 1) * share;
-  const below = sorted[Math.floor(at)];
-  const above = sorted[Math.ceil(at)];
-  if (below === undefined || above === undefined) return Number.NaN;
-  return below + (above - below) * (at - Math.floor(at));
-};
-
-export const median = (values: readonly number[]): number => quantile(values, 0.5);
+/** NaN when there are no values. */
+export const median = (values: readonly number[]): number => d3.median(values) ?? Number.NaN;
 
 /** Median and quartiles. */
 export const spread = (values: readonly number[]): Spread => ({
   median: median(values),
-  low: quantile(values, 0.25),
-  high: quantile(values, 0.75),
+  low: d3.quantile(values, 0.25) ?? Number.NaN,
+  high: d3.quantile(values, 0.75) ?? Number.NaN,
 });
 
 /**
  * The median of `values[i] / reference[i]`: both were measured in round i, one right after the other,
- * so whatever else the machine did then weighs on both.
+ * so whatever else the machine did then affects both.
  */
 export const ratio = (values: readonly number[], reference: readonly number[]): number =>
   median(values.map((value, round) => value / (reference[round] ?? Number.NaN)));
@@ -58,13 +50,13 @@ export const interleave = async <C extends { readonly name: string }, M>(
   return measured;
 };
 
-/** A busy machine may lose a handshake; what fails again and again is an error. */
+/** A busy machine may lose a handshake; what fails three times is an error. */
 const attempt = async <M>(name: string, measure: () => Promise<M>, left = 3): Promise<M> => {
   try {
     return await measure();
   } catch (error) {
     if (left === 1) throw error;
-    process.stderr.write(`${name}: ${messageOf(error)}; once more\n`);
+    process.stderr.write(`${name}: ${messageOf(error)}; trying again\n`);
     return attempt(name, measure, left - 1);
   }
 };

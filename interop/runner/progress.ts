@@ -1,5 +1,6 @@
 /** What a person sees while cells run: a live line on a terminal, plain lines elsewhere. */
 import { styleText } from 'node:util';
+import { median } from 'd3-array';
 import { createLogUpdate } from 'log-update';
 import { printable } from '../../src/printable.ts';
 import { type CellResult, tellingLine, type Verdict } from './results.ts';
@@ -30,9 +31,6 @@ const MAX_DETAIL = 200;
 
 const ms = (value: number): string =>
   value < 10 ? value.toFixed(2) : value.toFixed(value < 100 ? 1 : 0);
-
-const median = (values: readonly number[]): number | undefined =>
-  values.toSorted((a, b) => a - b)[Math.floor((values.length - 1) / 2)];
 
 /** `1 h 02 min`, `3 min 20 s`, `8 s`. */
 export const duration = (milliseconds: number): string => {

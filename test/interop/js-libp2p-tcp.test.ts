@@ -6,14 +6,14 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
-import { noise } from '@chainsafe/libp2p-noise';
-import { yamux } from '@chainsafe/libp2p-yamux';
 import { identify as jsIdentify } from '@libp2p/identify';
 import { mplex } from '@libp2p/mplex';
+import { noise } from '@libp2p/noise';
 import { ping as jsPing } from '@libp2p/ping';
 import { tcp } from '@libp2p/tcp';
 import { tls } from '@libp2p/tls';
 import { webSockets } from '@libp2p/websockets';
+import { yamux } from '@libp2p/yamux';
 import { multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p } from 'libp2p';
 import type { Connection } from '../../src/connection.ts';
@@ -76,7 +76,7 @@ const startNode = (secure: readonly SecureName[], muxers: readonly MuxerName[]) 
     },
   });
 
-describe('js-libp2p over TCP and WebSocket', HANG, () => {
+describe('js-libp2p over TCP and WebSocket', () => {
   let peer: Awaited<ReturnType<typeof startPeer>>;
 
   before(async () => {

@@ -4,6 +4,7 @@
 // else. Exit codes: 0 result printed, 1 failed, 2 configuration wrong, 127 a combination that
 // exists in the matrix but not here.
 import { connect, isIP } from 'node:net';
+import { createNode, Unsupported } from './node.mjs';
 
 const TRANSPORTS = [
   'quic-v1',
@@ -185,8 +186,10 @@ const dial = async (config, stack, node) => {
   if (config.debug) console.error('dialling', address);
   const start = performance.now();
   const connection = await node.dial(stack.multiaddr(address), { signal: config.signal });
-  const rtt = await stack.ping(connection, config.signal);
+  const ping = await stack.openPing(connection, config.signal);
+  await ping();
   const total = performance.now() - start;
+  const rtt = await ping();
   process.stdout.write(
     config.unified
       ? `latency:\n  handshake_plus_one_rtt: ${total.toFixed(3)}\n  ping_rtt: ${rtt.toFixed(3)}\n  unit: ms\n`
@@ -195,6 +198,8 @@ const dial = async (config, stack, node) => {
 };
 
 const listen = async (config, node) => {
+  // An orderly end also writes Node.js's compile cache.
+  process.once('SIGTERM', () => process.exit(0));
   const addresses = node.getMultiaddrs().map(String);
   const address = addresses.find((a) => !/^\/(ip4\/127\.|ip6\/::1\/)/.test(a)) ?? addresses[0];
   if (address === undefined) throw new Error('no listen address');
@@ -204,11 +209,6 @@ const listen = async (config, node) => {
   throw new Error('nobody ended this listener in time');
 };
 
-const listenAddress = ({ ip, transport }) => {
-  const rest = { 'quic-v1': 'udp/0/quic-v1', tcp: 'tcp/0', ws: 'tcp/0/ws', wss: 'tcp/0/tls/ws' };
-  return `/ip${isIP(ip)}/${ip}/${rest[transport]}`;
-};
-
 const run = async (load) => {
   const config = configure();
   // Both must be set before the stack is loaded; a wss certificate is self-signed, the secure
@@ -216,20 +216,8 @@ const run = async (load) => {
   if (config.debug) process.env.DEBUG = 'libp2p:*,-libp2p:*:trace';
   if (config.transport === 'wss') process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
   const stack = await load();
-  const pick = (kind, name) => {
-    if (name === undefined) return [];
-    const make = stack[kind][name];
-    if (make === undefined) throw new Exit(127, `no ${name} in this peer`);
-    return [make];
-  };
-  const [transport] = pick('transports', config.transport);
-  const node = await stack.createLibp2p({
-    addresses: { listen: config.dialer ? [] : [listenAddress(config)] },
-    transports: [await transport(config.dialer)],
-    connectionEncrypters: pick('secureChannels', config.secureChannel).map((make) => make()),
-    streamMuxers: pick('muxers', config.muxer).map((make) => make()),
-    services: stack.services(),
-  });
+  const listenIp = config.dialer ? undefined : config.ip;
+  const node = await createNode(stack, config, listenIp, { services: stack.services() });
   await (config.dialer ? dial(config, stack, node) : listen(config, node));
 };
 
@@ -239,7 +227,8 @@ export const participate = async (load) => {
     await run(load);
     process.exit(0);
   } catch (error) {
-    console.error(error instanceof Exit ? error.message : error);
-    process.exit(error instanceof Exit ? error.code : 1);
+    const code = error instanceof Unsupported ? 127 : error instanceof Exit ? error.code : 1;
+    console.error(code === 1 ? error : error.message);
+    process.exit(code);
   }
 };

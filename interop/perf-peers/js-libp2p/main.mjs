@@ -1,27 +1,23 @@
-// A perf peer on js-libp2p with the project's development dependencies; ../README.md says how it is
+// A perf peer on js-libp2p 3, on the project's development dependencies; ../README.md says how it is
 // driven.
 import { createInterface } from 'node:readline';
-import { noise } from '@chainsafe/libp2p-noise';
-import { quic } from '@chainsafe/libp2p-quic';
-import { yamux } from '@chainsafe/libp2p-yamux';
-import { tcp } from '@libp2p/tcp';
-import { multiaddr } from '@multiformats/multiaddr';
-import { createLibp2p } from 'libp2p';
+import { createNode } from '../../peers/js-libp2p/node.mjs';
 
 const PERF = '/perf/1.0.0';
 const ZEROS = new Uint8Array(64 * 1024);
 const TIMEOUT = 300_000;
 
-const createNode = (...listen) =>
-  createLibp2p({
-    addresses: { listen },
-    transports: [quic(), tcp()],
-    connectionEncrypters: [noise()],
-    streamMuxers: [yamux()],
-    // It would refuse most of a hundred handshakes in a row.
-    connectionManager: { maxConnections: 1000, inboundConnectionThreshold: 1e9 },
-    connectionMonitor: { enabled: false },
-  });
+/** @param words `quic-v1`, or `tcp`, `ws`, `wss`, with `/<secure channel>/<muxer>` where not noise and yamux */
+const startNode = async (words, listenIp) => {
+  const [transport, secureChannel = 'noise', muxer = 'yamux'] = words.split('/');
+  // To be set before the stack is loaded: the certificate of a wss listener is self-signed, the secure
+  // channel inside it authenticates the peer.
+  if (transport === 'wss') process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
+  const stack = await import('../../peers/js-libp2p/v3.x/stack.mjs');
+  const combination = transport === 'quic-v1' ? { transport } : { transport, secureChannel, muxer };
+  const options = { connectionMonitor: { enabled: false } };
+  return { stack, node: await createNode(stack, combination, listenIp, options) };
+};
 
 const sendZeros = async (stream, count) => {
   let left = count;
@@ -74,17 +70,16 @@ const transfer = async (connection, up, down) => {
   if (got !== down) throw new Error(`got ${got} of ${down} bytes`);
 };
 
-const listen = async (transport) => {
-  const address = transport === 'quic-v1' ? '/udp/0/quic-v1' : '/tcp/0';
-  const node = await createNode(`/ip4/127.0.0.1${address}`);
+const listen = async (words) => {
+  const { node } = await startNode(words, '127.0.0.1');
   await node.handle(PERF, serve, { maxInboundStreams: 1000, maxOutboundStreams: 1000 });
   process.stdout.write(`${node.getMultiaddrs()[0]}\n`);
   process.stdin.resume().once('end', () => process.exit(0));
 };
 
-const dial = async (to) => {
-  const node = await createNode();
-  const address = multiaddr(to);
+const dial = async (to, words = to.includes('/quic-v1') ? 'quic-v1' : 'tcp') => {
+  const { stack, node } = await startNode(words);
+  const address = stack.multiaddr(to);
   const connect = () => node.dial(address, { signal: AbortSignal.timeout(TIMEOUT) });
   const repeat = async (count, one) => {
     const times = [];
@@ -127,5 +122,5 @@ const dial = async (to) => {
   process.exit(0);
 };
 
-const [role, what] = process.argv.slice(2);
-await (role === 'listen' ? listen(what) : dial(what));
+const [role, ...words] = process.argv.slice(2);
+await (role === 'listen' ? listen(...words) : dial(...words));

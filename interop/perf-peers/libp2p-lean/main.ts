@@ -1,36 +1,54 @@
-// This project as a perf peer; ../README.md says how it is driven. QUIC_ENGINE chooses the engine.
+/** This project as a perf peer; ../README.md says how it is driven. QUIC_ENGINE chooses the engine. */
+
 import { createInterface } from 'node:readline';
 import type { Connection } from '../../../src/connection.ts';
-import type { EngineChoice } from '../../../src/harness/environment.ts';
+import { messageOf } from '../../../src/errors.ts';
+import type {
+  EngineChoice,
+  HarnessConfig,
+  TransportName,
+} from '../../../src/harness/environment.ts';
 import { transportsFor } from '../../../src/harness/transports.ts';
 import { createNode, type LeanNode } from '../../../src/node/node.ts';
 import { handlePerf, PERF, perf } from '../../../src/protocols/perf.ts';
 
-const build = (): Promise<LeanNode> => {
-  const { transports } = transportsFor({
-    transport: 'tcp',
-    secureChannel: 'noise',
-    muxer: 'yamux',
-  });
-  return createNode({
+type Stack = Pick<HarnessConfig, 'transport' | 'secureChannel' | 'muxer'>;
+
+const LISTEN: Readonly<Record<TransportName, string>> = {
+  'quic-v1': '/udp/0/quic-v1',
+  tcp: '/tcp/0',
+  ws: '/tcp/0/ws',
+  wss: '/tcp/0/tls/ws',
+};
+
+/** `quic-v1`, or `tcp`, `ws`, `wss`, with `/<secure channel>/<muxer>` where not noise and yamux. */
+const stackOf = (words: string): Stack => {
+  const [transport, secureChannel = 'noise', muxer = 'yamux'] = words.split('/');
+  return (transport === 'quic-v1' ? { transport } : { transport, secureChannel, muxer }) as Stack;
+};
+
+const startNode = (stack: Stack): Promise<LeanNode> =>
+  createNode({
+    ...transportsFor(stack),
     quicEngine: (process.env.QUIC_ENGINE ?? 'auto') as EngineChoice,
-    ...(transports && { transports }),
     log: (event, detail) => {
       if (event === 'stream failed') process.stderr.write(`${event}: ${detail?.error}\n`);
     },
   });
-};
 
-const listen = async (transport: string, host = '127.0.0.1'): Promise<void> => {
-  const node = await build();
+const listen = async (words: string, host = '127.0.0.1'): Promise<void> => {
+  const stack = stackOf(words);
+  const node = await startNode(stack);
   node.handle(PERF, async (stream) => void (await handlePerf(stream)));
-  const address = transport === 'quic-v1' ? '/udp/0/quic-v1' : '/tcp/0';
-  process.stdout.write(`${await node.listen(`/ip4/${host}${address}`)}\n`);
+  process.stdout.write(`${await node.listen(`/ip4/${host}${LISTEN[stack.transport]}`)}\n`);
   process.stdin.resume().once('end', () => node.close().then(() => process.exit(0)));
 };
 
-const dial = async (address: string): Promise<void> => {
-  const node = await build();
+const dial = async (
+  address: string,
+  words = address.includes('/quic-v1') ? 'quic-v1' : 'tcp',
+): Promise<void> => {
+  const node = await startNode(stackOf(words));
   let connection: Connection | undefined;
   const connect = async (): Promise<Connection> => {
     await connection?.close();
@@ -73,7 +91,7 @@ const dial = async (address: string): Promise<void> => {
     const [command = '', ...numbers] = line.split(' ');
     const answer = await run(command, numbers.map(Number)).then(
       (ms) => ({ ms }),
-      (error: Error) => ({ error: error.message }),
+      (error: unknown) => ({ error: messageOf(error) }),
     );
     process.stdout.write(`${JSON.stringify(answer)}\n`);
   }
@@ -81,5 +99,5 @@ const dial = async (address: string): Promise<void> => {
   process.exit(0);
 };
 
-const [role, what = '', host] = process.argv.slice(2);
-await (role === 'listen' ? listen(what, host) : dial(what));
+const [role, what = '', ...rest] = process.argv.slice(2);
+await (role === 'listen' ? listen(what, ...rest) : dial(what, ...rest));

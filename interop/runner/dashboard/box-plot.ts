@@ -2,7 +2,7 @@
  * Box plots as rows of inline SVG. Positions are percentages of the width, so a row stretches with
  * the page while its strokes and its text, which is HTML beside it, keep their size.
  */
-import { extent, quantileSorted } from 'd3-array';
+import { ascending, extent, quantileSorted } from 'd3-array';
 import { scaleLog } from 'd3-scale';
 import { html, type Markup } from './markup.ts';
 
@@ -25,7 +25,7 @@ export interface Box {
 
 /** Tukey's box: whiskers reach the last value within 1.5 interquartile ranges of the box. */
 export const boxOf = (values: readonly number[]): Box => {
-  const sorted = values.toSorted((a, b) => a - b);
+  const sorted = values.toSorted(ascending);
   const at = (p: number) => quantileSorted(sorted, p) ?? Number.NaN;
   const [q1, median, q3] = [at(0.25), at(0.5), at(0.75)];
   const reach = 1.5 * (q3 - q1);

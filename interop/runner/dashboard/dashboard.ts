@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
+import { median } from 'd3-array';
 import { type Combination, combinationsOf } from '../markdown.ts';
 import { duration } from '../progress.ts';
 import { type CellResult, type Results, succeeded, tellingLine, type Verdict } from '../results.ts';
@@ -43,9 +44,6 @@ const VERDICTS = Object.keys(LOOKS) as Verdict[];
 
 const icon = (verdict: Verdict): Markup =>
   html`<svg class="icon" aria-hidden="true" width="16" height="16"><use href="#${verdict}"/></svg>`;
-
-const median = (values: readonly number[]): number | undefined =>
-  values.toSorted((a, b) => a - b)[Math.floor((values.length - 1) / 2)];
 
 const handshakeOf = (cell: CellResult): number | undefined =>
   median(cell.attempts.flatMap((attempt) => attempt.handshakePlusOneRttMs ?? []));

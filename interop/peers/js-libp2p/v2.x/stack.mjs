@@ -1,59 +1,72 @@
-// js-libp2p 2: every transport, secure channel and muxer it has on Node.js.
-import { noise } from '@chainsafe/libp2p-noise';
-import { quic } from '@chainsafe/libp2p-quic';
-import { yamux } from '@chainsafe/libp2p-yamux';
+// js-libp2p 2: every transport, secure channel and muxer it has on Node.js, loaded when it is used.
 import { identify } from '@libp2p/identify';
-import { mplex } from '@libp2p/mplex';
-import { PING_PROTOCOL, ping as pingService } from '@libp2p/ping';
-import { tcp } from '@libp2p/tcp';
-import { tls } from '@libp2p/tls';
-import { webSockets } from '@libp2p/websockets';
+import { PING_PROTOCOL, ping } from '@libp2p/ping';
 import { multiaddr as parse } from '@multiformats/multiaddr';
 import { createLibp2p as create } from 'libp2p';
-import { selfSigned } from './certificate.mjs';
+import { selfSigned } from '../certificate.mjs';
 
 export const createLibp2p = create;
 export const multiaddr = parse;
 
-export const transports = {
-  'quic-v1': () => quic(),
-  tcp: () => tcp(),
-  ws: () => webSockets(),
-  wss: async (dialer) =>
-    webSockets(
-      dialer ? { websocket: { rejectUnauthorized: false } } : { https: await selfSigned() },
-    ),
+/** It needs `reflect-metadata` to be loaded first. */
+const loadX509 = async () => {
+  await import('reflect-metadata');
+  return import('@peculiar/x509');
 };
-export const secureChannels = { noise, tls };
-export const muxers = { yamux, mplex };
-export const services = () => ({ identify: identify(), ping: pingService() });
 
-/** One ping on a stream of its own: its round trip in ms, finer than the ping service reports. */
-export const ping = async (connection, signal) => {
+export const transports = {
+  'quic-v1': async () => (await import('@chainsafe/libp2p-quic')).quic(),
+  tcp: async () => (await import('@libp2p/tcp')).tcp(),
+  ws: async () => (await import('@libp2p/websockets')).webSockets(),
+  wss: async (listen) => {
+    const { webSockets } = await import('@libp2p/websockets');
+    return listen
+      ? webSockets({ https: await selfSigned(await loadX509()) })
+      : webSockets({ websocket: { rejectUnauthorized: false } });
+  },
+};
+export const secureChannels = {
+  noise: async () => (await import('@chainsafe/libp2p-noise')).noise(),
+  tls: async () => (await import('@libp2p/tls')).tls(),
+};
+export const muxers = {
+  yamux: async () => (await import('@chainsafe/libp2p-yamux')).yamux(),
+  mplex: async () => (await import('@libp2p/mplex')).mplex(),
+};
+export const services = () => ({ identify: identify(), ping: ping() });
+
+/** Opens a ping stream. Each call of what it resolves with is one ping: ms, finer than the ping service reports. */
+export const openPing = async (connection, signal) => {
   const stream = await connection.newStream(PING_PROTOCOL, { signal });
-  const { promise: done, resolve: finish } = Promise.withResolvers();
-  const start = performance.now();
-  const pong = (async () => {
-    let left = 32;
-    for await (const chunk of stream.source) {
-      left -= chunk.byteLength;
-      if (left <= 0) return performance.now() - start;
+  const queue = [];
+  let wake;
+  // It never ends: an end would close the stream for writing.
+  const outgoing = async function* () {
+    for (;;) {
+      while (queue.length === 0) {
+        await new Promise((resolve) => {
+          wake = resolve;
+        });
+      }
+      yield queue.shift();
     }
-    throw new Error('the ping stream was closed');
-  })();
-  // The sink stays open until the answer is there: its end would close the stream for writing.
-  const sent = stream.sink(
-    (async function* () {
-      yield crypto.getRandomValues(new Uint8Array(32));
-      await done;
-    })(),
-  );
-  const expired = new Promise((_, reject) => {
+  };
+  const failed = new Promise((_, reject) => {
+    stream.sink(outgoing()).catch(reject);
     signal.addEventListener('abort', () => reject(new Error('no ping in time')));
   });
-  try {
-    return await Promise.race([pong, sent.then(() => pong), expired]);
-  } finally {
-    finish();
-  }
+  // It may fail while no ping waits for it.
+  failed.catch(() => {});
+  const incoming = stream.source[Symbol.asyncIterator]();
+  return async () => {
+    const start = performance.now();
+    queue.push(crypto.getRandomValues(new Uint8Array(32)));
+    wake?.();
+    for (let left = 32; left > 0; ) {
+      const { value, done } = await Promise.race([incoming.next(), failed]);
+      if (done) throw new Error('the ping stream was closed');
+      left -= value.byteLength;
+    }
+    return performance.now() - start;
+  };
 };

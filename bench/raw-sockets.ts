@@ -1,9 +1,9 @@
 /**
  * Raw TCP (`node:net`) and raw UDP (`node:dgram`), driven like a perf peer, for uploads on one stream:
- * the ceiling of what stands on them.
+ * what nothing that is built on them in JavaScript can exceed.
  *
- * The datagrams are as large as the quiche engine's. A window of them is on its way and the listener
- * acknowledges every 32nd, much as QUIC does, so that none is lost and both sides are as busy.
+ * A window of 1350-byte datagrams is in flight and the listener acknowledges every 32nd, much as QUIC
+ * does, so that none is lost and both sides are as busy.
  */
 
 import { createSocket } from 'node:dgram';
@@ -14,8 +14,9 @@ import { createInterface } from 'node:readline';
 const CHUNK = new Uint8Array(64 * 1024);
 const DATAGRAM = new Uint8Array(1350);
 const WINDOW = 512;
+/** Datagrams for each acknowledgement. */
 const ACKNOWLEDGED = 32;
-/** As in src/quic/quiche/engine.ts. */
+/** Datagrams sent at once, as in the quiche engine. */
 const BURST = 32;
 const BUFFER = 4 << 20;
 
@@ -94,6 +95,7 @@ const [role, what = ''] = process.argv.slice(2);
 if (role === 'listen') {
   const port = what === 'tcp' ? await listenTcp() : await listenUdp();
   process.stdout.write(`/ip4/127.0.0.1/${what}/${port}\n`);
+  process.stdin.resume().once('end', () => process.exit(0));
 } else {
   const [, , , transport, port] = what.split('/');
   const upload = transport === 'tcp' ? uploadTcp : uploadUdp;
@@ -101,4 +103,5 @@ if (role === 'listen') {
     const ms = await upload(Number(port), Number(line.split(' ')[1]));
     process.stdout.write(`${JSON.stringify({ ms })}\n`);
   }
+  process.exit(0);
 }

@@ -1,7 +1,9 @@
-import * as x509 from '@peculiar/x509';
-
-/** The self-signed certificate of a wss listener, with its key, in PEM. */
-export const selfSigned = async () => {
+/**
+ * The self-signed certificate of a wss listener, with its key, in PEM.
+ *
+ * @param x509 the library `@peculiar/x509`, which each version brings
+ */
+export const selfSigned = async (x509) => {
   const keys = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, [
     'sign',
     'verify',
