@@ -12,7 +12,7 @@ const TIMEOUT = 20_000;
 /** Answers that are kept. */
 const MAX_KEPT = 16;
 
-/** Node.js 25.0 to 25.4 had an early node:quic without these; src/quic/node-quic.ts refuses it, too. */
+/** Node.js 25.0 to 25.4 had an early node:quic without these; src/quic/node/engine.ts refuses it, too. */
 const QUESTION = `import('node:quic').then(({ QuicSession, QuicStream }) => console.log(JSON.stringify({
   bun: process.versions.bun,
   node: process.version,

@@ -39,6 +39,7 @@ export type ErrorCode =
   | 'ERR_UNSUPPORTED'
   | 'ERR_LISTEN'
   | 'ERR_DIAL'
+  | 'ERR_WSS_CERTIFICATE'
   | 'ERR_HANDSHAKE'
   | 'ERR_CONNECTION_CLOSED'
   | 'ERR_STREAM_RESET'

@@ -36,11 +36,14 @@ Two dialects are understood; a variable that is empty or null is unset.
 With these variables set, libp2p-lean without a command does the same.`;
 
 const LISTEN_HELP = `
-Prints its addresses, one a line, then logs peers on stderr until Ctrl-C.
+Prints its addresses, one a line, then logs peers on stderr until Ctrl-C. With --perf, anyone who may dial
+it can make it send as much as they like.
 
 Examples:
   $ libp2p-lean listen
-  $ libp2p-lean listen /ip6/::1/udp/4001/quic-v1`;
+  $ libp2p-lean listen /ip6/::1/udp/4001/quic-v1
+  $ libp2p-lean listen /ip4/0.0.0.0/udp/4001/quic-v1 /ip4/0.0.0.0/tcp/4001 /ip4/0.0.0.0/tcp/4002/ws
+  $ libp2p-lean listen --perf`;
 
 const PING_HELP = `
 Works against any libp2p node. Several addresses are dialled at once and the first connection is
@@ -48,7 +51,8 @@ used. Ends with the summary after -c pings or on Ctrl-C; exits 1 when nothing wa
 
 Examples:
   $ libp2p-lean ping -c 5 /ip4/127.0.0.1/udp/4001/quic-v1/p2p/12D3KooW…
-  $ libp2p-lean ping -i 0.2 --json /dns4/example.org/udp/4001/quic-v1/p2p/12D3KooW…`;
+  $ libp2p-lean ping -i 0.2 --json /dns4/example.org/udp/4001/quic-v1/p2p/12D3KooW…
+  $ libp2p-lean ping --insecure /ip4/127.0.0.1/tcp/4001/tls/ws/p2p/12D3KooW…`;
 
 const PERF_HELP = `
 Without --to, --listen and test-plans' flags it takes part in a perf test as the environment says:
@@ -61,7 +65,7 @@ Without --upload and --download it moves 1 GiB each way. Anyone who may dial a n
 can make it send as much as they like.
 
 Examples:
-  $ libp2p-lean perf --listen
+  $ libp2p-lean listen --perf
   $ libp2p-lean perf --to /ip4/127.0.0.1/udp/4001/quic-v1/p2p/12D3KooW… --upload 1GiB
   $ libp2p-lean perf --run-server --server-address 0.0.0.0:4001
   $ libp2p-lean perf --server-address 10.0.0.1:4001 --transport quic-v1 --upload-bytes 1048576`;
@@ -94,6 +98,11 @@ export const parse = async (args: readonly string[]): Promise<number> => {
     process.env.DEBUG === 'true' || undefined,
   );
 
+  const insecure = new Option(
+    '-k, --insecure',
+    'dial wss listeners whatever their certificate; the peer id is proven all the same',
+  );
+
   program
     .command('transport')
     .description('take part in an interop test, as the environment says')
@@ -106,14 +115,14 @@ export const parse = async (args: readonly string[]): Promise<number> => {
   program
     .command('listen')
     .description('listen and answer ping and identify')
-    .argument('[multiaddr]', 'where to listen', DEFAULT_LISTEN)
+    .argument('[multiaddr...]', 'where to listen', [DEFAULT_LISTEN])
     .option('--perf', 'serve /perf/1.0.0 too, to anyone')
     .addOption(engine)
     .addOption(debug)
     .addHelpText('after', LISTEN_HELP)
-    .action(async (address, options) => {
+    .action(async (addresses, options) => {
       const { listen } = await import('./listen.ts');
-      code = await listen(address, options);
+      code = await listen(addresses, options);
     });
 
   program
@@ -129,6 +138,7 @@ export const parse = async (args: readonly string[]): Promise<number> => {
       10,
     )
     .option('--json', 'one JSON object per line')
+    .addOption(insecure)
     .addOption(engine)
     .addOption(debug)
     .addHelpText('after', PING_HELP)
@@ -143,11 +153,12 @@ export const parse = async (args: readonly string[]): Promise<number> => {
     .addOption(
       new Option('--to <multiaddr>', 'dial and measure').conflicts(['listen', 'runServer']),
     )
-    .option('--listen [multiaddr]', `serve perf; default ${DEFAULT_LISTEN}`)
+    .option('--listen [multiaddr...]', `the same as listen --perf; default ${DEFAULT_LISTEN}`)
     .option('--upload <size>', 'what to upload, on each stream: 1GiB, 500MB, 1000', size)
     .option('--download <size>', 'what to download, on each stream', size)
     .option('--streams <n>', 'streams at once', positiveInteger, 1)
     .option('--json', 'one JSON object per line')
+    .addOption(insecure)
     .addOption(new Option('--run-server', 'test-plans: serve').conflicts('listen'))
     .option('--server-address <host:port>', 'test-plans: where the server listens')
     .addOption(
@@ -161,17 +172,20 @@ export const parse = async (args: readonly string[]): Promise<number> => {
     .addOption(debug)
     .addHelpText('after', PERF_HELP)
     .action(async (options) => {
-      const { serverAddress, listen: address, to } = options;
+      const { serverAddress, listen: addresses, to } = options;
       if (options.runServer && serverAddress === undefined) {
         throw new LeanError('ERR_CONFIG', '--run-server needs --server-address host:port');
       }
       if (serverAddress !== undefined) {
         const { runClient, runServer } = await import('./perf-executable.ts');
         code = await (options.runServer ? runServer(options) : runClient(options));
-      } else if (to !== undefined || address !== undefined) {
-        const { perfListen, perfTo } = await import('./perf-people.ts');
-        const where = typeof address === 'string' ? address : DEFAULT_LISTEN;
-        code = await (to === undefined ? perfListen(where, options) : perfTo(to, options));
+      } else if (to !== undefined) {
+        const { perfTo } = await import('./perf-people.ts');
+        code = await perfTo(to, options);
+      } else if (addresses !== undefined) {
+        const { listen } = await import('./listen.ts');
+        const where = addresses === true ? [DEFAULT_LISTEN] : addresses;
+        code = await listen(where, { ...options, perf: true });
       } else if (!hasHarnessVariables(process.env)) {
         const what = 'give --to or --listen, or set the variables of a perf test';
         throw new LeanError('ERR_CONFIG', `nothing to measure: ${what}`);

@@ -1,11 +1,19 @@
 /** What to do about an error, in words of the command line, which the library does not know. */
 
-import { isLeanError } from '../errors.ts';
+import { type ErrorCode, isLeanError } from '../errors.ts';
 
 /** The end of the error's line: `; do this`, or nothing. */
 export const hintFor = (error: unknown): string => {
+  if (hasCode(error, 'ERR_WSS_CERTIFICATE')) return '; -k (--insecure) accepts it';
   if (!isLeanError(error)) return '';
   const lacksNodeQuic = error.code === 'ERR_ENGINE_UNAVAILABLE' && /node:quic/.test(error.message);
   if (lacksNodeQuic) return '; NODE_QUIC can name a Node.js that was built with it';
   return '';
+};
+
+/** Whether `error` has that code, or one of those it came of. */
+const hasCode = (error: unknown, code: ErrorCode): boolean => {
+  if (isLeanError(error, code)) return true;
+  if (error instanceof AggregateError) return error.errors.some((it) => hasCode(it, code));
+  return error instanceof Error && hasCode(error.cause, code);
 };

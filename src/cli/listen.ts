@@ -4,7 +4,7 @@ import { orAborted } from '../deadline.ts';
 import type { EngineChoice } from '../harness/environment.ts';
 import type { Log } from '../harness/log.ts';
 import { createNode } from '../node/node.ts';
-import { parseAddress } from './parse-address.ts';
+import { parseAddress } from './addresses.ts';
 import { EXIT, note, onTermination, print } from './process.ts';
 
 export interface ListenFlags {
@@ -14,15 +14,19 @@ export interface ListenFlags {
   readonly perf?: boolean;
 }
 
-/** Listens until SIGINT or SIGTERM. @throws ERR_CONFIG, ERR_LISTEN, ERR_ENGINE_UNAVAILABLE. */
-export const listen = async (address: string, flags: ListenFlags): Promise<number> => {
-  const wanted = parseAddress(address);
+/**
+ * Listens on all of `addresses` until SIGINT or SIGTERM.
+ *
+ * @throws ERR_CONFIG, ERR_LISTEN, ERR_ENGINE_UNAVAILABLE; nothing was printed then.
+ */
+export const listen = async (addresses: readonly string[], flags: ListenFlags): Promise<number> => {
+  const wanted = addresses.map(parseAddress);
   const signal = onTermination(EXIT.ok);
   const log: Log = flags.debug ? (await import('./debug-log.ts')).createDebugLog() : logPeers;
-  const node = await createNode({ quicEngine: flags.engine, log });
+  const node = await createNode({ quicEngine: flags.engine, prepare: [], log });
   if (flags.perf) (await import('./perf-people.ts')).serve(node);
   try {
-    await node.listen(wanted);
+    for (const address of wanted) await node.listen(address);
     await print(`${node.addresses().join('\n')}\n`);
     await orAborted(new Promise<never>(() => undefined), signal).catch(() => undefined);
     return EXIT.ok;

@@ -11,7 +11,7 @@ import { transportsFor } from '../harness/transports.ts';
 import { hostKeyFromSeed } from '../identity/keys.ts';
 import { createNode, type NodeOptions } from '../node/node.ts';
 import { handlePerf, PERF, type PerfProgress, perf } from '../protocols/perf.ts';
-import { parseAddress } from './parse-address.ts';
+import { parseAddress } from './addresses.ts';
 import { EXIT, onTermination, print } from './process.ts';
 
 export interface ExecutableFlags {
@@ -56,7 +56,9 @@ export const runServer = async (flags: ExecutableFlags): Promise<number> => {
 export const runClient = async (flags: ExecutableFlags): Promise<number> => {
   const address = parseAddress(addressesOf(flags.serverAddress)[flags.transport]);
   const signal = onTermination(EXIT.failed);
-  const node = await createNode(await nodeOptions(flags));
+  // Loaded before the clock starts, as TCP is, which the options bring along.
+  const prepare = flags.transport === 'tcp' ? [] : [flags.transport];
+  const node = await createNode({ ...(await nodeOptions(flags)), prepare });
   const { uploadBytes, downloadBytes } = flags;
   try {
     const start = performance.now();

@@ -1,13 +1,13 @@
-/** `libp2p-lean perf --to | --listen`: how fast a link and an implementation are, for people. */
+/** `libp2p-lean perf --to`: how fast a link and an implementation are, for people; and who serves it. */
 
 import type { Connection } from '../connection.ts';
 import { orAborted } from '../deadline.ts';
-import { messageOf } from '../errors.ts';
+import { isLeanError, LeanError, messageOf } from '../errors.ts';
 import type { EngineChoice } from '../harness/environment.ts';
 import { type Log, noLog } from '../harness/log.ts';
 import { createNode, type LeanNode } from '../node/node.ts';
 import { handlePerf, PERF, perf } from '../protocols/perf.ts';
-import { parseAddress } from './parse-address.ts';
+import { kindsOf, parseAddress } from './addresses.ts';
 import type { ShowProgress } from './perf-progress.ts';
 import { EXIT, note, onTermination, print } from './process.ts';
 import { formatRate, formatSize } from './size.ts';
@@ -21,6 +21,8 @@ export interface PerfFlags {
   readonly json?: boolean;
   readonly debug?: boolean;
   readonly engine: EngineChoice;
+  /** Dials `wss` listeners whatever their certificate. */
+  readonly insecure?: boolean;
 }
 
 type Direction = 'upload' | 'download';
@@ -39,7 +41,12 @@ export const perfTo = async (to: string, flags: PerfFlags): Promise<number> => {
   const log: Log = flags.debug ? (await import('./debug-log.ts')).createDebugLog() : noLog;
   const live = process.stderr.isTTY && !flags.json && !flags.debug;
   const show = live ? (await import('./perf-progress.ts')).showProgress : undefined;
-  const node = await createNode({ quicEngine: flags.engine, log });
+  const node = await createNode({
+    quicEngine: flags.engine,
+    insecureWss: flags.insecure === true,
+    prepare: kindsOf([address]),
+    log,
+  });
   try {
     const start = performance.now();
     const connection = await orAborted(node.dial(address, { signal }), signal);
@@ -95,25 +102,12 @@ const transfer = async (
   try {
     await Promise.all(moved.map((_, index) => one(index)));
     return performance.now() - start;
+  } catch (error) {
+    if (!isLeanError(error, 'ERR_PROTOCOL_NOT_SUPPORTED')) throw error;
+    const what = 'the other side must serve it, as `libp2p-lean listen --perf` does';
+    throw new LeanError(error.code, `${messageOf(error)}; ${what}`, { cause: error });
   } finally {
     bar?.clear();
-  }
-};
-
-/** Serves transfers to anyone until SIGINT or SIGTERM; a line for each on stderr. */
-export const perfListen = async (address: string, flags: PerfFlags): Promise<number> => {
-  const wanted = parseAddress(address);
-  const signal = onTermination(EXIT.ok);
-  const log: Log = flags.debug ? (await import('./debug-log.ts')).createDebugLog() : noLog;
-  const node = await createNode({ quicEngine: flags.engine, log });
-  serve(node);
-  try {
-    await node.listen(wanted);
-    await print(`${node.addresses().join('\n')}\n`);
-    await orAborted(new Promise<never>(() => undefined), signal).catch(() => undefined);
-    return EXIT.ok;
-  } finally {
-    await node.close();
   }
 };
 

@@ -10,7 +10,7 @@ import { type Log, noLog } from '../harness/log.ts';
 import { createNode, type LeanNode } from '../node/node.ts';
 import { PING, PING_SIZE, ping as pingOnce } from '../protocols/ping.ts';
 import type { Stream } from '../stream.ts';
-import { parseAddress } from './parse-address.ts';
+import { kindsOf, parseAddress } from './addresses.ts';
 import { EXIT, note, onTermination, print } from './process.ts';
 
 export interface PingFlags {
@@ -23,6 +23,8 @@ export interface PingFlags {
   readonly json?: boolean;
   readonly debug?: boolean;
   readonly engine: EngineChoice;
+  /** Dials `wss` listeners whatever their certificate. */
+  readonly insecure?: boolean;
 }
 
 /**
@@ -36,7 +38,12 @@ export const ping = async (addresses: readonly string[], flags: PingFlags): Prom
   const signal = onTermination(EXIT.failed);
   const log: Log = flags.debug ? (await import('./debug-log.ts')).createDebugLog() : noLog;
   const say = flags.json ? sayJson : sayText;
-  const node = await createNode({ quicEngine: flags.engine, log });
+  const node = await createNode({
+    quicEngine: flags.engine,
+    insecureWss: flags.insecure === true,
+    prepare: kindsOf(given),
+    log,
+  });
   try {
     const start = performance.now();
     const connection = await dial(node, given, flags, signal);

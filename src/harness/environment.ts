@@ -173,13 +173,14 @@ export const readEnvironment = (environment: Environment): HarnessConfig => {
     quicEngine: engineOf(environment),
   };
   // Last, so that a malformed variable is reported before a capability that is missing.
-  for (const [kind, choice] of [
-    ['transport', transport],
-    ['secure channel', secureChannel],
-    ['muxer', muxer],
+  for (const [kind, choice, known] of [
+    ['transport', transport, TRANSPORTS],
+    ['secure channel', secureChannel, SECURE_CHANNELS],
+    ['muxer', muxer, MUXERS],
   ] as const) {
     if (choice !== undefined && !choice.supported) {
-      throw new LeanError('ERR_UNSUPPORTED', `the ${kind} ${choice.name} is not supported here`);
+      const what = `the ${kind} ${choice.name} is not supported here`;
+      throw new LeanError('ERR_UNSUPPORTED', `${what}; these are: ${supportedOf(known)}`);
     }
   }
   return config;
@@ -222,12 +223,15 @@ const choiceOf = (
   name: string,
   known: ReadonlyMap<string, boolean>,
 ): Choice => {
-  const may = `one of ${[...known.keys()].join(', ')}`;
+  const may = `one of ${supportedOf(known)}`;
   const value = required(environment, name, may);
   const supported = known.get(value);
   if (supported === undefined) throw malformed(name, value, may);
   return { name: value, supported };
 };
+
+const supportedOf = (known: ReadonlyMap<string, boolean>): string =>
+  [...known].flatMap(([name, supported]) => (supported ? name : [])).join(', ');
 
 /** A standalone transport needs neither; a known name is then ignored, an unknown one still wrong. */
 const choiceUnless = (

@@ -41,6 +41,8 @@ export interface NodeOptions {
    * `transports` is given.
    */
   readonly prepare?: readonly AddressKind[];
+  /** Whether the built-in transport dials `wss` listeners whatever their certificate: see `WsOptions`. */
+  readonly insecureWss?: boolean;
   /** Default `auto`: see `selectEngine`. */
   readonly quicEngine?: 'auto' | EngineName;
   /** Told of every step, with details that are strings and numbers. Must not throw. */
@@ -374,7 +376,7 @@ const makeTransports = async (
       import('../transports/websocket.ts'),
       upgrade(),
     ]);
-    return wsTransport(parts);
+    return wsTransport({ ...parts, insecureWss: options.insecureWss === true });
   });
   const builtIn: Record<AddressKind, (role: 'dial' | 'listen') => Promise<Transport>> = {
     'quic-v1': (role) => quic[role](),

@@ -12,10 +12,10 @@ import {
 import { createServer as createHttpsServer } from 'node:https';
 import { isIPv6, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { createSecureContext, type SecureContext } from 'node:tls';
+import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls';
 import { CODE_SNI } from '@multiformats/multiaddr';
 import { WebSocket, WebSocketServer } from 'ws';
-import { LeanError } from '../errors.ts';
+import { LeanError, messageOf } from '../errors.ts';
 import { type AddressKind, kindOf } from '../multiaddr.ts';
 import type { TlsCredentials } from '../tls/credentials.ts';
 import { issueCertificate } from '../tls/issue.ts';
@@ -35,7 +35,10 @@ import type { Transport } from './transport.ts';
 import { createUpgrade, type Path, type UpgradeOptions } from './upgrade.ts';
 
 export interface WsOptions extends UpgradeOptions {
-  /** Dials `wss` listeners whose certificate nobody vouches for. For test programs only. */
+  /**
+   * Dials `wss` listeners whatever their certificate. What it protected is still authenticated and
+   * encrypted, by the secure channel within; an address without `/p2p` then says nothing of who answers.
+   */
   readonly insecureWss?: boolean;
   /** What a `wss` listener shows; without it a self-signed certificate is made. */
   readonly wssCertificate?: TlsCredentials;
@@ -147,7 +150,11 @@ const createServer = async (
   );
 };
 
-/** Connects and performs the WebSocket handshake. @throws ERR_DIAL; the signal's reason. */
+/**
+ * Connects and performs the WebSocket handshake.
+ *
+ * @throws ERR_DIAL; ERR_WSS_CERTIFICATE when the listener's is not trusted; the signal's reason.
+ */
 const openWebSocket = (
   target: Target,
   sni: string | undefined,
@@ -168,7 +175,15 @@ const openWebSocket = (
       handshakeTimeout,
       family: familyOf(target),
       ...(kind === 'wss' ? { ...tlsOptions(), rejectUnauthorized: !insecure, servername } : {}),
+      finishRequest: (request) => {
+        request.once('socket', (its) => {
+          underlying = its;
+        });
+        request.end();
+      },
     });
+    /** What the handshake goes over; a TLS socket says whether the certificate was its trouble. */
+    let underlying: Socket | undefined;
     let socket: Socket | undefined;
     const settle = (): void => {
       signal.removeEventListener('abort', onAbort);
@@ -181,7 +196,9 @@ const openWebSocket = (
     // Stays in place: after an abort, for instance, the WebSocket still fails.
     const onError = (cause: Error): void => {
       settle();
-      reject(dialFailed(target, cause));
+      const untrusted =
+        !insecure && underlying instanceof TLSSocket && underlying.authorizationError;
+      reject(untrusted ? certificateRefused(target, cause) : dialFailed(target, cause));
     };
     webSocket.once('upgrade', (response) => {
       socket = response.socket;
@@ -200,3 +217,11 @@ const openWebSocket = (
     });
     signal.addEventListener('abort', onAbort);
   });
+
+const certificateRefused = (target: Target, cause: Error): LeanError => {
+  // Newer Node.js add what to do on its own command line.
+  const why = messageOf(cause).replace(/; if the root CA is installed locally.*/, '');
+  const where = `cannot connect to ${target.host}:${target.port}`;
+  const message = `${where}: its TLS certificate is not trusted: ${why}`;
+  return new LeanError('ERR_WSS_CERTIFICATE', message, { cause });
+};

@@ -198,8 +198,87 @@ describe('ping and listen', { timeout: 120_000 }, () => {
 
   test('listen on a port in use: 1', HANG, async () => {
     const port = /udp\/(\d+)/.exec(address)?.[1];
-    const outcome = await run(['listen', `/ip4/127.0.0.1/udp/${port}/quic-v1`]);
-    assertFailed(outcome, 1, /cannot listen/);
+    const inUse = `/ip4/127.0.0.1/udp/${port}/quic-v1`;
+    assertFailed(await run(['listen', inUse]), 1, /cannot listen/);
+    assertFailed(await run(['listen', '/ip4/127.0.0.1/tcp/0', inUse]), 1, /cannot listen/);
+  });
+
+  test('listen on several addresses', HANG, async (t) => {
+    const wanted = ['/udp/0/quic-v1', '/tcp/0', '/tcp/0/ws', '/tcp/0/tls/ws'];
+    const other = startFor(t, ['listen', ...wanted.map((it) => `/ip4/127.0.0.1${it}`)]);
+    await other.waitFor(/(.+\n){4}/);
+    const there = other.stdout().trimEnd().split('\n');
+    assert.deepEqual(
+      there.map((it) => it.replace(/\/p2p\/\w+$/, '').replace(/(?<=udp|tcp)\/\d+/, '/0')),
+      wanted.map((it) => `/ip4/127.0.0.1${it}`),
+    );
+    for (const each of there) {
+      const { code, stdout, stderr } = await run(['ping', '-c', '1', '-k', each]);
+      assert.deepEqual([code, stderr], [0, '']);
+      assert.match(stdout, new RegExp(`^PING ${each}: `));
+    }
+  });
+
+  describe('a wss listener with a self-signed certificate', () => {
+    let other: Participant;
+    let there: string;
+    before(async () => {
+      other = start(['listen', '/ip4/127.0.0.1/tcp/0/tls/ws']);
+      [there = ''] = await other.waitFor(/\S+\/p2p\/\S+/);
+    });
+    after(() => other?.dispose());
+    const untrusted =
+      /its TLS certificate is not trusted: self-signed certificate; -k \(--insecure\) /;
+
+    test('is refused, and how to accept it is said', HANG, async () => {
+      const outcome = await run(['ping', '-c', '1', there]);
+      assertFailed(outcome, 1, untrusted);
+      assert.doesNotMatch(outcome.stderr, /--use-system-ca|Node\.js/);
+      assertFailed(await run(['perf', '--to', there]), 1, untrusted);
+    });
+
+    test('is refused among several addresses, too', HANG, async () => {
+      const dead = there.replace(/\/tcp\/\d+\/tls\/ws/, '/tcp/9');
+      const outcome = await run(['ping', '-c', '1', dead, there]);
+      assertFailed(outcome, 1, /every address failed: .*; -k \(--insecure\) accepts it$/m);
+    });
+
+    for (const flag of ['-k', '--insecure']) {
+      test(`is accepted with ${flag}`, HANG, async () => {
+        const { code, stdout, stderr } = await run(['ping', '-c', '1', flag, there]);
+        assert.deepEqual([code, stderr], [0, '']);
+        assert.match(stdout, /: wss\/noise\/yamux, connected in /);
+      });
+    }
+
+    test('must still be the peer that was dialled', HANG, async () => {
+      const wrong = there.replace(/12D3\w+/, ID);
+      assertFailed(await run(['ping', '-c', '1', '-k', wrong]), 1, new RegExp(ID));
+    });
+  });
+
+  test('the time of a dial is not that of loading modules', HANG, async (t) => {
+    const wanted = ['/udp/0/quic-v1', '/tcp/0', '/tcp/0/ws', '/tcp/0/tls/ws'];
+    const other = startFor(t, ['listen', '--perf', ...wanted.map((it) => `/ip4/127.0.0.1${it}`)]);
+    await other.waitFor(/(.+\n){4}/);
+    const sources = new URL('../../src/cli.ts', import.meta.url).href;
+    // The sources, since a bundle is loaded at once, and another node's hooks may differ.
+    const main = `process.argv.splice(1, 0, ''); (await import('${sources}')).main(process.argv.slice(2))`;
+    const hook = new URL('../support/log-loads.mjs', import.meta.url).href;
+    const node = [process.execPath, '--import', hook, '--input-type=module', '-e', main, '--'];
+    for (const each of other.stdout().trimEnd().split('\n')) {
+      for (const args of [
+        ['ping', '-c', '1', '-k', each],
+        ['perf', '-k', '--upload', '1', '--to', each],
+      ]) {
+        const { code, stderr } = await run([...args, '--debug'], {}, node);
+        assert.equal(code, 0, stderr);
+        assert.match(stderr, /^loads file:/m);
+        const dial = /^\S+ dialling [\s\S]*?^\S+ connected /m.exec(stderr)?.[0] ?? '';
+        assert.notEqual(dial, '');
+        assert.doesNotMatch(dial, /^loads /m, args.join(' '));
+      }
+    }
   });
 
   test('SIGTERM ends the listener with 0', HANG, async () => {

@@ -90,7 +90,11 @@ describe('perf --to', HANG, () => {
     const node = await createNode();
     t.after(() => node.close());
     const address = String(await node.listen('/ip4/127.0.0.1/udp/0/quic-v1'));
-    assertFailed(await run(['perf', '--to', address]), 1, /\/perf\/1\.0\.0/);
+    const what =
+      /\/perf\/1\.0\.0.*; the other side must serve it, as `libp2p-lean listen --perf` does$/m;
+    assertFailed(await run(['perf', '--to', address]), 1, what);
+    const overTcp = String(await node.listen('/ip4/127.0.0.1/tcp/0'));
+    assertFailed(await run(['perf', '--to', overTcp]), 1, what);
   });
 });
 
@@ -109,6 +113,22 @@ describe('perf --listen and listen --perf', HANG, () => {
       await listener.waitFor(new RegExp(`${node.peerId}: 2.93 KiB up, 1 MiB down in `), 'stderr');
       listener.kill('SIGINT');
       assert.equal((await listener.ended).code, 0);
+    });
+  }
+
+  for (const args of [
+    ['perf', '--listen'],
+    ['listen', '--perf'],
+  ]) {
+    test(`perf --to after ${args.join(' ')} with two addresses`, async (t) => {
+      const wanted = ['/ip4/127.0.0.1/udp/0/quic-v1', '/ip4/127.0.0.1/tcp/0'];
+      const listener = startFor(t, [...args, ...wanted]);
+      await listener.waitFor(/(.+\n){2}/);
+      for (const address of listener.stdout().trimEnd().split('\n')) {
+        const { code, stdout, stderr } = await run(['perf', '--to', address, '--download', '1MiB']);
+        assert.deepEqual([code, stderr], [0, '']);
+        assert.match(stdout, /^download 1 MiB in /m);
+      }
     });
   }
 
