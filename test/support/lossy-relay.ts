@@ -1,4 +1,4 @@
-/** A UDP relay in front of a listener that loses packets, for tests of recovery. */
+/** UDP relays in front of a listener that lose packets, for tests of recovery. */
 
 import { createSocket, type Socket } from 'node:dgram';
 import type { SocketAddress } from '../../src/socket-address.ts';
@@ -16,17 +16,25 @@ export interface LossyRelay {
  * Relays between whoever sends to its address, on `target`'s host, and `target`; loses each packet with probability
  * `loss`, the same ones for the same `seed` and traffic.
  */
-export const lossyRelay = async (
+export const lossyRelay = (
   target: SocketAddress,
   loss: number,
   seed: number,
 ): Promise<LossyRelay> => {
   const random = seededRandom(seed);
+  return pickyRelay(target, () => random.below(10_000) >= loss * 10_000);
+};
+
+/** The same, which loses what `keeps` says no to, without a word to the sender. */
+export const pickyRelay = async (
+  target: SocketAddress,
+  keeps: (packet: Buffer) => boolean,
+): Promise<LossyRelay> => {
   let dropped = 0;
   let longest = 0;
-  const kept = ({ length }: Buffer): boolean => {
-    longest = Math.max(longest, length);
-    const keep = random.below(10_000) >= loss * 10_000;
+  const kept = (packet: Buffer): boolean => {
+    longest = Math.max(longest, packet.length);
+    const keep = keeps(packet);
     if (!keep) dropped++;
     return keep;
   };

@@ -19,6 +19,7 @@ import {
   DEFAULT_LIMITS,
   type DialOptions,
   type EngineOptions,
+  handshakeLimitOf,
   type ListenOptions,
   type QuicConnection,
   type QuicEngine,
@@ -50,6 +51,8 @@ const NO_ROOTS = [Buffer.alloc(0)];
 const NO_WINDOW = Number.MAX_SAFE_INTEGER;
 /** A stream's window to begin with, so that `maxStreams` that nobody reads stay bearable; bytes. */
 const FIRST_WINDOW = 1 << 20;
+/** Given to `node:quic` where its time limit for handshakes is not wanted; milliseconds. */
+const LONGEST_HANDSHAKE = 3_600_000;
 /** `node:quic` counts connections in 16 bits. */
 const MAX_COUNT = 0xffff;
 /** libp2p has no use for limits by the second and host; `maxHandshakes` bounds what is costly. */
@@ -107,6 +110,8 @@ const unavailable = (message: string, cause?: unknown): LeanError =>
 
 const sessionOptions = (
   limits: QuicLimits,
+  /** Milliseconds, at most; the engine's own, which `node:quic`'s must not forestall. */
+  handshakeLimit: number,
   onstream: SessionOptions['onstream'],
 ): SessionOptions => ({
   transportParams: {
@@ -123,7 +128,7 @@ const sessionOptions = (
   maxStreamWindow: limits.streamWindow,
   maxWindow: limits.connectionWindow,
   // Ours comes first and tells it is one; node's ends as INTERNAL_ERROR.
-  handshakeTimeout: limits.handshakeTimeout + 1000,
+  handshakeTimeout: Math.min(handshakeLimit + 1000, LONGEST_HANDSHAKE),
   // The default destroys streams that only we write on after 30 s.
   streamIdleTimeout: 0,
   enableEarlyData: false,
@@ -227,11 +232,12 @@ const dial = async (
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const address = nodeAddress(remote);
   const identity = identityOf(options);
+  const limit = handshakeLimitOf(options, limits);
   const early: NodeQuicStream[] = [];
   let session: NodeQuicSession;
   try {
     session = await quic.connect(address, {
-      ...sessionOptions(limits, (stream) => void early.push(stream)),
+      ...sessionOptions(limits, limit, (stream) => void early.push(stream)),
       ...identity,
       endpoint: socketTo(quic, sockets, address),
       alpn: ALPN,
@@ -247,7 +253,7 @@ const dial = async (
   }
   session.closed.catch(ignore);
   try {
-    await handshake(session, limits.handshakeTimeout, signal);
+    await handshake(session, limit, signal);
   } catch (error) {
     // Silently: before the handshake is over node:quic cannot send a CONNECTION_CLOSE.
     session.destroy();
@@ -275,7 +281,11 @@ const localHost = (remote: string): string => {
   return remote.startsWith('127.') ? '127.0.0.1' : '0.0.0.0';
 };
 
-/** Resolves when TLS is done; node:quic alone would take 8 s and more to notice some failures. */
+/**
+ * Resolves when TLS is done; node:quic alone would take 8 s and more to notice some failures.
+ *
+ * @param timeout milliseconds; `Infinity`: none.
+ */
 const handshake = (
   session: NodeQuicSession,
   timeout: number,
@@ -283,10 +293,9 @@ const handshake = (
 ): Promise<void> =>
   new Promise((resolve, reject) => {
     const onAbort = (): void => end(new LeanError('ERR_ABORTED', 'the dial was aborted'));
-    const timer = setTimeout(
-      () => end(new LeanError('ERR_TIMEOUT', `no handshake within ${timeout} ms`)),
-      timeout,
-    );
+    const expire = (): void =>
+      end(new LeanError('ERR_TIMEOUT', `no handshake within ${timeout} ms`));
+    const timer = Number.isFinite(timeout) ? setTimeout(expire, timeout) : undefined;
     const end = (error?: unknown): void => {
       clearTimeout(timer);
       signal?.removeEventListener('abort', onAbort);
@@ -394,7 +403,7 @@ const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListe
   try {
     endpoint = await quic.listen(onSession, {
       // Set anew for each session, so that every stream finds its connection.
-      ...sessionOptions(limits, ignore),
+      ...sessionOptions(limits, limits.handshakeTimeout, ignore),
       endpoint: {
         address,
         // As go and rust: `::` does not take the IPv4 port too.

@@ -139,6 +139,7 @@ export class QuicheConnection implements QuicConnection {
     handle: QuicheHandle,
     role: 'dialer' | 'listener',
     addresses: { local: SocketAddress; remote: SocketAddress },
+    /** `limits.handshakeTimeout` may be `Infinity`; `maxDatagram` in bytes. */
     options: { authenticate: Authenticate; limits: QuicLimits; maxDatagram: number },
     driver: Driver,
   ) {
@@ -244,14 +245,15 @@ export class QuicheConnection implements QuicConnection {
     if (this.#closing !== undefined) return this.#closing.at - performance.now();
     if (this.ready || this.ended !== undefined) return due ?? undefined;
     const left = this.#startedAt + this.#handshakeTimeout - performance.now();
-    return due === null ? left : Math.min(due, left);
+    const next = due === null ? left : Math.min(due, left);
+    return Number.isFinite(next) ? next : undefined;
   }
 
   /** Lets quiche act on the clock; `settle()` is done inside. */
   tick(): void {
     const waited = performance.now() - this.#startedAt;
     if (!this.ready && this.ended === undefined && waited >= this.#handshakeTimeout) {
-      const what = this.#received === 0 ? 'no answer' : 'the QUIC handshake did not finish';
+      const what = this.#received === 0 ? NO_ANSWER : 'the QUIC handshake did not finish';
       this.#endError = new LeanError(
         'ERR_TIMEOUT',
         `${what} within ${this.#handshakeTimeout} ms (${this.remoteAddress.host} port ${this.remoteAddress.port})`,
@@ -555,7 +557,7 @@ export class QuicheConnection implements QuicConnection {
   #end(reason: CloseReason = this.#closeReason()): void {
     if (this.ended !== undefined) return;
     this.ended = reason;
-    this.#endError ??= this.ready ? undefined : handshakeError(reason);
+    this.#endError ??= this.ready ? undefined : handshakeError(reason, this.#received > 0);
     const error = this.closedError();
     for (const stream of this.#streams.values()) stream.onConnectionEnd(error);
     this.memory.addStreams(-this.#streams.size);
@@ -589,10 +591,13 @@ export class QuicheConnection implements QuicConnection {
   }
 }
 
-const handshakeError = (reason: CloseReason): LeanError =>
+const handshakeError = (reason: CloseReason, answered: boolean): LeanError =>
   reason.by === 'timeout'
-    ? new LeanError('ERR_TIMEOUT', 'the peer went silent during the QUIC handshake')
+    ? new LeanError('ERR_TIMEOUT', answered ? SILENT : NO_ANSWER)
     : new LeanError('ERR_HANDSHAKE', `QUIC handshake failed: ${describeClose(reason)}`);
+
+const NO_ANSWER = 'no answer';
+const SILENT = 'the peer went silent during the QUIC handshake';
 
 const writeAfterClose = (): LeanError =>
   new LeanError('ERR_STREAM_CLOSED', 'write after the stream was closed');

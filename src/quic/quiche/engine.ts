@@ -16,6 +16,7 @@ import {
   DEFAULT_LIMITS,
   type DialOptions,
   type EngineOptions,
+  handshakeLimitOf,
   type ListenOptions,
   type QuicConnection,
   type QuicEngine,
@@ -311,7 +312,7 @@ const dial = async (
       { local, remote: target },
       {
         authenticate: options.authenticate,
-        limits,
+        limits: { ...limits, handshakeTimeout: handshakeLimitOf(options, limits) },
         maxDatagram,
       },
       {
