@@ -36,13 +36,24 @@ const redisWithoutCommands = {
     onLoad({ filter: /^commands$/, namespace: 'redis' }, () => ({
       contents: 'export const NON_STICKY_COMMANDS = {}; export default {};',
     }));
-    // Redis is reached without TLS.
-    onResolve({ filter: /^node:tls$/ }, ({ importer }) =>
-      importer.startsWith(lib) ? inNamespace('tls') : undefined,
+    // TLS, clusters that move, a pool's clock: Node.js's modules for them are loaded when they are called.
+    const late = {
+      tls: "exports.connect = (...options) => require('node:tls').connect(...options);",
+      assert: "module.exports = (...values) => require('node:assert')(...values);",
+      'dns/promises': "exports.lookup = (...name) => require('node:dns/promises').lookup(...name);",
+      perf_hooks: 'exports.performance = { now: () => performance.now() };',
+    };
+    onResolve(
+      { filter: /^(node:)?(tls|assert|dns\/promises|perf_hooks)$/ },
+      ({ path, importer }) =>
+        importer.startsWith(lib) ? inNamespace(path.replace('node:', '')) : undefined,
     );
-    onLoad({ filter: /^tls$/, namespace: 'redis' }, () => ({
-      contents: "exports.connect = (...options) => require('node:tls').connect(...options);",
-    }));
+    onLoad(
+      { filter: /^(tls|assert|dns\/promises|perf_hooks)$/, namespace: 'redis' },
+      ({ path }) => ({
+        contents: late[path],
+      }),
+    );
     // What a cluster client knows of each command, parsed at start.
     onResolve({ filter: /^\.\/command-metadata-data$/ }, () => inNamespace('metadata'));
     onLoad({ filter: /^metadata$/, namespace: 'redis' }, () => ({

@@ -3,7 +3,6 @@
  * its host and port, names resolved, unspecified hosts replaced.
  */
 
-import { lookup as lookupName, Resolver } from 'node:dns/promises';
 import { isIPv4 } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import {
@@ -257,7 +256,8 @@ const resolveHost = async (address: Multiaddr, options: ResolveOptions): Promise
   const { host, name } = hostOf(address);
   if (name === undefined) return [address];
   const family = name === 'dns4' ? 4 : name === 'dns6' ? 6 : 0;
-  const found = await lookUp(address, options, () => lookupName(host, { all: true, family }));
+  const { lookup } = await resolvers();
+  const found = await lookUp(address, options, () => lookup(host, { all: true, family }));
   const [, ...rest] = address.getComponents();
   return found.map((it) =>
     multiaddr([
@@ -269,11 +269,15 @@ const resolveHost = async (address: Multiaddr, options: ResolveOptions): Promise
   );
 };
 
+/** Loaded when a name is to be resolved: it has a resolver made at once. */
+const resolvers = (): Promise<typeof import('node:dns/promises')> => import('node:dns/promises');
+
 /** The TXT records `dnsaddr=<multiaddr>` of `_dnsaddr.<name>` that end with what follows the name. */
 const readDnsaddr = async (address: Multiaddr, options: ResolveOptions): Promise<Multiaddr[]> => {
   const [name, ...rest] = address.getComponents();
   const suffix = rest.length === 0 ? '' : multiaddr(rest).toString();
   const timeout = options.timeout ?? RESOLVE_TIMEOUT;
+  const { Resolver } = await resolvers();
   const resolver = new Resolver({ timeout, tries: 1 });
   if (options.servers !== undefined) resolver.setServers(options.servers);
   const records = await lookUp(

@@ -1,14 +1,19 @@
 /**
  * Host keys: the long-lived keys that name a peer (libp2p/specs peer-ids/peer-ids.md, section Keys).
  *
- * Our own host key is Ed25519, through `@noble/ed25519`. Peers' keys are of four types; their
- * signatures are verified by `node:crypto`, which does it natively.
+ * Our own host key is Ed25519. Peers' keys are of four types; their signatures are verified by
+ * `node:crypto`, which does it natively.
  */
 
-import { createHash, createPublicKey, type KeyObject, verify as verifyNatively } from 'node:crypto';
+import {
+  createPublicKey,
+  type KeyObject,
+  randomBytes,
+  verify as verifyNatively,
+} from 'node:crypto';
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
-import { getPublicKey, hashes, sign, utils } from '@noble/ed25519';
 import { LeanError } from '../errors.ts';
+import { keyPairFromSeed, SEED_LENGTH } from './ed25519.ts';
 import { isSecp256k1Point, verifySecp256k1 } from './secp256k1.ts';
 
 /** Names of the protobuf enum `KeyType`, whose numbers 0..3 are the positions in {@link KEY_TYPES}. */
@@ -55,28 +60,23 @@ const ECDSA_SPKI_PREFIXES: readonly string[] = [
 /** SubjectPublicKeyInfo up to the 32 bytes of the key, which follow (RFC 8410). */
 const ED25519_SPKI_PREFIX = Buffer.from('302a300506032b6570032100', 'hex');
 
-hashes.sha512 = (message) => new Uint8Array(createHash('sha512').update(message).digest());
-
 /** Makes a new Ed25519 host key from the system's random source. */
-export const generateHostKey = (): HostKey => hostKeyFromSeed(utils.randomSecretKey());
+export const generateHostKey = (): HostKey => hostKeyFromSeed(randomBytes(SEED_LENGTH));
 
 /**
  * The Ed25519 host key of a 32-byte seed.
  *
- * The first call in a process costs about 25 ms: noble then computes its table of base-point
- * multiples. Later calls and signatures take well under 1 ms.
- *
  * @throws ERR_KEY_MALFORMED when the seed is not 32 bytes.
  */
 export const hostKeyFromSeed = (seed: Uint8Array): HostKey => {
-  if (seed.length !== 32) {
+  if (seed.length !== SEED_LENGTH) {
     throw new LeanError('ERR_KEY_MALFORMED', `Ed25519 seed of ${seed.length} bytes, not 32`);
   }
   const secret = Uint8Array.from(seed);
-  const data = getPublicKey(secret);
+  const { publicKey: data, sign } = keyPairFromSeed(secret);
   return {
     publicKey: { type: 'Ed25519', data, protobuf: encode('Ed25519', data) },
-    sign: (message) => sign(message, secret),
+    sign,
     seed: secret,
   };
 };

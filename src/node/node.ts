@@ -344,7 +344,7 @@ const makeTransports = async (
   hostKey: HostKey,
   log: NonNullable<NodeOptions['log']>,
 ): Promise<TransportFor> => {
-  const tls = once(() => issueCertificate(hostKey));
+  const tls = once(async () => issueCertificate(hostKey));
   const context: TransportContext = { hostKey, localPeer: peerIdOf(hostKey.publicKey), tls };
   const given = (await options.transports?.(context)) ?? [];
 

@@ -1,5 +1,5 @@
 /**
- * A strict reader of DER (ITU-T X.690 section 10) for what libp2p reads out of a certificate:
+ * A writer of DER (ITU-T X.690 section 10), and a strict reader for what libp2p reads out of a certificate:
  * definite, minimal lengths; single-byte tags; nothing after the last element. It reads and never
  * copies: all results are views of the input.
  */
@@ -20,9 +20,11 @@ export const DER = {
   BIT_STRING: 0x03,
   OCTET_STRING: 0x04,
   OID: 0x06,
+  PRINTABLE_STRING: 0x13,
   UTC_TIME: 0x17,
   GENERALIZED_TIME: 0x18,
   SEQUENCE: 0x30,
+  SET: 0x31,
 } as const;
 
 /** Identifier octet of the constructed, context-specific tag `[number]`. */

@@ -5,8 +5,8 @@
 
 import { DER, expectTag, readElements, readOne, writeElement } from './der.ts';
 
-/** The extension's object identifier, registered with IANA. */
-export const EXTENSION_OID = '1.3.6.1.4.1.53594.1.1';
+/** The extension's object identifier, 1.3.6.1.4.1.53594.1.1, registered with IANA: its content octets. */
+export const EXTENSION_OID = Uint8Array.of(0x2b, 6, 1, 4, 1, 0x83, 0xa2, 0x5a, 1, 1);
 
 const PREFIX = new TextEncoder().encode('libp2p-tls-handshake:');
 

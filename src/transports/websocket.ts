@@ -138,7 +138,7 @@ const createServer = async (
   const common = { noDelay: true, keepAlive: true } as const;
   if (kind === 'ws') return createHttpServer(common, onRequest);
   const { wssCertificate, tls, hostKey } = options;
-  const credentials = wssCertificate ?? tls ?? (await issueCertificate(hostKey));
+  const credentials = wssCertificate ?? tls ?? issueCertificate(hostKey);
   return createHttpsServer(
     {
       ...common,

@@ -73,7 +73,7 @@ describe('hostile peers', { skip: noRedis, timeout: 180_000 }, () => {
       const engine = await quicheEngine();
       const listener = await engine.listen({
         address: { host: '127.0.0.1', port: 0 },
-        credentials: hostile.credentials ?? (await issueCertificate(hostKey)),
+        credentials: hostile.credentials ?? issueCertificate(hostKey),
         authenticate: () => undefined,
         onConnection: (connection) => {
           const serve = async (): Promise<void> => {

@@ -45,7 +45,7 @@ const LISTEN = {
 } as const;
 
 const startPeer = async () => {
-  const { certificatePem: cert, privateKeyPem: key } = await issueCertificate(generateHostKey());
+  const { certificatePem: cert, privateKeyPem: key } = issueCertificate(generateHostKey());
   const peer = await createLibp2p({
     addresses: { listen: Object.values(LISTEN) },
     transports: [tcp(), webSockets({ https: { cert, key } })],

@@ -18,7 +18,7 @@ const outcome = (der: Uint8Array): string => {
 };
 
 const hostKey = generateHostKey();
-const { certificateDer } = await issueCertificate(hostKey);
+const { certificateDer } = issueCertificate(hostKey);
 console.log(Buffer.from(certificateDer).toString('hex'));
 console.log(String(peerIdOf(hostKey.publicKey)));
 for (const text of process.argv.slice(2)) console.log(outcome(Buffer.from(text, 'hex')));

@@ -59,7 +59,7 @@ export const transportSuite = ({ kind, make, suffix, attach, streams }: Transpor
     const [ourPeer, theirPeer] = [peerIdOf(ours.publicKey), peerIdOf(theirs.publicKey)];
     const identities = new Map<HostKey, TlsIdentity>();
     before(async () => {
-      for (const key of [ours, theirs]) identities.set(key, await issueCertificate(key));
+      for (const key of [ours, theirs]) identities.set(key, issueCertificate(key));
     });
 
     const transport = (hostKey: HostKey, forced: Forced = {}): Transport => {

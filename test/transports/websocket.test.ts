@@ -69,7 +69,7 @@ describe('WebSocket’s own', HANG, () => {
     });
   let identity: TlsIdentity;
   before(async () => {
-    identity = await issueCertificate(options.hostKey);
+    identity = issueCertificate(options.hostKey);
   });
 
   test('`/wss` and `/tls/ws` are the same', async (t) => {
