@@ -1,11 +1,11 @@
 /**
- * Connections that do nothing, for memory.ts.
+ * Dialers whose connections stay idle, for memory.ts.
  *
  *     node bench/idle-dialers.ts <nodes>
  *
- * Makes so many nodes and prints `ready`. Then, for each line of stdin: `<count> <address>` dials until
- * there are that many connections to the address, one per node, and prints their number, or what went
- * wrong; `0` closes them all and prints how many the listener had closed before.
+ * Creates so many nodes and prints `ready`. Then, for each line of stdin: `<count> <address>` dials until
+ * there are that many connections to the address, one for each node, and prints their number, or the
+ * error; `0` closes them all and prints how many the listener had closed before.
  */
 
 import { createInterface } from 'node:readline';

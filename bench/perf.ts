@@ -56,14 +56,14 @@ const HANDSHAKES = 100;
 const STREAMS = 16;
 
 /** A dialer and the listener it dials, both running. */
-interface Contest {
+interface RunningPair {
   readonly pair: Pair;
   readonly dialer: RunningDialer;
   readonly listener: RunningListener;
 }
 
 const measureTransfer = async (
-  { dialer, listener }: Contest,
+  { dialer, listener }: RunningPair,
   bytes: number,
   command: string,
 ): Promise<Sample> => {
@@ -80,20 +80,20 @@ const measureTransfer = async (
   };
 };
 
-const measureTimes = async (contest: Contest, command: string): Promise<Sample> => ({
-  value: median(await contest.dialer.ask(command)),
+const measureTimes = async (running: RunningPair, command: string): Promise<Sample> => ({
+  value: median(await running.dialer.ask(command)),
 });
 
-type Figure = (contest: Contest, bytes: number) => Promise<Sample>;
+type Figure = (running: RunningPair, bytes: number) => Promise<Sample>;
 
 /** One stream each way, sixteen at once, and what does not depend on throughput. */
 const FIGURES: Readonly<Record<string, Figure>> = {
-  upload: (contest, bytes) => measureTransfer(contest, bytes, `transfer ${bytes} 0 1`),
-  download: (contest, bytes) => measureTransfer(contest, bytes, `transfer 0 ${bytes} 1`),
-  streams: (contest, bytes) =>
-    measureTransfer(contest, bytes, `transfer ${bytes / STREAMS} 0 ${STREAMS}`),
-  roundTrip: (contest) => measureTimes(contest, `roundtrips ${ROUND_TRIPS}`),
-  handshake: (contest) => measureTimes(contest, `handshakes ${HANDSHAKES}`),
+  upload: (running, bytes) => measureTransfer(running, bytes, `transfer ${bytes} 0 1`),
+  download: (running, bytes) => measureTransfer(running, bytes, `transfer 0 ${bytes} 1`),
+  streams: (running, bytes) =>
+    measureTransfer(running, bytes, `transfer ${bytes / STREAMS} 0 ${STREAMS}`),
+  roundTrip: (running) => measureTimes(running, `roundtrips ${ROUND_TRIPS}`),
+  handshake: (running) => measureTimes(running, `handshakes ${HANDSHAKES}`),
 };
 
 /** Each with itself, and ours with every other in both roles. */
@@ -113,13 +113,13 @@ const pairsOf = (peers: readonly PerfPeer[], transport: Transport): [PerfPeer, P
   return [...withThemselves, ...mixed];
 };
 
-/** Starts the processes of all pairs; a listener serves every dialer it is paired with. */
-const startContests = async (
+/** Starts the processes of these pairs; a listener serves every dialer it is paired with. */
+const startPairs = async (
   pairs: readonly (readonly [PerfPeer, PerfPeer])[],
   transport: Transport,
-): Promise<Contest[]> => {
+): Promise<RunningPair[]> => {
   const listeners = new Map<PerfPeer, RunningListener>();
-  const contests: Contest[] = [];
+  const started: RunningPair[] = [];
   for (const [dialing, listening] of pairs) {
     const listener = listeners.get(listening) ?? (await startListener(listening, transport));
     listeners.set(listening, listener);
@@ -130,9 +130,9 @@ const startContests = async (
       ours: dialing.ours || listening.ours,
       ...(dialing.before !== undefined && { before: dialing.before }),
     };
-    contests.push({ pair, dialer: startDialer(dialing, listener), listener });
+    started.push({ pair, dialer: startDialer(dialing, listener), listener });
   }
-  return contests;
+  return started;
 };
 
 const select = (name: string): boolean =>
@@ -144,42 +144,42 @@ const run = async (): Promise<PerfRun> => {
   const transports = values.transport.split(',') as Transport[];
   const before = values.before === undefined ? undefined : path.resolve(values.before);
   const peers = perfPeers(select, before);
-  const contests: Contest[] = [];
+  const all: RunningPair[] = [];
   for (const transport of transports) {
-    contests.push(...(await startContests(pairsOf(peers, transport), transport)));
+    all.push(...(await startPairs(pairsOf(peers, transport), transport)));
   }
   for (const peer of RAW_SOCKETS.filter(({ name }) => select(name))) {
     const [transport = 'tcp'] = peer.transports;
     if (transport === 'tcp' && !transports.includes('tcp')) continue;
-    contests.push(...(await startContests([[peer, peer]], transport)));
+    all.push(...(await startPairs([[peer, peer]], transport)));
   }
-  if (contests.length === 0) throw new Error('no peer is left to measure');
+  if (all.length === 0) throw new Error('no peer is left to measure');
 
   const loadBefore = loadAverage();
-  const failures = new Map<Contest, Record<string, string>>();
-  const samples = new Map<Contest, Record<string, Sample[]>>();
+  const failures = new Map<RunningPair, Record<string, string>>();
+  const samples = new Map<RunningPair, Record<string, Sample[]>>();
   for (let round = -1; round < rounds; round++) {
     const label = round < 0 ? 'warm-up' : `round ${round + 1} of ${rounds}`;
     for (const [name, measure] of Object.entries(FIGURES)) {
       process.stderr.write(`${label}: ${name}\n`);
-      for (const contest of contests) {
-        if (RAW_SOCKETS.includes(contest.dialer.peer) && name !== 'upload') continue;
-        const failed = failures.get(contest) ?? {};
+      for (const running of all) {
+        if (RAW_SOCKETS.includes(running.dialer.peer) && name !== 'upload') continue;
+        const failed = failures.get(running) ?? {};
         if (failed[name] !== undefined) continue;
-        const sample = await measure(contest, bytes).catch((error: unknown) => {
+        const sample = await measure(running, bytes).catch((error: unknown) => {
           const why = messageOf(error);
           process.stderr.write(`${why}\n`);
-          failures.set(contest, { ...failed, [name]: why });
+          failures.set(running, { ...failed, [name]: why });
         });
         if (round < 0 || sample === undefined) continue;
-        const own = samples.get(contest) ?? {};
+        const own = samples.get(running) ?? {};
         own[name] = [...(own[name] ?? []), sample];
-        samples.set(contest, own);
+        samples.set(running, own);
       }
     }
   }
-  for (const { dialer } of contests) await dialer.end();
-  for (const listener of new Set(contests.map((contest) => contest.listener))) await listener.end();
+  for (const { dialer } of all) await dialer.end();
+  for (const listener of new Set(all.map((running) => running.listener))) await listener.end();
 
   return {
     command: commandLine().replace(/node bench\/perf\.ts$/, 'make bench-perf'),
@@ -190,10 +190,10 @@ const run = async (): Promise<PerfRun> => {
     bytes,
     counts: { roundTrips: ROUND_TRIPS, handshakes: HANDSHAKES, streams: STREAMS },
     ...(before !== undefined && { before: commitOf(before), after: commitOf(ROOT) }),
-    results: contests.map((contest) => ({
-      ...contest.pair,
-      figures: samples.get(contest) ?? {},
-      failures: failures.get(contest) ?? {},
+    results: all.map((running) => ({
+      ...running.pair,
+      figures: samples.get(running) ?? {},
+      failures: failures.get(running) ?? {},
     })),
   };
 };

@@ -1,7 +1,7 @@
 /**
  * Where the time of a transfer, or of handshakes in a row, goes: samples both sides of one-stream
- * uploads with Linux `perf` and sorts them by what they were in. Prints a table on stdout;
- * docs/performance.md has both.
+ * uploads with Linux `perf` and counts them by kind of code. Prints a table on stdout; docs/performance.md
+ * has both tables.
  *
  *     node bench/profile.ts [--mebibytes 1024 | --handshakes 3000] [quiche node tcp]
  */
@@ -31,10 +31,10 @@ const [warmUp, work, sides] =
         ['dialer', 'listener'],
       ];
 
-/** Without it V8's frames end every stack. */
+/** Without these, stacks end at the frames of V8. */
 const V8_FLAGS = ['--perf-basic-prof', '--interpreted-frames-native-stack'];
 
-/** The first that fits a sample, by its innermost frame (`self`, `in`) or any frame (`stack`). */
+/** A sample is of the first kind that fits its innermost frame (`self`, `library`) or any frame (`stack`). */
 const KINDS: readonly (readonly [string, (sample: Frames) => boolean])[] = [
   ['kernel: send', ({ kernel, stack }) => kernel && /sys_sendm?msg|sys_write/.test(stack)],
   ['kernel: receive', ({ kernel, stack }) => kernel && /sys_recvm?msg|sys_read/.test(stack)],
@@ -68,8 +68,8 @@ interface Frames {
   readonly stack: string;
 }
 
-/** Counts the samples of `perf.data` by kind. */
-const sort = async (file: string): Promise<Map<string, number>> => {
+/** Counts the samples of a `perf.data` file by kind. */
+const countByKind = async (file: string): Promise<Map<string, number>> => {
   const counts = new Map<string, number>();
   const script = spawn('perf', ['script', '-i', file, '-F', 'ip,sym,dso'], {
     stdio: ['ignore', 'pipe', 'ignore'],
@@ -100,7 +100,7 @@ const sort = async (file: string): Promise<Map<string, number>> => {
 const folder = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-profile-'));
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
 
-/** Shares of the samples of both sides, 0 … 1. */
+/** For dialer and listener, the share of each kind in the samples, 0 … 1. */
 const profile = async (peer: PerfPeer): Promise<Map<string, number>[]> => {
   const traced = { ...peer, args: [...V8_FLAGS, ...peer.args] };
   const listener = await startListener(traced, peer.transports[0] ?? 'quic-v1');
@@ -120,10 +120,10 @@ const profile = async (peer: PerfPeer): Promise<Map<string, number>[]> => {
     recorder.kill('SIGINT');
     await ended;
   }
-  const sorted = await Promise.all(files.map(sort));
+  const counted = await Promise.all(files.map(countByKind));
   await dialer.end();
   await listener.end();
-  return sorted.map((counts) => {
+  return counted.map((counts) => {
     const all = [...counts.values()].reduce((sum, one) => sum + one, 0);
     return new Map([...counts].map(([kind, one]) => [kind, one / all]));
   });

@@ -14,7 +14,7 @@ import { print, record, type Section } from './support/report.ts';
 import { tcp } from './tcp.ts';
 import { tcpScale } from './tcp-scale.ts';
 
-/** Fewer rounds are a trial, and not recorded. */
+/** Results of fewer rounds are not recorded. */
 const ENOUGH = 15;
 
 const SECTIONS: Readonly<Record<string, (rounds: number) => Promise<Section>>> = {

@@ -1,11 +1,17 @@
 /**
  * From exec to the address published: a listener is spawned while a blocking read waits for its key
- * in a real Redis. Beside it, what the runtime takes to start and end without doing anything.
+ * in a real Redis. For comparison, how long the runtime takes to start and end without doing anything.
  */
 
 import { startRedis } from '../interop/redis-server.ts';
-import { isJsLibp2p, JS_LIBP2P, nodeQuic, participants } from './support/participants.ts';
-import { type Command, end, run, start, within } from './support/processes.ts';
+import {
+  isJsLibp2p,
+  JS_LIBP2P,
+  nodeQuic,
+  participants,
+  startPublished,
+} from './support/participants.ts';
+import { type Command, end, run } from './support/processes.ts';
 import { type Section, shown, shownRatio, startSection } from './support/report.ts';
 import { interleave, ratio, spread } from './support/statistics.ts';
 
@@ -15,27 +21,15 @@ export const startUp = async (rounds: number): Promise<Section> => {
   let tests = 0;
 
   const publish = async (listener: Command): Promise<number> => {
-    const key = `start-up-${tests++}`;
-    const published = redis.send('BLPOP', `${key}_listener_multiaddr`, '60');
-    const began = performance.now();
-    const child = start(listener, {
-      IS_DIALER: 'false',
-      TRANSPORT: 'quic-v1',
-      LISTENER_IP: '127.0.0.1',
-      REDIS_ADDR: redis.address,
-      TEST_KEY: key,
-    });
-    const reply = await within(published, listener);
-    const ms = performance.now() - began;
+    const { child, ms } = await startPublished(listener, redis, `start-up-${tests++}`);
     await end(child);
-    if (!reply.includes('/quic-v1')) throw new Error(`${key} held ${reply}`);
     return ms;
   };
 
   const listeners = await participants();
   const withoutCache = { ...JS_LIBP2P, name: `${JS_LIBP2P.name}, no compile cache` };
   const quic = nodeQuic();
-  const contestants = [
+  const candidates = [
     { name: 'node -e 0', file: process.execPath, args: ['-e', '0'] },
     ...(quic === undefined
       ? []
@@ -44,8 +38,8 @@ export const startUp = async (rounds: number): Promise<Section> => {
     withoutCache,
   ];
   const options = { rounds, warmUp: 3, what: 'start-up' };
-  const measured = await interleave(contestants, options, async (contestant) =>
-    contestant.args[0] === '-e' ? (await run(contestant)).ms : publish(contestant),
+  const measured = await interleave(candidates, options, async (candidate) =>
+    candidate.args[0] === '-e' ? (await run(candidate)).ms : publish(candidate),
   );
   await redis.stop();
 
@@ -54,9 +48,9 @@ export const startUp = async (rounds: number): Promise<Section> => {
     id: 'start-up',
     rows: [
       ['process', 'exec to published, ms', 'of js-libp2p'],
-      ...contestants.map((contestant) => {
-        const values = measured.get(contestant) ?? [];
-        return [contestant.name, shown(spread(values)), shownRatio(ratio(values, reference))];
+      ...candidates.map((candidate) => {
+        const values = measured.get(candidate) ?? [];
+        return [candidate.name, shown(spread(values)), shownRatio(ratio(values, reference))];
       }),
     ],
     note: `Median and quartiles of ${rounds} cold processes each, interleaved; \`node -e 0\` to its end. ${conditions()}`,

@@ -4,9 +4,9 @@
  *     node bench/tcp-scale-peer.ts streams|connections <muxer> listen            prints its address
  *     node bench/tcp-scale-peer.ts streams|connections <muxer> dial <address>    prints `ready`
  *
- * Then, for each line of stdin: `open <n>` opens so many more and prints the milliseconds until every
- * one has echoed; `close` closes them and prints `closed`; `weigh <n>` waits until n are open at this
- * end and prints the bytes in use.
+ * Then, for each line of stdin: `open <n>` opens n more and prints the milliseconds until every one has
+ * echoed; `close` closes them and prints `closed`; `memory <n>` waits until n are open at this end and
+ * prints the bytes in use.
  */
 
 import { createInterface } from 'node:readline';
@@ -17,11 +17,11 @@ import { generateHostKey } from '../src/identity/keys.ts';
 import { readExactly, type Stream, writeAll } from '../src/stream.ts';
 import { tcpTransport } from '../src/transports/tcp.ts';
 
-/** Above what is measured. */
+/** More than are measured. */
 const ENOUGH = 50_000;
 /** Dials at a time. */
 const PARALLEL = 20;
-/** Opened and closed before anything is measured, until V8 has compiled what counts. */
+/** Opened and closed before anything is measured, so that V8 has compiled the code that matters. */
 const WARM_UP = { streams: 5_000, connections: 1_000 };
 
 const [what, muxer, role, address = ''] = process.argv.slice(2);
@@ -112,8 +112,8 @@ const closeAll = async (): Promise<void> => {
   await Promise.all(connections.splice(0).map((connection) => connection.close()));
 };
 
-/** Bytes in use, with the buffers that are outside V8's heap. */
-const weigh = (): number => {
+/** In V8's heap, and in buffers outside it. */
+const bytesInUse = (): number => {
   globalThis.gc?.();
   const { heapUsed, external } = process.memoryUsage();
   return heapUsed + external;
@@ -144,11 +144,11 @@ for await (const line of createInterface({ input: process.stdin })) {
     const began = performance.now();
     await openMore(Number(count), over);
     console.log(performance.now() - began);
-  } else if (command === 'weigh') {
+  } else if (command === 'memory') {
     while (open[what] !== Number(count)) await delay(1);
-    // What has just ended is let go of.
+    // Whatever has just ended is released by then.
     await delay(10);
-    console.log(weigh());
+    console.log(bytesInUse());
   } else {
     await closeAll();
     console.log('closed');

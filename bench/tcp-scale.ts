@@ -1,6 +1,6 @@
 /**
- * What a stream and a connection cost when there are 1, 100, 1,000 and 10,000 of them, over TCP and
- * Noise: milliseconds, and memory while all are open. Dialer and listener are two cold processes.
+ * The cost of a stream and of a connection when 1, 100, 1,000 and 10,000 of them are open, over TCP and
+ * Noise: milliseconds to open one, and memory. Dialer and listener are two cold processes.
  */
 
 import { readFileSync } from 'node:fs';
@@ -11,25 +11,25 @@ import { type Section, shown, shownRatio, startSection } from './support/report.
 import { interleave, median, ratio, spread } from './support/statistics.ts';
 
 const COUNTS = [1, 100, 1_000, 10_000] as const;
-/** The count that the others are compared with: one alone waits for its round trips. */
+/** The count that the others are compared with. (One alone mostly waits for its round trips.) */
 const REFERENCE = 100;
-/** A few are opened several times, and the median counts. */
+/** Small counts are opened several times, until about so many were opened; the median counts. */
 const REPEAT = 500;
 const MOST_REPEATS = 25;
-/** Connections take 11,000 handshakes a round. */
+/** Fewer rounds for connections, as a round takes 11,000 handshakes. */
 const CONNECTION_ROUNDS = 1 / 3;
-/** Garbage is collected before every weighing, which is no reason to forget compiled code. */
+/** Garbage is collected before memory is measured; compiled code must stay. */
 const V8_FLAGS = ['--expose-gc', '--no-flush-bytecode'];
 /** Ten thousand handshakes on a busy machine, ms. */
 const TIMEOUT = 300_000;
 
-interface Contestant extends Command {
+interface Candidate extends Command {
   readonly name: string;
   readonly counts: readonly number[];
   readonly rounds: number;
 }
 
-/** Of each, at one count. */
+/** The cost of each one at one count. */
 interface Cost {
   readonly count: number;
   readonly ms: number;
@@ -37,19 +37,19 @@ interface Cost {
   readonly bytes: number;
 }
 
-/** Files that a process may have open here. */
+/** How many files a process may have open here. */
 const fileLimit = (): number => {
   const limits = readFileSync('/proc/self/limits', 'utf8');
   const hard = /^Max open files\s+\S+\s+(\S+)/m.exec(limits)?.[1];
   return hard === 'unlimited' ? Number.POSITIVE_INFINITY : Number(hard);
 };
 
-const contestant = (
+const candidate = (
   what: 'streams' | 'connections',
   muxer: string,
   counts: readonly number[],
   rounds: number,
-): Contestant => ({
+): Candidate => ({
   name: `${what}, ${muxer}`,
   file: process.execPath,
   args: [...V8_FLAGS, path.join(ROOT, 'bench/tcp-scale-peer.ts'), what, muxer],
@@ -57,7 +57,7 @@ const contestant = (
   rounds,
 });
 
-const measure = async ({ file, args, counts }: Contestant): Promise<Cost[]> => {
+const measure = async ({ file, args, counts }: Candidate): Promise<Cost[]> => {
   const begin = async (...role: string[]) => {
     const command: Command = { file, args: [...args, ...role] };
     const child = start(command);
@@ -72,10 +72,8 @@ const measure = async ({ file, args, counts }: Contestant): Promise<Cost[]> => {
   const listener = await begin('listen');
   const dialer = await begin('dial', listener.first);
   /** Bytes in use at both ends when `count` are open. */
-  const weigh = async (count: number): Promise<number> => {
-    const weights = [await dialer.ask(`weigh ${count}`), await listener.ask(`weigh ${count}`)];
-    return weights.reduce((sum, weight) => sum + Number(weight), 0);
-  };
+  const bytesInUse = async (count: number): Promise<number> =>
+    Number(await dialer.ask(`memory ${count}`)) + Number(await listener.ask(`memory ${count}`));
   const costs: Cost[] = [];
   try {
     for (const count of counts) {
@@ -83,10 +81,10 @@ const measure = async ({ file, args, counts }: Contestant): Promise<Cost[]> => {
       const bytes: number[] = [];
       const repeats = Math.min(MOST_REPEATS, Math.max(1, Math.ceil(REPEAT / count)));
       while (ms.length < repeats) {
-        const before = await weigh(0);
+        const before = await bytesInUse(0);
         ms.push(Number(await dialer.ask(`open ${count}`)) / count);
-        bytes.push(((await weigh(count)) - before) / count);
-        // The last are left to the end of the processes.
+        bytes.push(((await bytesInUse(count)) - before) / count);
+        // The last ones go with the processes.
         if (count !== counts.at(-1)) await dialer.ask('close');
       }
       costs.push({ count, ms: median(ms), bytes: median(bytes) });
@@ -100,14 +98,14 @@ const measure = async ({ file, args, counts }: Contestant): Promise<Cost[]> => {
 export const tcpScale = async (rounds: number): Promise<Section> => {
   const conditions = startSection();
   const limit = fileLimit();
-  // A few files are open anyway.
+  // A process has some other files open.
   const connections = COUNTS.filter((count) => count + 100 < limit);
   for (const count of COUNTS.filter((it) => !connections.includes(it))) {
     process.stderr.write(`skipped: ${count} connections (a process may open ${limit} files)\n`);
   }
   const fewer = Math.ceil(rounds * CONNECTION_ROUNDS);
-  const streams = ['yamux', 'mplex'].map((muxer) => contestant('streams', muxer, COUNTS, rounds));
-  const connecting = contestant('connections', 'yamux', connections, fewer);
+  const streams = ['yamux', 'mplex'].map((muxer) => candidate('streams', muxer, COUNTS, rounds));
+  const connecting = candidate('connections', 'yamux', connections, fewer);
   const options = { warmUp: 0, what: 'tcp-scale' };
   const measured = new Map([
     ...(await interleave(streams, { ...options, rounds }, measure)),

@@ -69,8 +69,8 @@ export const tcp = async (rounds: number): Promise<Section> => {
       listeners.set(named.name, await startListener(named, 'tcp'));
     }
   }
-  const contestants = [...listeners].map(([name, listener]) => ({ name, listener }));
-  const measured = await interleave(contestants, { rounds, what: 'tcp' }, ({ listener }) =>
+  const candidates = [...listeners].map(([name, listener]) => ({ name, listener }));
+  const measured = await interleave(candidates, { rounds, what: 'tcp' }, ({ listener }) =>
     measure(listener),
   );
   for (const listener of listeners.values()) await listener.end();

@@ -1,6 +1,6 @@
 /**
  * Whether memory stays flat: the perf participants, as their container runs them, move 10 GiB up and
- * 10 GiB down in one stream each, and what both keep resident is looked at all the while.
+ * 10 GiB down in one stream each, while the resident memory of both is sampled.
  *
  *     node bench/ten-gib.ts [--gib 10]
  *
@@ -17,14 +17,15 @@ import { print, startSection } from './support/report.ts';
 const { values } = parseArgs({ options: { gib: { type: 'string', default: '10' } } });
 const GIB = 2 ** 30;
 const MIB = 2 ** 20;
-const LOOK_EVERY = 500;
+/** Between samples, ms. */
+const INTERVAL = 500;
 const TIMEOUT = 20 * 60_000;
 
 const bytes = Number(values.gib) * GIB;
 const conditions = startSection();
 const redis = await startRedis();
 
-/** MiB resident at a tenth, half and all of the time, and the most there was. */
+/** MiB resident after a tenth, half and all of the time, and at most. */
 const shown = (samples: readonly number[]): string[] =>
   [
     ...[0.1, 0.5, 1].map((part) => samples[Math.ceil(part * samples.length) - 1] ?? Number.NaN),
@@ -60,7 +61,7 @@ const measure = async (
         // It has ended.
       }
     }
-  }, LOOK_EVERY);
+  }, INTERVAL);
   let report = '';
   dialer.stdout?.setEncoding('utf8').on('data', (text: string) => {
     report += text;

@@ -147,9 +147,8 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
     tools: [[projectNode(), '--version']],
     lock: ['package-lock.json', /"node_modules\/libp2p": \{\s*"version": "([\d.]+)"/],
     build: async (run, peer, out) => {
-      for (const name of ['participant.mjs', 'node.mjs', 'certificate.mjs']) {
-        await copyFile(join(peer.shared, name), join(out, name));
-      }
+      const shared = readdirSync(peer.shared).filter((name) => name.endsWith('.mjs'));
+      for (const name of shared) await copyFile(join(peer.shared, name), join(out, name));
       await cp(peer.source, join(out, peer.version), {
         recursive: true,
         filter: (from) => basename(from) !== 'node_modules',

@@ -15,6 +15,7 @@ import { printable } from '../src/printable.ts';
 import { noRedis } from './redis-server.ts';
 import { allCells, parseShard, type Selection, selectCells, shardOf } from './runner/cells.ts';
 import { MatrixError } from './runner/error.ts';
+import { dockerMissing } from './runner/executors.ts';
 import { type Implementation, readImages } from './runner/images.ts';
 import { type KnownFailure, readKnownFailures } from './runner/known-failures.ts';
 import { ROOT, resolveParticipants } from './runner/participants.ts';
@@ -28,7 +29,6 @@ import {
   succeeded,
 } from './runner/results.ts';
 import { runMatrix } from './runner/run-matrix.ts';
-import { dockerMissing } from './runner/stages.ts';
 import { gatherLogs, writeResults } from './runner/write-results.ts';
 
 interface Flags extends Selection {
@@ -227,7 +227,7 @@ const merge = async (
   return await conclude(merged, out);
 };
 
-/** What the runner itself needs and does not find; peers say what they lack when they are built. */
+/** What the runner itself lacks here; what a peer lacks is reported when it is built. */
 const missingHere = async (exec: 'process' | 'docker'): Promise<string | undefined> => {
   if (exec === 'docker') return await dockerMissing();
   return noRedis === false ? undefined : noRedis;
@@ -239,7 +239,7 @@ const checkDeps = async (exec: 'process' | 'docker'): Promise<number> => {
   return missing === undefined ? 0 : 2;
 };
 
-/** Writes the three files and says what came of it. */
+/** Writes the three files and prints a summary; resolves with the exit code. */
 const conclude = async (results: Results, out: string): Promise<number> => {
   const files = await writeResults(results, out);
   const { summary } = results;

@@ -1,5 +1,5 @@
-// Puts a redis-server on this machine: says nothing where there is one; installs it where this user
-// may (root on Debian); else one line that says what to install, and exit code 1.
+// Installs redis-server where it is missing and this user may (root on Debian). Elsewhere prints one line
+// that says what to install, and ends with exit code 1.
 import { spawnSync } from 'node:child_process';
 
 const runs = (command, ...args) => spawnSync(command, args, { stdio: 'ignore' }).status === 0;

@@ -1,4 +1,4 @@
-/** Tables, for the terminal and for bench/README.md. */
+/** Sections of the benchmarks as tables, for the terminal and for bench/README.md. */
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -16,7 +16,7 @@ export interface Section {
   readonly note: string;
 }
 
-/** `12.3 (11.9–13.0)`: the median and the middle half. */
+/** `12.3 (11.9–13.0)`: the median and the quartiles. */
 export const shown = ({ median, low, high }: Spread, digits = 1): string =>
   `${median.toFixed(digits)} (${low.toFixed(digits)}–${high.toFixed(digits)})`;
 
@@ -72,7 +72,11 @@ export const today = (): string => new Date().toISOString().slice(0, 10);
 
 export const loadAverage = (): number => os.loadavg()[0] ?? 0;
 
-/** Remembers the load when a section starts; then says when, where, how and under which load it ran. */
+/**
+ * Called when a section starts.
+ *
+ * @returns what describes the conditions once it has ended: command, date, machine, load before and after
+ */
 export const startSection = (): (() => string) => {
   const before = loadAverage();
   return () => {

@@ -3,7 +3,7 @@
 import * as d3 from 'd3-array';
 import { messageOf } from '../../src/errors.ts';
 
-/** The middle half of some measurements. */
+/** The median and quartiles of some measurements. */
 export interface Spread {
   readonly median: number;
   readonly low: number;
@@ -28,23 +28,23 @@ export const ratio = (values: readonly number[], reference: readonly number[]): 
   median(values.map((value, round) => value / (reference[round] ?? Number.NaN)));
 
 /**
- * Measures every contestant once a round, A B C A B C …, after `warmUp` rounds that do not count.
+ * Measures every candidate once a round, A B C A B C …, after `warmUp` rounds that do not count.
  *
- * @returns per contestant what its rounds gave, in order.
+ * @returns for each candidate what it gave in each round.
  */
 export const interleave = async <C extends { readonly name: string }, M>(
-  contestants: readonly C[],
+  candidates: readonly C[],
   options: { readonly rounds: number; readonly warmUp?: number; readonly what: string },
-  measure: (contestant: C) => Promise<M>,
+  measure: (candidate: C) => Promise<M>,
 ): Promise<Map<C, M[]>> => {
   const { rounds, warmUp = 1, what } = options;
-  const measured = new Map<C, M[]>(contestants.map((contestant) => [contestant, []]));
+  const measured = new Map<C, M[]>(candidates.map((candidate) => [candidate, []]));
   for (let round = -warmUp; round < rounds; round++) {
     const label = round < 0 ? 'warm-up' : `round ${round + 1} of ${rounds}`;
     process.stderr.write(`${what}: ${label}\n`);
-    for (const contestant of contestants) {
-      const result = await attempt(contestant.name, () => measure(contestant));
-      if (round >= 0) measured.get(contestant)?.push(result);
+    for (const candidate of candidates) {
+      const result = await attempt(candidate.name, () => measure(candidate));
+      if (round >= 0) measured.get(candidate)?.push(result);
     }
   }
   return measured;

@@ -148,7 +148,7 @@ export const selectCells = (
   };
 };
 
-/** Every `count`-th cell, starting with the `index`-th (1-based): shards of nearly equal cost. */
+/** Every `count`-th cell, starting with the `index`-th (1-based), so that shards cost nearly the same. */
 export const shardOf = <T>(cells: readonly T[], { index, count }: Shard): T[] =>
   cells.filter((_, position) => position % count === index - 1);
 
@@ -173,5 +173,5 @@ export const testKeyOf = (name: string, attempt = 1): string =>
     .digest('hex')
     .slice(0, 8);
 
-/** A file name for the cell, as unified-testing makes it. */
+/** A file name for the cell, as unified-testing derives it. */
 export const slugOf = (name: string): string => name.replaceAll(/[^a-zA-Z0-9-]/g, '_');

@@ -7,7 +7,7 @@ const TELLING =
 /** Frames and captions of stack traces (JavaScript, Python, Go), and source lines that raise. */
 const NOISE =
   /^(at |File "|goroutine \d|raise |throw |Traceback \(|Exception Group Traceback|ExceptionGroup: |The above exception|During handling|\d+ -|\^+$|$)/;
-/** What Python draws before the lines of a group of exceptions. */
+/** The tree that Python draws before the lines of an exception group. */
 const TREE = /^[\s|+-]+/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: terminal colours are control characters
 const ANSI = /\u001b\[[0-9;?]*[A-Za-z]/g;

@@ -3,7 +3,7 @@
  * joined by `|`; a part matches every name that contains it; `~name` stands for an alias; `!part`
  * stands for every name that does not match. First select (nothing given: all), then ignore.
  *
- * Where unified-testing quietly takes a misspelt part for "matches nothing", this refuses it.
+ * A part that matches nothing is an error here; unified-testing ignores it.
  */
 import { MatrixError } from './error.ts';
 
@@ -52,7 +52,7 @@ export const matches = (name: string, patterns: readonly string[]): boolean =>
   patterns.some((pattern) => name.includes(pattern));
 
 /**
- * Refuses parts that the user typed and that no name contains; aliases may be wider than the file.
+ * Refuses parts that no name contains; the values of aliases may name what is not there.
  *
  * @param flag the flag's name, for the message
  * @param what what the names are, in the plural

@@ -159,7 +159,7 @@ const readImplementation = (file: YamlFile, node: YamlNode): Implementation => {
   };
 };
 
-/** Any name will do in `env`, so the allowed keys are those it has. */
+/** `env` may have any keys. */
 const envKeys = (node: YamlNode): string[] => {
   const json = (node as { toJSON?: () => unknown }).toJSON?.();
   return typeof json === 'object' && json !== null ? Object.keys(json) : [];
@@ -195,7 +195,7 @@ const readAliases = (file: YamlFile, node: YamlNode): Map<string, string> => {
 };
 
 const interpret = (path: string, file: YamlFile): Images => {
-  // baselines, routers and relays are of unified-testing's other suites: left alone.
+  // baselines, routers and relays belong to unified-testing's other suites and are ignored.
   const root = file.entries(file.root, 'the capability file', [
     'test-aliases',
     'implementations',

@@ -1,6 +1,6 @@
 /**
- * `interop/known-failures.yaml`: cells that are known to fail, each with a reason and with
- * evidence. A listed cell may fail; a listed cell that passes fails the run, so the list stays true.
+ * `interop/known-failures.yaml`: cells that are known to fail, each with a reason and with evidence. A
+ * listed cell may fail; a listed cell that passes fails the run, so that the list stays correct.
  */
 import type { Cell } from './cells.ts';
 import { readYaml } from './yaml-file.ts';

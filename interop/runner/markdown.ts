@@ -47,7 +47,7 @@ export const combinationsOf = (results: Results): Combination[] => {
     .sort((a, b) => rank(a.transport) - rank(b.transport));
 };
 
-/** QUIC first: it is what this project is about. */
+/** QUIC first, as this project is about QUIC. */
 const rank = (transport: string): number => {
   const place = ['quic-v1', 'tcp', 'ws', 'wss'].indexOf(transport);
   return place === -1 ? 99 : place;

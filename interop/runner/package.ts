@@ -1,7 +1,7 @@
 /**
- * Our own participant as it is shipped: `bin/` and the bundled `dist/`, in a folder of the cache
- * under a hash of the checkout and everything that goes into it. A checkout runs its TypeScript sources, which start
- * several times slower than what people and containers run.
+ * Our own participant as it is shipped: `bin/` and the bundled `dist/`, in a folder of the cache under a
+ * hash of the checkout and everything that goes into it. A checkout runs its TypeScript sources, which
+ * start several times slower than what people and containers run.
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -46,7 +46,7 @@ const filesIn = async (path: string): Promise<string[]> => {
  * @throws MatrixError with the build's last line
  */
 export const packageOf = async (checkout: string): Promise<Package> => {
-  // With the checkout, as what it is built into links to its node_modules.
+  // The checkout's path is part of it: the folder links to its node_modules.
   const hash = createHash('sha256').update(`${process.version}\0${checkout}\0`);
   for (const part of PARTS) {
     for (const file of await filesIn(join(checkout, part))) {
@@ -90,7 +90,7 @@ const build = async (checkout: string, into: string): Promise<void> => {
   await symlink(join(checkout, 'node_modules'), join(into, 'node_modules'));
 };
 
-/** Drops builds of older sources. */
+/** Removes builds of other sources that are older than a day. */
 const prune = async (root: string): Promise<void> => {
   for (const name of await readdir(cacheFolder())) {
     const path = join(cacheFolder(), name);

@@ -1,4 +1,4 @@
-/** Finds out how each implementation is run here, or why it cannot be. */
+/** Determines how each implementation is run here, or why it cannot be. */
 
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -6,10 +6,10 @@ import { messageOf } from '../../src/errors.ts';
 import { printable } from '../../src/printable.ts';
 import { type BuiltPeer, buildPeers } from '../build-peers.ts';
 import { run } from './command.ts';
+import type { Participant } from './executors.ts';
 import type { Implementation } from './images.ts';
 import { type Package, packageOf } from './package.ts';
 import { peerImage } from './peer-image.ts';
-import type { Participant } from './stages.ts';
 
 /** The checkout: `path` and `./` of the capability file are relative to it. */
 export const ROOT: string = fileURLToPath(new URL('../../', import.meta.url));
@@ -21,9 +21,12 @@ export interface Resolved {
   readonly skipped: ReadonlyMap<string, string>;
 }
 
-/** Resolves `implementations` for `exec`; builds what needs it. Never throws for a peer.
+/**
+ * Resolves `implementations` for `exec`, and builds those that have to be built. A peer that cannot be run
+ * is skipped.
  *
- * @throws MatrixError when our own participant cannot be built */
+ * @throws MatrixError when our own participant cannot be built
+ */
 export const resolveParticipants = async (
   implementations: readonly Implementation[],
   exec: 'process' | 'docker',
@@ -90,7 +93,7 @@ const build = async (ids: readonly string[]): Promise<Map<string, BuiltPeer>> =>
   }
 };
 
-/** The builder's own "skipped" lines would say twice what the run says for every implementation. */
+/** Without the builder's own "skipped" lines: the run itself prints one for each implementation. */
 const say = (line: string): void => {
   if (!line.startsWith('skipped ')) process.stderr.write(`${printable(line)}\n`);
 };

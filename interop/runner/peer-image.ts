@@ -1,7 +1,7 @@
 /**
- * A container image around a peer that was built for this machine, so that `--exec docker` and the
- * check of the upstream harnesses have other implementations to meet. The build's folder goes in at
- * the path it has here; its base, Debian 12 with Node.js 26, is what our own image stands on.
+ * A container image of a peer that was built for this machine, so that `--exec docker` and the check of
+ * the upstream harnesses can run other implementations, too. The build's folder has the same path in the
+ * image as here; the base image is that of our own, Debian 12 with Node.js 26.
  */
 import { spawn } from 'node:child_process';
 import { basename, dirname, relative } from 'node:path';
@@ -12,7 +12,7 @@ import { run } from './command.ts';
 const BASE = 'node:26-bookworm-slim';
 const TIMEOUT_MS = 600_000;
 
-/** The image's name, or why there is none. Built once for every build of the peer. */
+/** The image's name, or why there is none. It is made once for each build of the peer. */
 export const peerImage = async (
   peer: RunnablePeer,
 ): Promise<string | { readonly skipped: string }> => {
@@ -25,7 +25,7 @@ export const peerImage = async (
   if (!inCache(command) && basename(command) !== 'node') {
     return { skipped: `no image is made for a peer that runs on ${basename(command)}` };
   }
-  // A virtual environment of Python is links to an interpreter that the image would not have.
+  // A Python virtual environment links to an interpreter that the image does not have.
   if (program.includes('/venv/')) return { skipped: 'no image is made for a Python peer' };
   const image = `libp2p-lean-peer:${first}`;
   if ((await run(['docker', 'image', 'inspect', image], 20_000)).code === 0) return image;
@@ -51,6 +51,6 @@ const build = (image: string, context: string, dockerfile: string): Promise<stri
       const last = stderr.trim().split('\n').at(-1) ?? '';
       resolve(code === 0 ? undefined : `docker build failed: ${last}`);
     });
-    child.stdin.on('error', () => {}); // said by the exit code
+    child.stdin.on('error', () => {}); // The exit code tells.
     child.stdin.end(dockerfile);
   });

@@ -1,6 +1,6 @@
 /**
- * Child processes that cannot be left behind: each is started in a process group of its own, the
- * whole group is ended with it, and whatever is still there when the runner itself exits is killed.
+ * Child processes that do not outlive the runner: each is started in a process group of its own, which
+ * ends with it, and the groups that are left when the runner exits are killed.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
@@ -38,7 +38,7 @@ export interface ChildOptions {
 }
 
 const STDOUT_LIMIT = 64 * 1024;
-/** Of one log file, so that a peer that spews cannot fill the disk. */
+/** Characters of one log file, so that a peer that prints without end cannot fill the disk. */
 const LOG_LIMIT = 4 * 1024 * 1024;
 const LINE_LIMIT = 16 * 1024;
 
@@ -49,19 +49,16 @@ const killGroup = (child: ChildProcess, signal: NodeJS.Signals): void => {
   try {
     process.kill(-child.pid, signal);
   } catch {
-    // Gone already.
+    // It has ended already.
   }
 };
-
-/** The last net under every way the runner can end. */
-process.on('exit', () => {
-  for (const child of live) killGroup(child, 'SIGKILL');
-});
 
 /** Kills every process group now, without waiting: for the second Ctrl-C. */
 export const killAll = (): void => {
   for (const child of live) killGroup(child, 'SIGKILL');
 };
+// However the runner ends.
+process.on('exit', killAll);
 
 /** Starts a process as the leader of a new group, with its output in a log file. */
 export const start = async (options: ChildOptions): Promise<Child> => {
@@ -120,7 +117,7 @@ export const start = async (options: ChildOptions): Promise<Child> => {
     const finish = (exit: Exit) => {
       if (done) return;
       done = true;
-      killGroup(child, 'SIGKILL'); // what it started and did not end itself
+      killGroup(child, 'SIGKILL'); // Processes that it started and did not end itself.
       live.delete(child);
       const how =
         exit.error ?? (exit.signal === null ? `exit code ${exit.code}` : `ended by ${exit.signal}`);

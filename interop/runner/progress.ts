@@ -77,10 +77,10 @@ const plain = (stream: Terminal): Reporter => {
   };
 };
 
-/** A live bar; only what failed stays on the screen. */
+/** A live progress bar; only failures stay on the screen. */
 const live = (stream: Terminal): Reporter => {
   const line = createLogUpdate(stream, { showCursor: true });
-  // Coloured or not by what this stream can do, not by what stdout can.
+  // Whether there is colour depends on this stream, not on stdout.
   const paint = (colour: Colour, text: string) => styleText(colour, text, { stream });
   const counts = { done: 0, failed: 0, peer: 0 };
   let total = 0;

@@ -1,7 +1,6 @@
 /**
- * What a run of the matrix leaves behind: the shape of `results.json` (documented for people in
- * docs/matrix.md), how the verdict of a cell follows from its attempts and from
- * known-failures.yaml, and how several result files become one.
+ * The results of a run: the shape of `results.json` (docs/matrix.md describes it), how the verdict of a
+ * cell follows from its attempts and from known-failures.yaml, and how several result files become one.
  */
 import { readFile } from 'node:fs/promises';
 import { messageOf } from '../../src/errors.ts';
@@ -155,7 +154,7 @@ export const summarise = (cells: readonly CellResult[]): Summary => {
   };
 };
 
-/** Whether the exit code is 0: every cell passed, is listed, or is none of our business. */
+/** Whether the exit code is 0: every cell passed, is listed as failing, or is between two peers. */
 export const succeeded = (results: Results): boolean =>
   results.interrupted === null &&
   results.cells.every((cell) => cell.verdict !== 'fail' && cell.verdict !== 'unexpected-pass');

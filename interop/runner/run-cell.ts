@@ -1,7 +1,7 @@
 /**
- * One attempt at one cell: a listener and a dialer meet over Redis; the dialer's exit code and
- * stdout decide. Both are started at once, as the upstream harnesses do, and nothing of either is
- * left when this returns.
+ * One attempt at one cell: a listener and a dialer find each other through Redis; the dialer's exit code
+ * and stdout decide. Both are started at once, as the upstream harnesses do, and neither is running any
+ * more when this returns.
  */
 import { join, relative } from 'node:path';
 import { printable } from '../../src/printable.ts';
@@ -12,17 +12,17 @@ import type { Child, Exit } from './processes.ts';
 import type { Publication } from './redis.ts';
 import type { Attempt, FailureKind, ParticipantRecord, Role } from './results.ts';
 
-/** What a place where cells run (processes, or containers) offers to an attempt. */
-export interface Stage {
+/** What an executor (of processes, or of containers) gives to one attempt. */
+export interface AttemptContext {
   readonly dialect: Dialect;
-  /** Starts one side. `log` is the file for its output. */
-  launch(role: Role, log: string): Promise<Launched>;
+  /** Starts one participant. `log` is the file for its output. */
+  start(role: Role, log: string): Promise<Started>;
   published(key: string): Publication | undefined;
   /** Ends what belongs to this attempt alone. */
   close(): Promise<void>;
 }
 
-export interface Launched {
+export interface Started {
   readonly child: Child;
   readonly command: readonly string[];
   readonly env: Readonly<Record<string, string>>;
@@ -37,13 +37,13 @@ export interface AttemptOptions {
   readonly timeoutSecs: number;
   /** Aborted when the whole run is to stop; its reason is a line. */
   readonly signal: AbortSignal;
-  readonly stage: (testKey: string) => Promise<Stage>;
+  readonly prepare: (testKey: string) => Promise<AttemptContext>;
 }
 
 /** A participant gets this long beyond its own timeout before the runner ends it. */
 const GRACE_MS = 3000;
-/** How long a dialer may still take after its listener has gone. */
-const ORPHAN_MS = 2000;
+/** How long a dialer may still run after its listener has ended. */
+const LISTENER_GONE_MS = 2000;
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
 
@@ -56,7 +56,7 @@ const describe = (role: Role, exit: Exit): string =>
 
 type Event =
   | { readonly kind: 'dialer' | 'listener'; readonly exit: Exit }
-  | { readonly kind: 'timeout' | 'aborted' | 'orphaned' };
+  | { readonly kind: 'timeout' | 'aborted' | 'listener-gone' };
 
 /** Runs one attempt. Never rejects for anything a participant does. */
 export const runAttempt = async (options: AttemptOptions): Promise<Attempt> => {
@@ -69,16 +69,16 @@ export const runAttempt = async (options: AttemptOptions): Promise<Attempt> => {
   };
   const startedAt = new Date();
   const began = performance.now();
-  const stage = await options.stage(testKey);
-  const key = addressKey(stage.dialect, testKey);
+  const context = await options.prepare(testKey);
+  const key = addressKey(context.dialect, testKey);
   const launchedAt = performance.now();
   const [listener, dialer] = await Promise.all([
-    stage.launch('listener', logs.listener),
-    stage.launch('dialer', logs.dialer),
+    context.start('listener', logs.listener),
+    context.start('dialer', logs.dialer),
   ]);
 
   const timers: NodeJS.Timeout[] = [];
-  const after = (ms: number, kind: 'timeout' | 'orphaned') =>
+  const after = (ms: number, kind: 'timeout' | 'listener-gone') =>
     new Promise<Event>((resolve) => {
       timers.push(setTimeout(() => resolve({ kind }), ms));
     });
@@ -93,10 +93,15 @@ export const runAttempt = async (options: AttemptOptions): Promise<Attempt> => {
   const limit = after(timeoutSecs * 1000 + GRACE_MS, 'timeout');
 
   let first = await Promise.race([dialerDone, listenerDone, limit, aborted]);
-  let listenerGone: Exit | undefined;
+  let earlyListenerExit: Exit | undefined;
   if (first.kind === 'listener') {
-    listenerGone = first.exit;
-    first = await Promise.race([dialerDone, after(ORPHAN_MS, 'orphaned'), limit, aborted]);
+    earlyListenerExit = first.exit;
+    first = await Promise.race([
+      dialerDone,
+      after(LISTENER_GONE_MS, 'listener-gone'),
+      limit,
+      aborted,
+    ]);
   }
   for (const timer of timers) clearTimeout(timer);
   signal.removeEventListener('abort', onAbort);
@@ -105,31 +110,26 @@ export const runAttempt = async (options: AttemptOptions): Promise<Attempt> => {
     dialer.child.stop(),
     listener.child.stop(),
   ]);
-  const publication = stage.published(key);
-  await stage.close();
+  const publication = context.published(key);
+  await context.close();
 
   const outcome = judgeAttempt({
     event: first,
-    dialect: stage.dialect,
+    dialect: context.dialect,
     stdout: dialer.child.stdout(),
-    listenerGone,
+    earlyListenerExit,
     timeoutSecs,
     reason: String(signal.reason ?? 'interrupted'),
-    // With no view of Redis nothing is said about the address.
-    story:
+    publication:
       publication === undefined
         ? 'the listener never published its address'
         : `the listener published ${printable(publication.multiaddr)} after ${seconds(publication.at - launchedAt)}`,
   });
   const failed = 'kind' in outcome;
 
-  const record = async (
-    role: Role,
-    launched: Launched,
-    exit: Exit,
-  ): Promise<ParticipantRecord> => ({
-    command: launched.command,
-    env: launched.env,
+  const record = async (role: Role, started: Started, exit: Exit): Promise<ParticipantRecord> => ({
+    command: started.command,
+    env: started.env,
     exitCode: exit.code,
     signal: exit.signal,
     log: relative(out, logs[role]),
@@ -160,33 +160,44 @@ const judgeAttempt = (seen: {
   readonly event: Event;
   readonly dialect: Dialect;
   readonly stdout: string;
-  readonly listenerGone: Exit | undefined;
+  /** How the listener ended, if it did before the dialer. */
+  readonly earlyListenerExit: Exit | undefined;
   readonly timeoutSecs: number;
   readonly reason: string;
-  readonly story: string;
+  /** What the listener published, as a clause. */
+  readonly publication: string;
 }): Latencies | { readonly kind: FailureKind; readonly message: string } => {
-  const { event, listenerGone } = seen;
-  const orphan =
-    listenerGone === undefined
+  const { event, earlyListenerExit } = seen;
+  const early =
+    earlyListenerExit === undefined
       ? ''
-      : `${describe('listener', listenerGone)} before the dialer was done`;
+      : `${describe('listener', earlyListenerExit)} before the dialer was done`;
   if (event.kind === 'aborted') return { kind: 'interrupted', message: seen.reason };
   if (event.kind === 'timeout') {
-    return { kind: 'timeout', message: `timed out after ${seen.timeoutSecs} s: ${seen.story}` };
+    return {
+      kind: 'timeout',
+      message: `timed out after ${seen.timeoutSecs} s: ${seen.publication}`,
+    };
   }
   if (event.kind !== 'dialer') {
-    return { kind: listenerGone?.error === undefined ? 'listener-exit' : 'start', message: orphan };
+    return {
+      kind: earlyListenerExit?.error === undefined ? 'listener-exit' : 'start',
+      message: early,
+    };
   }
   if (event.exit.error !== undefined)
     return { kind: 'start', message: describe('dialer', event.exit) };
   if (event.exit.code !== 0) {
-    if (listenerGone !== undefined) {
+    if (earlyListenerExit !== undefined) {
       return {
-        kind: listenerGone.error === undefined ? 'listener-exit' : 'start',
-        message: `${orphan}; ${describe('dialer', event.exit)}`,
+        kind: earlyListenerExit.error === undefined ? 'listener-exit' : 'start',
+        message: `${early}; ${describe('dialer', event.exit)}`,
       };
     }
-    return { kind: 'dialer-exit', message: `${describe('dialer', event.exit)}; ${seen.story}` };
+    return {
+      kind: 'dialer-exit',
+      message: `${describe('dialer', event.exit)}; ${seen.publication}`,
+    };
   }
   const result = parseResult(seen.dialect, seen.stdout);
   return typeof result === 'string'

@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { messageOf } from '../../src/errors.ts';
 import type { Cell, Shard } from './cells.ts';
+import { dockerExecutor, type Participant, processExecutor } from './executors.ts';
 import type { Images } from './images.ts';
 import type { KnownFailure } from './known-failures.ts';
 import type { Dialect } from './participant.ts';
@@ -15,7 +16,6 @@ import {
   summarise,
 } from './results.ts';
 import { runAttempt } from './run-cell.ts';
-import { dockerVenue, type Participant, processVenue } from './stages.ts';
 
 /** Told about everything that happens, as it happens. */
 export interface Reporter {
@@ -61,8 +61,8 @@ export const runMatrix = async (options: RunOptions): Promise<Results> => {
 
   const results = new Map<string, CellResult>();
   if (cells.length > 0) {
-    const venue = await (options.exec === 'docker' ? dockerVenue : processVenue)(options);
-    venue.lost.then((reason) => stop.abort(reason));
+    const executor = await (options.exec === 'docker' ? dockerExecutor : processExecutor)(options);
+    executor.lost.then((reason) => stop.abort(reason));
     reporter.begin(cells.length, options.workers);
     const queue = cells[Symbol.iterator]();
     const work = async () => {
@@ -76,9 +76,9 @@ export const runMatrix = async (options: RunOptions): Promise<Results> => {
             out,
             timeoutSecs,
             signal: stop.signal,
-            stage: (testKey) => venue.stage(cell, testKey),
+            prepare: (testKey) => executor.prepare(cell, testKey),
           }).catch((error: unknown) => {
-            // Not a participant's doing (no Redis for it, a full disk): the run cannot go on.
+            // Not caused by a participant (no Redis for it, a full disk): the run cannot go on.
             stop.abort(messageOf(error));
           });
           if (attempt === undefined) return;
@@ -95,7 +95,7 @@ export const runMatrix = async (options: RunOptions): Promise<Results> => {
     } finally {
       reporter.end();
       options.signal.removeEventListener('abort', onAbort);
-      await venue.close();
+      await executor.close();
     }
   }
 

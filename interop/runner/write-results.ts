@@ -1,11 +1,11 @@
-/** Puts results on disk: results.json, results.md, results.html, and the logs beside them. */
+/** Writes results.json, results.md and results.html, with the logs beside them. */
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join, normalize, resolve, sep } from 'node:path';
 import { renderDashboard } from './dashboard/dashboard.ts';
 import { renderMarkdown } from './markdown.ts';
 import type { Attempt, ParticipantRecord, Results } from './results.ts';
 
-/** Of each log, so much is put into the page; the file has it all. */
+/** Characters of each log that are put into the page; the file has all. */
 const EXCERPT = { head: 4 * 1024, tail: 12 * 1024 };
 
 const excerpt = (text: string): string =>
@@ -65,7 +65,7 @@ export const gatherLogs = async (
       const [source, target] = [inside(from, record.log), inside(out, log)];
       if (source !== undefined && target !== undefined) {
         await mkdir(dirname(target), { recursive: true });
-        // A log that was not kept is no reason to lose the result.
+        // A result is kept even if its log was not.
         await copyFile(source, target).catch(() => {});
       }
       return { ...record, log };

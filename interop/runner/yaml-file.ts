@@ -1,4 +1,4 @@
-/** Reading YAML that people write: every complaint names the file, the line and the column. */
+/** Reads YAML that people write: every error names the file, the line and the column. */
 import { readFile } from 'node:fs/promises';
 import { isMap, isScalar, isSeq, LineCounter, parseDocument, type YAMLMap } from 'yaml';
 import { messageOf } from '../../src/errors.ts';
@@ -37,7 +37,7 @@ export const readYaml = async (path: string): Promise<YamlFile> => {
   return parseYaml(path, source);
 };
 
-/** The same for text already in memory; `path` is what complaints call it. */
+/** The same for text in memory; errors call it `path`. */
 export const parseYaml = (path: string, source: string): YamlFile => {
   const lines = new LineCounter();
   const document = parseDocument(source, {
@@ -62,7 +62,7 @@ export const parseYaml = (path: string, source: string): YamlFile => {
       if (!allowed.includes(key)) {
         fail(pair.key, `${what}: unknown key "${key}"; it may have ${allowed.join(', ')}`);
       }
-      // An empty value (`key:`) is a null scalar: as good as absent.
+      // An empty value (`key:`) is a null scalar, which counts as absent.
       const value = isScalar(pair.value) && pair.value.value === null ? undefined : pair.value;
       found.set(key, value ?? undefined);
     }

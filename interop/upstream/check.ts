@@ -19,9 +19,9 @@ import { printable } from '../../src/printable.ts';
 import { allCells, type Cell } from '../runner/cells.ts';
 import { type CommandResult, run } from '../runner/command.ts';
 import { MatrixError } from '../runner/error.ts';
+import { dockerMissing } from '../runner/executors.ts';
 import { readImages } from '../runner/images.ts';
 import { ROOT, resolveParticipants } from '../runner/participants.ts';
-import { dockerMissing } from '../runner/stages.ts';
 import {
   type Compose,
   type Reading,

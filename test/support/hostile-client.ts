@@ -1,6 +1,6 @@
 /**
- * A QUIC client that shows a listener whatever certificate and ALPN it is told to: driven straight on
- * quiche's binding, since the engine itself only knows how to behave.
+ * A QUIC client that presents any certificate and ALPN to a listener. It drives quiche's binding directly,
+ * as the engine permits only what is right.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -10,7 +10,7 @@ import type { SocketAddress } from '../../src/socket-address.ts';
 import type { TlsCredentials } from '../../src/tls/credentials.ts';
 
 export interface HostileOptions {
-  /** Nothing: no certificate at all. */
+  /** None: no certificate is sent. */
   readonly credentials?: TlsCredentials;
   readonly alpn?: string;
   /** Sent on a stream of its own as soon as the handshake is complete on this side. */

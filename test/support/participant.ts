@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 export const LAUNCHER = fileURLToPath(new URL('../../bin/libp2p-lean', import.meta.url));
 
 export interface Outcome {
-  /** `null` when a signal ended it that it did not handle. */
+  /** `null` when it was ended by a signal that it did not handle. */
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
   readonly stdout: string;
@@ -35,7 +35,7 @@ const environmentOf = (variables: Variables): NodeJS.ProcessEnv => ({
   ...variables,
 });
 
-/** `command`: what to run in place of this very Node.js with the launcher. */
+/** Starts it. `command` is what runs in place of this process's Node.js with the launcher. */
 export const start = (
   args: readonly string[],
   variables: Variables = {},

@@ -1,4 +1,4 @@
-/** What engine tests share: an inbox for callbacks, readers, and a patient `pending` check. */
+/** What engine tests share: an inbox for callbacks, readers, and a check that a promise stays pending. */
 
 import { createHash } from 'node:crypto';
 import { createSocket } from 'node:dgram';

@@ -38,7 +38,7 @@ export const boxOf = (values: readonly number[]): Box => {
   };
 };
 
-/** A clock cannot be trusted below this, and a logarithm not at 0. */
+/** Smaller values, ms, are shown as this: a clock is not that precise, and 0 has no logarithm. */
 const LEAST = 0.01;
 const HEIGHT = 28;
 const DOTS = 120;

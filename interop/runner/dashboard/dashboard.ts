@@ -1,7 +1,7 @@
 /**
  * `results.html`: one self-contained page. The tables and plots are plain HTML and SVG, made here;
- * page.js adds what needs a hand on the page (details, filters, theme). Nothing is ever requested
- * from anywhere: a content security policy in the page forbids it.
+ * page.js adds what is interactive (details, filters, theme). The page requests nothing: its content
+ * security policy forbids it.
  */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -105,7 +105,7 @@ ${icon(cell.verdict)}<span class="failure-name">${cell.name}</span><span class="
 ${line === undefined ? '' : html`<code>${line}</code>`}</button></li>`;
 };
 
-/** What fails the run stands open; what is accounted for can be opened. */
+/** Failures that fail the run are shown; those that are accounted for are folded. */
 const failureLists = (results: Results, index: ReadonlyMap<string, number>): Markup | undefined => {
   const of = (...verdicts: Verdict[]) =>
     results.cells.filter(({ verdict }) => verdicts.includes(verdict));

@@ -1,4 +1,4 @@
-/** HTML from templates, with everything that is put in escaped: names and logs come from peers. */
+/** HTML from templates that escape every value: names and logs come from peers. */
 
 /** A piece of markup that is safe as it is. */
 export interface Markup {

@@ -1,39 +1,18 @@
-// js-libp2p 2: every transport, secure channel and muxer it has on Node.js, loaded when it is used.
+// js-libp2p 2.
 import { identify } from '@libp2p/identify';
 import { PING_PROTOCOL, ping } from '@libp2p/ping';
 import { multiaddr as parse } from '@multiformats/multiaddr';
 import { createLibp2p as create } from 'libp2p';
-import { selfSigned } from '../certificate.mjs';
+import { partsOf } from '../parts.mjs';
 
 export const createLibp2p = create;
 export const multiaddr = parse;
-
-/** It needs `reflect-metadata` to be loaded first. */
-const loadX509 = async () => {
-  await import('reflect-metadata');
-  return import('@peculiar/x509');
-};
-
-export const transports = {
-  'quic-v1': async () => (await import('@chainsafe/libp2p-quic')).quic(),
-  tcp: async () => (await import('@libp2p/tcp')).tcp(),
-  ws: async () => (await import('@libp2p/websockets')).webSockets(),
-  wss: async (listen) => {
-    const { webSockets } = await import('@libp2p/websockets');
-    return listen
-      ? webSockets({ https: await selfSigned(await loadX509()) })
-      : webSockets({ websocket: { rejectUnauthorized: false } });
-  },
-};
-export const secureChannels = {
-  noise: async () => (await import('@chainsafe/libp2p-noise')).noise(),
-  tls: async () => (await import('@libp2p/tls')).tls(),
-};
-export const muxers = {
-  yamux: async () => (await import('@chainsafe/libp2p-yamux')).yamux(),
-  mplex: async () => (await import('@libp2p/mplex')).mplex(),
-};
 export const services = () => ({ identify: identify(), ping: ping() });
+export const { transports, secureChannels, muxers } = partsOf((name) => import(name), {
+  noise: '@chainsafe/libp2p-noise',
+  yamux: '@chainsafe/libp2p-yamux',
+  insecureWss: { websocket: { rejectUnauthorized: false } },
+});
 
 /** Opens a ping stream. Each call of what it resolves with is one ping: ms, finer than the ping service reports. */
 export const openPing = async (connection, signal) => {

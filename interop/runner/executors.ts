@@ -1,4 +1,4 @@
-/** Where cells run: as processes of this machine, or as containers on a private Docker network. */
+/** How cells run: as processes of this machine, or as containers on a private Docker network. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { onPath } from '../on-path.ts';
@@ -9,7 +9,7 @@ import { CONTRACT_VARIABLES, contractEnv, type Dialect } from './participant.ts'
 import { start } from './processes.ts';
 import { publicationsOf, startWatchedRedis, type WatchedRedis } from './redis.ts';
 import type { Role } from './results.ts';
-import type { Stage } from './run-cell.ts';
+import type { AttemptContext } from './run-cell.ts';
 
 /** How one implementation is run. */
 export interface Participant {
@@ -20,16 +20,16 @@ export interface Participant {
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** What all cells of a run share. */
-export interface Venue {
-  /** Sets the stage for one attempt. */
-  stage(cell: Cell, testKey: string): Promise<Stage>;
+/** Runs the participants of all cells of a run. */
+export interface Executor {
+  /** Prepares one attempt: its Redis, and how its two participants are started. */
+  prepare(cell: Cell, testKey: string): Promise<AttemptContext>;
   /** Settles with a line when the run cannot go on. */
   readonly lost: Promise<string>;
   close(): Promise<void>;
 }
 
-export interface VenueOptions {
+export interface ExecutorOptions {
   readonly dialect: Dialect;
   readonly participants: ReadonlyMap<string, Participant>;
   readonly out: string;
@@ -39,9 +39,9 @@ export interface VenueOptions {
   readonly listenerIp: string;
 }
 
-const participantOf = (options: VenueOptions, id: string): Participant => {
+const participantOf = (options: ExecutorOptions, id: string): Participant => {
   const participant = options.participants.get(id);
-  if (participant === undefined) throw new MatrixError(`no way to run ${id}`);
+  if (participant === undefined) throw new MatrixError(`${id} cannot be run here`);
   return participant;
 };
 
@@ -53,10 +53,10 @@ const header = (command: readonly string[], env: Readonly<Record<string, string>
 const never = new Promise<string>(() => {});
 
 /**
- * The unified dialect shares one Redis, its keys told apart by TEST_KEY; the legacy dialect has one
- * fixed key, so each attempt gets a Redis of its own.
+ * The unified dialect shares one Redis, where TEST_KEY distinguishes the attempts; the legacy dialect has
+ * one fixed key, so each attempt gets a Redis of its own.
  */
-const sharedRedis = async (
+const redisPool = async (
   dialect: Dialect,
   create: (name: string) => Promise<WatchedRedis>,
 ): Promise<{
@@ -93,23 +93,23 @@ const sharedRedis = async (
 };
 
 /** Cells as pairs of child processes and a redis-server on 127.0.0.1. */
-export const processVenue = async (options: VenueOptions): Promise<Venue> => {
+export const processExecutor = async (options: ExecutorOptions): Promise<Executor> => {
   const { dialect, out } = options;
-  const redises = await sharedRedis(dialect, (name) =>
+  const pool = await redisPool(dialect, (name) =>
     startWatchedRedis(join(out, 'logs', name === 'shared' ? 'redis.log' : `redis-${name}.log`)),
   );
   const inherited: NodeJS.ProcessEnv = { ...process.env };
   for (const name of CONTRACT_VARIABLES) delete inherited[name];
   return {
-    lost: redises.lost,
-    close: redises.close,
-    stage: async (cell, testKey) => {
-      const redis = await redises.forAttempt(testKey);
+    lost: pool.lost,
+    close: pool.close,
+    prepare: async (cell, testKey) => {
+      const redis = await pool.forAttempt(testKey);
       return {
         dialect,
         published: redis.published,
-        close: () => redises.release(redis),
-        launch: async (role: Role, log: string) => {
+        close: () => pool.release(redis),
+        start: async (role: Role, log: string) => {
           const { command, env: own } = participantOf(options, cell[role]);
           const env = {
             ...own,
@@ -153,7 +153,7 @@ export const dockerMissing = async (): Promise<string | undefined> => {
 };
 
 /** Cells as pairs of containers on a network of their own, with a Redis container in it. */
-export const dockerVenue = async (options: VenueOptions): Promise<Venue> => {
+export const dockerExecutor = async (options: ExecutorOptions): Promise<Executor> => {
   const { dialect, out } = options;
   const missing = await dockerMissing();
   if (missing !== undefined) throw new MatrixError(missing);
@@ -203,30 +203,30 @@ export const dockerVenue = async (options: VenueOptions): Promise<Venue> => {
       },
     };
   };
-  let redises: Awaited<ReturnType<typeof sharedRedis>>;
+  let pool: Awaited<ReturnType<typeof redisPool>>;
   try {
-    redises = await sharedRedis(dialect, redisContainer);
+    pool = await redisPool(dialect, redisContainer);
   } catch (error) {
     await removeAll();
     throw error;
   }
   return {
-    lost: redises.lost,
+    lost: pool.lost,
     close: async () => {
-      await redises.close();
+      await pool.close();
       await removeAll();
     },
-    stage: async (cell, testKey) => {
-      const redis = await redises.forAttempt(testKey);
+    prepare: async (cell, testKey) => {
+      const redis = await pool.forAttempt(testKey);
       const containers: string[] = [];
       return {
         dialect,
         published: redis.published,
         close: async () => {
           await docker('rm', '-f', ...containers).catch(() => {});
-          await redises.release(redis);
+          await pool.release(redis);
         },
-        launch: async (role: Role, log: string) => {
+        start: async (role: Role, log: string) => {
           const { image = '', env: own } = participantOf(options, cell[role]);
           const env = {
             ...own,
