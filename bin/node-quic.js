@@ -83,7 +83,8 @@ const parse = (text) => {
 };
 
 const cacheFile = () => {
-  const folder = process.env.XDG_CACHE_HOME || path.join(require('node:os').homedir(), '.cache');
+  const { XDG_CACHE_HOME, HOME } = process.env;
+  const folder = XDG_CACHE_HOME || path.join(HOME || require('node:os').homedir(), '.cache');
   return path.join(folder, 'libp2p-lean', 'node-quic.json');
 };
 
