@@ -27,6 +27,10 @@ export const spread = (values: readonly number[]): Spread => ({
 export const ratio = (values: readonly number[], reference: readonly number[]): number =>
   median(values.map((value, round) => value / (reference[round] ?? Number.NaN)));
 
+/** The median of `values[i] - reference[i]`, both of round i. */
+export const difference = (values: readonly number[], reference: readonly number[]): number =>
+  median(values.map((value, round) => value - (reference[round] ?? Number.NaN)));
+
 /**
  * Measures every candidate once a round, A B C A B C …, after `warmUp` rounds that do not count.
  *
