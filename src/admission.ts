@@ -165,4 +165,5 @@ export const hostKeyOf = (ip: string): string => {
   return `${hex.join(':')}::/56`;
 };
 
-const isLoopback = (ip: string): boolean => ip === '::1' || ip.startsWith('127.');
+/** @param ip as of `plainHost`. */
+export const isLoopback = (ip: string): boolean => ip === '::1' || ip.startsWith('127.');

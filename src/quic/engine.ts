@@ -4,6 +4,7 @@
  * the folders `node/` and `quiche/`; nothing above this folder knows which one runs.
  */
 
+import { type AdmissionLimits, DEFAULT_ADMISSION_LIMITS } from '../admission.ts';
 import type { CloseReason } from '../connection.ts';
 import {
   type ConnectionMemory,
@@ -91,8 +92,11 @@ export interface QuicConnection {
   readonly memory: ConnectionMemory;
 }
 
-/** Bounds of one connection; bytes and milliseconds. Keep-alive is off in every engine. */
-export interface QuicLimits extends MemoryLimits {
+/**
+ * Bounds of a listener, where a handshake under way is a connection that is pending, and of one
+ * connection; bytes and milliseconds. Keep-alive is off in every engine.
+ */
+export interface QuicLimits extends AdmissionLimits, MemoryLimits {
   /**
    * How long a handshake may take at a listener, and in a dial without a `signal`. As go-libp2p's. In
    * 5 s, of connections over a path that loses a fifth of all packets, one in six came to nothing.
@@ -106,27 +110,26 @@ export interface QuicLimits extends MemoryLimits {
   readonly connectionWindow: number;
   /** Bidirectional streams that the peer may have open at once; unidirectional ones: none. */
   readonly maxStreams: number;
-  /** Connections that a listener holds, and handshakes in progress among them. */
-  readonly maxConnections: number;
-  readonly maxHandshakes: number;
   /** Handshakes in progress above which a client must prove its address first (Retry). */
   readonly retryAbove: number;
 }
 
 /** go-libp2p's and rust-libp2p's values where they agree. */
 export const DEFAULT_LIMITS: QuicLimits = {
+  ...DEFAULT_ADMISSION_LIMITS,
   ...DEFAULT_MEMORY_LIMITS,
   handshakeTimeout: 10_000,
   idleTimeout: 30_000,
   streamWindow: 10 << 20,
   connectionWindow: 15 << 20,
   maxStreams: 256,
-  maxConnections: 10_000,
-  maxHandshakes: 1_000,
   retryAbove: 64,
 };
 
 export const ALPN = 'libp2p';
+
+/** A listener that has no room for a connection (RFC 9000 section 20.1). */
+export const CONNECTION_REFUSED = 0x2;
 
 /** TLS alert bad_certificate as a QUIC transport error (RFC 9001 section 4.8). */
 export const BAD_CERTIFICATE = 0x12a;

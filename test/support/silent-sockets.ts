@@ -4,12 +4,14 @@
  *
  *     node silent-sockets.ts <port> <source address> <sockets> <tls|plain> [<bytes to say, base64url>]
  *
- * Prints `holding` when as many connections as asked for have been made.
+ * Prints `holding` when as many connections as asked for have been made. Ends when its stdin
+ * does.
  */
 
 import { connect } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 
+process.stdin.on('end', () => process.exit()).resume();
 const [port, localAddress = '127.0.0.2', count, layer, said = ''] = process.argv.slice(2);
 const bytes = Buffer.from(said, 'base64url');
 let made = 0;

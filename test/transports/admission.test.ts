@@ -96,7 +96,7 @@ const attack = async (
 ): Promise<void> => {
   const bytes = Buffer.from(said).toString('base64url');
   const child = spawn(process.execPath, [HOSTILE, `${port}`, from, `${sockets}`, layer, bytes], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['pipe', 'pipe', 'inherit'],
   });
   t.after(() => child.kill('SIGKILL'));
   await once(child.stdout, 'data');

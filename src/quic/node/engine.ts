@@ -11,11 +11,13 @@ import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
+import { createAdmission, isLoopback, tooMany } from '../../admission.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
 import { unanswerableHosts } from '../answerable.ts';
 import {
   ALPN,
+  CONNECTION_REFUSED,
   DEFAULT_LIMITS,
   type DialOptions,
   type EngineOptions,
@@ -55,7 +57,7 @@ const FIRST_WINDOW = 1 << 20;
 const LONGEST_HANDSHAKE = 3_600_000;
 /** `node:quic` counts connections in 16 bits. */
 const MAX_COUNT = 0xffff;
-/** libp2p has no use for limits by the second and host; `maxHandshakes` bounds what is costly. */
+/** libp2p has no use for limits by the second and host; `maxPending` bounds what is costly. */
 const NO_RATE_LIMIT = 1_000_000;
 
 /** @throws ERR_ENGINE_UNAVAILABLE with what is missing. */
@@ -306,12 +308,10 @@ const handshake = (
     session.opened.then(() => end(), end);
   });
 
-const CONNECTION_REFUSED = 2n;
-
 const dialError = (error: unknown, remote: SocketAddress): LeanError => {
   if (error instanceof LeanError) return error;
   const { errorCode } = error as NodeQuicError;
-  const code = errorCode === CONNECTION_REFUSED ? 'ERR_DIAL' : 'ERR_HANDSHAKE';
+  const code = errorCode === BigInt(CONNECTION_REFUSED) ? 'ERR_DIAL' : 'ERR_HANDSHAKE';
   const to = `${remote.host} port ${remote.port}`;
   return new LeanError(code, `handshake with ${to} failed: ${messageOf(error)}`, { cause: error });
 };
@@ -324,15 +324,12 @@ const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListe
   }
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const address = nodeAddress(options.address);
+  const ceiling = Math.min(limits.maxConnections + limits.maxPending, MAX_COUNT);
   const connections = new Set<NodeQuicEngineConnection>();
   const handshakes = new Set<NodeQuicSession>();
+  const admission = createAdmission(limits);
   let endpoint: NodeQuicEndpoint | undefined;
   let closing: Promise<void> | undefined;
-
-  const bound = (): void => {
-    if (endpoint === undefined || closing !== undefined || endpoint.destroyed) return;
-    endpoint.busy = handshakes.size >= limits.maxHandshakes;
-  };
 
   /** Nothing that comes of a peer's packets may end the process, nor the listener. */
   const refused = (error: unknown, remote: SocketAddress): void => {
@@ -364,8 +361,19 @@ const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListe
   const serve = (session: NodeQuicSession): void => {
     // Gone once the session is destroyed.
     const remote = addressOf(session.path?.remote);
+    let evicted: LeanError | undefined;
+    // Silently: before the handshake is over node:quic cannot send a CONNECTION_CLOSE.
+    const guest = admission.enter(remote.host, (why) => {
+      evicted = why;
+      session.destroy();
+    });
+    if (guest === undefined) {
+      session.destroy();
+      refused(tooMany(), remote);
+      return;
+    }
+    session.closed.catch(ignore).then(guest.leave).catch(ignore);
     handshakes.add(session);
-    bound();
     const early: NodeQuicStream[] = [];
     session.onstream = (stream) => void early.push(stream);
     const onOpened = (): void => {
@@ -380,6 +388,7 @@ const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListe
         refused(error, remote);
         return;
       }
+      guest.authenticated();
       connections.add(connection);
       connection.closed.then(() => connections.delete(connection)).catch(ignore);
       session.onstream = (stream) => connection.accept(stream);
@@ -388,14 +397,11 @@ const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListe
       setImmediate(handUp, connection);
     };
     handshake(session, limits.handshakeTimeout)
-      .finally(() => {
-        handshakes.delete(session);
-        bound();
-      })
+      .finally(() => handshakes.delete(session))
       .then(onOpened)
       .catch((error) => {
         session.destroy();
-        if (closing === undefined) refused(handshakeError(error), remote);
+        if (closing === undefined) refused(evicted ?? handshakeError(error), remote);
       })
       .catch(ignore);
   };
@@ -412,8 +418,10 @@ const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListe
         // it silently drops the clients that come back with one (quinn: rust-libp2p, js-libp2p).
         validateAddress: true,
         udpReceiveBufferSize: SOCKET_BUFFER,
-        maxConnectionsTotal: Math.min(limits.maxConnections, MAX_COUNT),
-        maxConnectionsPerHost: 0,
+        // Far from what `admission` allows: node counts those, too, whose first words are not complete,
+        // which it has not told of.
+        maxConnectionsTotal: ceiling,
+        maxConnectionsPerHost: isLoopback(address.address) ? 0 : Math.ceil(ceiling / 2),
         sessionCreationRate: NO_RATE_LIMIT,
         sessionCreationBurst: NO_RATE_LIMIT,
         blockList: unanswerableHosts(),

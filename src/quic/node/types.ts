@@ -36,8 +36,6 @@ export interface DialSocketOptions {
 export interface NodeQuicEndpoint {
   /** Undefined before it is bound and after it is closed. */
   readonly address: NodeQuicAddress | undefined;
-  /** While true, new connections get CONNECTION_REFUSED. */
-  busy: boolean;
   readonly destroyed: boolean;
   readonly closed: Promise<void>;
   /** Waits for the endpoint's sessions. */

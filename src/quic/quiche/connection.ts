@@ -277,11 +277,15 @@ export class QuicheConnection implements QuicConnection {
     return this.#handle.isClosed() || (this.ended !== undefined && this.#handle.timeout() === null);
   }
 
-  /** Ends a dial from outside: an abort, or the network's own word. */
-  fail(error: LeanError): void {
+  /**
+   * Ends it from outside: an aborted dial, the network's own word, an eviction.
+   *
+   * @param code of the transport (RFC 9000 section 20.1), for the peer.
+   */
+  fail(error: LeanError, code = 0): void {
     if (this.ended !== undefined) return;
     this.#endError = error;
-    this.#handle.close(false, 0, NOTHING);
+    this.#handle.close(false, code, NOTHING);
     this.#end();
     this.#driver.wantsFlush();
   }

@@ -6,6 +6,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
+import { createAdmission, type Guest } from '../../admission.ts';
 import { unreadShareOf } from '../../connection-memory.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
@@ -13,6 +14,7 @@ import type { TlsCredentials } from '../../tls/credentials.ts';
 import { isAnswerable } from '../answerable.ts';
 import {
   ALPN,
+  CONNECTION_REFUSED,
   DEFAULT_LIMITS,
   type DialOptions,
   type EngineOptions,
@@ -24,7 +26,7 @@ import {
   type QuicListener,
 } from '../engine.ts';
 import { ON_BUN } from '../node/types.ts';
-import { loadQuiche, type Quiche, type QuicheConfig } from './binding.ts';
+import { loadQuiche, type Quiche, type QuicheConfig, type QuicheHandle } from './binding.ts';
 import { MAX_DATAGRAM, MAX_LOOPBACK_DATAGRAM, QuicheConnection, type Wire } from './connection.ts';
 import { isLongHeader, parseLongHeader } from './packet-header.ts';
 import { type RetryTokens, retryTokens } from './retry-token.ts';
@@ -131,6 +133,8 @@ interface Entry {
   timerDue: number;
   /** Its keys in the listener's routing table. */
   readonly routes: string[];
+  /** The listener's count of it. */
+  readonly guest?: Guest;
 }
 
 /**
@@ -231,7 +235,13 @@ const pump = (socket: Socket, connected: boolean, onDrained: (entry: Entry) => v
     }
     flush(entry);
   };
-  return { schedule, flush, flushAll };
+  /** Sends its last words and forgets it. */
+  const drop = (entry: Entry): void => {
+    flush(entry);
+    due.delete(entry);
+    clearTimeout(entry.timer);
+  };
+  return { schedule, flush, flushAll, drop };
 };
 
 /** Resolves when the end of an ended connection has left the socket, or that is no longer open. */
@@ -386,13 +396,21 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
   const tokens = retryTokens();
   const routes = new Map<string, Entry>();
   const entries = new Set<Entry>();
-  let handshakes = 0;
+  const admission = createAdmission(limits);
   let open = true;
 
-  const { schedule, flush, flushAll } = pump(socket, false, (entry) => {
+  const forget = (entry: Entry): void => {
     entries.delete(entry);
     for (const route of entry.routes) routes.delete(route);
-  });
+    entry.guest?.leave();
+  };
+  const { schedule, flush, flushAll, drop } = pump(socket, false, forget);
+  /** Makes room at once: the peer is told, but not waited for. */
+  const evict = (entry: Entry, why: LeanError): void => {
+    entry.connection.fail(why, CONNECTION_REFUSED);
+    drop(entry);
+    forget(entry);
+  };
 
   const refused = (error: Error, remote: SocketAddress): void => {
     try {
@@ -416,28 +434,31 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
       return answer(quiche.negotiateVersion(header.scid, header.dcid, reply));
     }
     if (!header.initial || header.dcid.length < 8) return undefined;
-    if (entries.size >= limits.maxConnections || handshakes >= limits.maxHandshakes)
-      return undefined;
 
     const remote = { host: withoutZone(from.address), port: from.port };
     const original =
       header.token.length === 0 ? undefined : openToken(tokens, remote, header.token, header.dcid);
-    if (original === undefined && handshakes >= limits.retryAbove) {
+    if (original === undefined && admission.pending >= limits.retryAbove) {
       const scid = randomBytes(CID_LENGTH);
       const token = tokens.issue(remote, header.dcid);
       const { scid: to, dcid, version } = header;
       return answer(quiche.retry(to, dcid, scid, token, version, reply));
     }
 
+    const guest = admission.enter(remote.host, (why) => evict(entry, why));
+    // Not reported: it would be at every packet of the client, whose address may be forged.
+    if (guest === undefined) return undefined;
     const scid = original === undefined ? randomBytes(CID_LENGTH) : Buffer.from(header.dcid);
     const maxDatagram = maxDatagramTo(remote.host, config);
-    let settled = false;
-    const handshakeOver = (): void => {
-      if (!settled) handshakes--;
-      settled = true;
-    };
+    let handle: QuicheHandle;
+    try {
+      handle = quiche.Connection.accept(scid, original ?? null, local, remote, config);
+    } catch (error) {
+      guest.leave();
+      throw error;
+    }
     const connection = new QuicheConnection(
-      quiche.Connection.accept(scid, original ?? null, local, remote, config),
+      handle,
       'listener',
       { local, remote },
       {
@@ -449,11 +470,10 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
         wantsFlush: () => open && schedule(entry),
         flushNow: () => open && flushAll(entry),
         onReady: () => {
-          handshakeOver();
+          guest.authenticated();
           options.onConnection(connection);
         },
         onEnd: (error) => {
-          handshakeOver();
           if (!connection.ready) refused(error, remote);
         },
         flushed: async () => {
@@ -470,8 +490,8 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
       timerDue: 0,
       // Until it hears our id, the client keeps using the one it made up.
       routes: [scid.toString('latin1'), Buffer.from(header.dcid).toString('latin1')],
+      guest,
     };
-    handshakes++;
     entries.add(entry);
     for (const route of entry.routes) routes.set(route, entry);
     return entry;
