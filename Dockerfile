@@ -5,9 +5,13 @@
 #
 # Builds with BuildKit and with the builder before it. The old one builds every stage above the one it
 # is asked for, wanted or not: `--target quiche` spares it the last ones.
+#
+# The images hold one Node.js, the libraries that it loads and /app: no shell, no package manager. The
+# other stages are labelled, so that what the old builder leaves of them can be found and removed.
 
 # --- dist/cli.cjs: everything but native code in one file
 FROM node:26-bookworm-slim AS build
+LABEL libp2p-lean.stage=build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
@@ -18,36 +22,41 @@ RUN npm run build
 
 # --- the production dependencies, of which the bundle leaves only native code to be installed
 FROM node:26-bookworm-slim AS dependencies
+LABEL libp2p-lean.stage=dependencies
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --omit=dev --ignore-scripts
 
 # --- /app as the images have it, but for the code caches
 FROM node:26-bookworm-slim AS app
+LABEL libp2p-lean.stage=app
 COPY package.json LICENSE-APACHE LICENSE-MIT /app/
 COPY bin/libp2p-lean bin/code-cache.js bin/node-quic.js bin/package.json /app/bin/
 COPY --from=build /app/dist/cli.cjs /app/dist/cli.cjs.LEGAL.txt /app/dist/
 COPY --from=dependencies /app/node_modules/@infisical /app/node_modules/@infisical
 
-# --- its code caches, made by the user that will run it
+# --- the rest of the image's files, in /image; the code caches, made by the user that will run it
 FROM app AS quiche-warm
-COPY scripts/docker-warm.mjs /warm/
+COPY scripts/image /warm/
+RUN sh /warm/root.sh /usr/local/bin/node /app/node_modules/@infisical/*/*.node
 RUN mkdir /app/dist/.compile-cache && chown 1000:1000 /app/dist/.compile-cache
 USER 1000:1000
-RUN node /warm/docker-warm.mjs /app/bin/libp2p-lean && chmod -R a+rX /app/dist/.compile-cache
+RUN node /warm/warm.mjs /app/bin/libp2p-lean && chmod -R a+rX /app/dist/.compile-cache
 
 # --- target quiche (the default)
-FROM node:26-bookworm-slim AS quiche
+FROM scratch AS quiche
+COPY --from=quiche-warm --chown=0:0 /image /
 COPY --from=quiche-warm --chown=0:0 /app /app
 WORKDIR /app
 USER 1000:1000
 # Without arguments it is what the environment says: `transport`, in either harness's dialect.
-ENTRYPOINT ["/app/bin/libp2p-lean"]
+ENTRYPOINT ["/usr/local/bin/node", "/app/bin/libp2p-lean"]
 CMD []
 
 # --- /opt/node-quic: a Node.js with node:quic. Either NODE_QUIC_TREE, a path in the build context
 #     (node-quic*, a directory or an archive) that holds bin/node, or built from the official sources.
 FROM debian:bookworm-slim AS node-quic-tree
+LABEL libp2p-lean.stage=node-quic-tree
 ARG NODE_QUIC_TREE=
 # A file that is always there stands in for "none".
 ADD ${NODE_QUIC_TREE:-package.json} /given/
@@ -59,23 +68,27 @@ ARG NODE_QUIC_SHA256=
 # way to the default target; there, NODE_QUIC_SOURCE=yes asks for the hours that the sources take.
 ARG TARGETARCH
 ARG NODE_QUIC_SOURCE=${TARGETARCH:+yes}
-COPY scripts/docker-node-quic.sh /
-RUN sh /docker-node-quic.sh
+COPY scripts/image/node-quic.sh /
+RUN sh /node-quic.sh
 
 FROM node-quic-tree AS node-quic-warm
 COPY --from=app /app /app
-COPY scripts/docker-warm.mjs /warm/
+COPY scripts/image /warm/
+# Without a Node.js there is a shell script that says so.
+RUN if [ -e /opt/node-quic/SKIPPED ]; then sh /warm/root.sh /bin/sh; \
+    else sh /warm/root.sh /opt/node-quic/bin/node /app/node_modules/@infisical/*/*.node; fi
 RUN mkdir /app/dist/.compile-cache && chown 1000:1000 /app/dist/.compile-cache
 USER 1000:1000
 ENV QUIC_ENGINE=node
-RUN if [ -e /tree/SKIPPED ]; then exit 0; fi \
+RUN if [ -e /opt/node-quic/SKIPPED ]; then exit 0; fi \
  && /opt/node-quic/bin/node --experimental-quic --disable-warning=ExperimentalWarning \
-      /warm/docker-warm.mjs /app/bin/libp2p-lean \
+      /warm/warm.mjs /app/bin/libp2p-lean \
  && chmod -R a+rX /app/dist/.compile-cache
 
 # --- target node-quic
-FROM debian:bookworm-slim AS node-quic
-COPY --from=node-quic-tree --chown=0:0 /tree /
+FROM scratch AS node-quic
+COPY --from=node-quic-warm --chown=0:0 /image /
+COPY --from=node-quic-tree --chown=0:0 /opt/node-quic /opt/node-quic
 COPY --from=node-quic-warm --chown=0:0 /app /app
 WORKDIR /app
 USER 1000:1000

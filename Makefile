@@ -48,10 +48,10 @@ upstream-check: install build  ## our container through both harnesses' compose 
 	$(NODE) interop/upstream/check.ts
 
 docker:  ## build the container images that can be built here
-	@node scripts/docker-build.mjs
+	@node scripts/docker.mjs build
 
 docker-test: install  ## build them; run listener, dialer and Redis as containers, in both dialects
-	@node scripts/docker-test.mjs
+	@node scripts/docker.mjs test
 
 clean:  ## remove what was built
 	rm -rf dist results

@@ -42,7 +42,7 @@ const layOut = (): string => {
 const warm = async (participant: Participant): Promise<Participant> => {
   const { file, args, env = {} } = participant;
   const [launcher = '', ...flags] = args.toReversed();
-  await run({ file, args: [...flags, path.join(ROOT, 'scripts/docker-warm.mjs'), launcher], env });
+  await run({ file, args: [...flags, path.join(ROOT, 'scripts/image/warm.mjs'), launcher], env });
   return participant;
 };
 

@@ -68,6 +68,11 @@ const checkReport = ({ code, stdout, stderr }: Outcome, report: RegExp): void =>
 /** A SIGTERM that does nothing ends as 137, `docker stop`'s SIGKILL: it gets this long, s. */
 const GRACE = 2;
 
+it('the build left no stage behind', async () => {
+  const stages = ['--filter=dangling=true', '--filter=label=libp2p-lean.stage'];
+  assert.equal(await docker('image', 'ls', '--quiet', ...stages), '');
+});
+
 const SILENT: Outcome = { code: 0, stdout: '', stderr: '' };
 
 describe('listener, dialer and Redis in containers', () => {
@@ -236,25 +241,36 @@ for (const imageName of NAMES) {
       }
     });
 
-    it('holds what it needs and nothing else, owned by root', async () => {
-      const node = imageName === 'quiche' ? 'node' : '/opt/node-quic/bin/node';
+    it('holds what it needs and nothing else, owned by root: no shell, no other program', async () => {
+      const node = imageName === 'quiche' ? '/usr/local/bin/node' : '/opt/node-quic/bin/node';
       const list = `
         const { readdirSync, statSync } = require('node:fs');
-        const files = readdirSync('/app', { recursive: true, withFileTypes: true })
-          .filter((entry) => !entry.isDirectory())
-          .map((entry) => entry.parentPath + '/' + entry.name);
+        const walk = (folder) => readdirSync(folder + '/', { withFileTypes: true }).flatMap((entry) => {
+          const path = folder + '/' + entry.name;
+          if (/^\\/(dev|proc|sys|\\.dockerenv)$/.test(path)) return [];
+          return entry.isDirectory() ? walk(path) : entry.isFile() ? [path] : [];
+        });
+        const files = walk('');
         const foreign = files.filter((file) => statSync(file).uid !== 0 || statSync(file).mode & 0o022);
-        console.log(JSON.stringify({ files, foreign }));`;
-      const { files, foreign } = JSON.parse(
+        const programs = files.filter((file) => statSync(file).mode & 0o111);
+        console.log(JSON.stringify({ files, foreign, programs }));`;
+      const { files, foreign, programs } = JSON.parse(
         await docker('run', '--rm', '--network=none', '--entrypoint', node, image, '-e', list),
-      ) as { files: string[]; foreign: string[] };
+      ) as Record<'files' | 'foreign' | 'programs', string[]>;
       assert.deepEqual(foreign, []);
+      const isLibrary = (file: string): boolean => /\.so(\.\d+)*$|\.node$/.test(file);
+      assert.deepEqual(
+        programs.filter((file) => !isLibrary(file)),
+        ['/app/bin/libp2p-lean', node],
+      );
       const places = new Set(
-        files.map((file) =>
-          file
-            .replace(/^(\/app\/dist\/\.compile-cache)\/.*/, '$1/')
-            .replace(/^(\/app\/node_modules\/@infisical\/quic-linux-)[^/]+\/.*/, '$1*'),
-        ),
+        files
+          .filter((file) => file.startsWith('/app/'))
+          .map((file) =>
+            file
+              .replace(/^(\/app\/dist\/\.compile-cache)\/.*/, '$1/')
+              .replace(/^(\/app\/node_modules\/@infisical\/quic-linux-)[^/]+\/.*/, '$1*'),
+          ),
       );
       assert.deepEqual([...places].sort(), [
         '/app/LICENSE-APACHE',

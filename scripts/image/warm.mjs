@@ -1,4 +1,4 @@
-// Fills the image's code caches: `node …/docker-warm.mjs /app/bin/libp2p-lean` runs a listener and a
+// Fills the image's code caches: `node …/warm.mjs /app/bin/libp2p-lean` runs a listener and a
 // dialer of every stack of the matrices, each a process of its own, which leaves its cache when it ends.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -91,6 +91,6 @@ try {
   }
   process.exit(0);
 } catch (error) {
-  console.error('docker-warm:', error.message);
+  console.error('warm:', error.message);
   process.exit(1);
 }

@@ -1,11 +1,10 @@
 #!/bin/sh
-# In the image node-quic-tree: puts a Node.js with node:quic into /tree/opt/node-quic, with
-# /opt/node-quic a link to it, from what /given holds or else from the official sources.
+# In the image node-quic-tree: puts a Node.js with node:quic into /opt/node-quic, from what /given holds or
+# else from the official sources.
 set -eu
 
-prefix=/tree/opt/node-quic
+prefix=/opt/node-quic
 mkdir -p "$prefix/bin"
-ln -s "$prefix" /opt/node-quic
 
 from_tree() { # $1: its bin/node
   echo "node-quic: taking the tree $(dirname "$(dirname "$1")")"
@@ -37,13 +36,6 @@ from_sources() {
   ninja -C out/Release node
   strip -o "$prefix/bin/node" out/Release/node
   cp LICENSE "$prefix/"
-  # debian:bookworm-slim has no libatomic; the loader finds it in its usual place.
-  atomic="$(ldd "$prefix/bin/node" | sed -n 's,.*libatomic.* => \(/[^ ]*\).*,\1,p')"
-  if [ -n "$atomic" ]; then
-    directory="/tree$(dirname "$(realpath "$atomic")")"
-    mkdir -p "$directory"
-    cp -L "$atomic" "$directory/"
-  fi
 }
 
 given="$(find /given -path '*/bin/node' -type f | head -n 1)"
@@ -62,12 +54,12 @@ echo 'libp2p-lean: this image has no Node.js: build it with NODE_QUIC_TREE or NO
 exit 127
 STUB
   chmod 755 "$prefix/bin/node"
-  touch /tree/SKIPPED
+  touch "$prefix/SKIPPED"
   exit 0
 fi
 
 "$prefix/bin/node" --version >/dev/null
-/opt/node-quic/bin/node --experimental-quic -e 'process.exit(process.features.quic ? 0 : 1)' || {
-  echo "node-quic: node:quic is missing in $(/opt/node-quic/bin/node --version)" >&2
+"$prefix/bin/node" --experimental-quic -e 'process.exit(process.features.quic ? 0 : 1)' || {
+  echo "node-quic: node:quic is missing in $("$prefix/bin/node" --version)" >&2
   exit 1
 }

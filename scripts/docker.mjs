@@ -1,0 +1,256 @@
+// The container images of this checkout:
+//
+//   node scripts/docker.mjs build               `make docker`: the images that can be built here
+//   node scripts/docker.mjs test                `make docker-test`: builds them and runs test/docker
+//   node scripts/docker.mjs measure [runs] [image …]
+//                                               the numbers of docs/container.md, after `build`
+//
+// The image node-quic needs a Node.js with node:quic: NODE_QUIC_TREE, the path of a built one (a
+// directory or an archive, anywhere); else ../shared/node-quic.tar.xz where that exists; else, if
+// NODE_QUIC_SOURCE=yes, the official sources.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { cpSync, existsSync, rmSync, statSync } from 'node:fs';
+import { connect } from 'node:net';
+import path from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { fileURLToPath } from 'node:url';
+
+const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
+
+/** Target of the Dockerfile → the name its image gets. */
+const IMAGES = { quiche: 'libp2p-lean', 'node-quic': 'libp2p-lean:node-quic' };
+/** What the Dockerfile's other stages are labelled with. */
+const STAGE_LABEL = 'libp2p-lean.stage';
+
+const succeeds = (command, ...args) => spawnSync(command, args, { stdio: 'ignore' }).status === 0;
+
+/**
+ * Whether a Docker engine answers; where none does, `../shared/docker-up` is asked to start one, if
+ * there is such a file.
+ */
+const engineRuns = () => {
+  if (succeeds('docker', 'info')) return true;
+  const up = path.join(root, '../shared/docker-up');
+  if (!existsSync(up)) return false;
+  console.error('docker: no engine answers; ../shared/docker-up starts one');
+  return spawnSync(up, { stdio: ['ignore', 'ignore', 'inherit'] }).status === 0;
+};
+
+/** Runs the docker command and returns its stdout, trimmed. @throws with what it said on stderr. */
+const docker = (...args) => {
+  try {
+    return execFileSync('docker', args, {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    }).trim();
+  } catch (error) {
+    throw new Error(`docker ${args.join(' ')}: ${String(error.stderr).trim()}`);
+  }
+};
+
+/** What `docker image inspect` knows of it; undefined: there is no such image. */
+const inspectImage = (name) => {
+  try {
+    return JSON.parse(docker('image', 'inspect', name))[0];
+  } catch {
+    return undefined;
+  }
+};
+
+// build
+
+/** @throws when the build fails; its output goes to this process's stderr. */
+const buildImage = (target, buildArgs = {}) => {
+  const args = Object.entries(buildArgs).flatMap(([name, value]) => [
+    '--build-arg',
+    `${name}=${value}`,
+  ]);
+  const hasBuildKit = succeeds('docker', 'buildx', 'version');
+  // The old builder leaves the container of a failed step behind unless told otherwise.
+  const old = hasBuildKit ? undefined : { flags: ['--force-rm'], env: { DOCKER_BUILDKIT: '0' } };
+  const before = inspectImage(IMAGES[target])?.Id;
+  const { status } = spawnSync(
+    'docker',
+    ['build', ...(old?.flags ?? []), '--target', target, '--tag', IMAGES[target], ...args, '.'],
+    { cwd: root, stdio: ['ignore', 2, 2], env: { ...process.env, ...old?.env } },
+  );
+  if (status !== 0) throw new Error(`docker build --target ${target} failed`);
+  // The image that had this name is of no more use, unless it has another one or a container.
+  if (before !== undefined && before !== inspectImage(IMAGES[target])?.Id) {
+    if (inspectImage(before)?.RepoTags.length === 0) succeeds('docker', 'image', 'rm', before);
+  }
+};
+
+const findNodeQuicTree = () => {
+  const named = process.env.NODE_QUIC_TREE;
+  if (named && !existsSync(named))
+    throw new Error(`NODE_QUIC_TREE is ${named}, which does not exist`);
+  if (named) return path.resolve(named);
+  const shared = path.join(root, '../shared/node-quic.tar.xz');
+  return existsSync(shared) ? shared : undefined;
+};
+
+/** A build sees nothing outside its context, so the tree is copied there for as long as it takes. */
+const buildFromTree = (tree) => {
+  const extension = statSync(tree).isDirectory()
+    ? ''
+    : path.basename(tree).replace(/^.*?(?=\.tar)/, '');
+  const copy = `node-quic-tree${extension}`;
+  const remove = () => rmSync(path.join(root, copy), { recursive: true, force: true });
+  remove();
+  try {
+    cpSync(tree, path.join(root, copy), { recursive: true, verbatimSymlinks: true });
+    buildImage('node-quic', { NODE_QUIC_TREE: copy });
+  } finally {
+    remove();
+  }
+};
+
+/** Builds what can be built and prints its names. Of the old builder's stages nothing is left. */
+const build = () => {
+  if (!engineRuns()) throw new Error('no Docker engine answers');
+  try {
+    buildImage('quiche');
+    const tree = findNodeQuicTree();
+    if (tree !== undefined) buildFromTree(tree);
+    else if (process.env.NODE_QUIC_SOURCE === 'yes')
+      buildImage('node-quic', { NODE_QUIC_SOURCE: 'yes' });
+    else
+      console.log(
+        `skipped: ${IMAGES['node-quic']} (NODE_QUIC_TREE is not set; see docs/container.md)`,
+      );
+  } finally {
+    docker('image', 'prune', '--force', '--filter', `label=${STAGE_LABEL}`);
+  }
+  console.log(
+    docker('image', 'ls', '--format', '{{.Repository}}:{{.Tag}}  {{.Size}}', 'libp2p-lean'),
+  );
+};
+
+// test
+
+const test = () => {
+  if (!engineRuns()) {
+    console.log('skipped: docker-test (no Docker engine answers)');
+    return;
+  }
+  build();
+  const { status } = spawnSync(
+    path.join(root, 'node_modules/node/bin/node'),
+    ['--test', '--test-reporter=spec', 'test/docker/containers.ts'],
+    { cwd: root, stdio: 'inherit' },
+  );
+  process.exitCode = status ?? 1;
+};
+
+// measure
+
+/** From `docker run` to the listener's address in Redis, beside the same container doing nothing. */
+const measure = async (runs = '15', ...images) => {
+  if (!engineRuns()) throw new Error('no Docker engine answers');
+  const network = `libp2p-lean-measure-${randomBytes(4).toString('hex')}`;
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
+  process.on('exit', () => {
+    const ids = docker('ps', '--all', '--quiet', '--filter', `network=${network}`).split('\n');
+    if (ids[0] !== '') docker('rm', '--force', ...ids);
+    docker('network', 'rm', network);
+  });
+  docker('network', 'create', network);
+  const placed = ['--detach', '--network', network];
+  const redisId = docker('run', ...placed, '--network-alias', 'redis', 'redis:7-alpine');
+  const field = '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}';
+  const redis = await connectTo(docker('inspect', '-f', field, redisId));
+  const named = images.length > 0 ? images : Object.values(IMAGES);
+  const times = new Map(
+    named
+      .filter((image) => inspectImage(image) !== undefined)
+      .map((image) => [image, { published: [], stopped: [], nothing: [] }]),
+  );
+  // In turns, so that what else the machine does hits all alike; the first round warms up.
+  for (let round = 0; round <= Number(runs); round++) {
+    for (const [image, taken] of times) {
+      const { published, stopped } = await measureListener(image, placed, redis);
+      const nothing = measureNothing(image, network);
+      if (round === 0) continue;
+      taken.published.push(published);
+      taken.stopped.push(stopped);
+      taken.nothing.push(nothing);
+    }
+  }
+  redis.destroy();
+  for (const [image, { published, stopped, nothing }] of times) {
+    const { Size, RootFS } = inspectImage(image);
+    const milliseconds = (values) => `${median(values).toFixed(0)} ms`;
+    console.log(`${image}
+  size, layers                     ${(Size / 1e6).toFixed(0)} MB, ${RootFS.Layers.length}
+  docker run to address published  ${milliseconds(published)} (median of ${runs})
+  docker run node -e 0             ${milliseconds(nothing)}
+  docker stop                      ${milliseconds(stopped)}`);
+  }
+};
+
+const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
+
+const TEST_KEY = 'a5b50d5e';
+
+const measureListener = async (image, placed, redis) => {
+  const popped = once(redis, 'data');
+  redis.write(`BLPOP ${TEST_KEY}_listener_multiaddr 60\r\n`);
+  const environment = {
+    IS_DIALER: 'false',
+    TRANSPORT: 'quic-v1',
+    LISTENER_IP: '0.0.0.0',
+    REDIS_ADDR: 'redis:6379',
+    TEST_KEY,
+  };
+  const options = Object.entries(environment).flatMap(([name, value]) => [
+    '--env',
+    `${name}=${value}`,
+  ]);
+  const start = performance.now();
+  const id = docker('run', ...placed, ...options, image);
+  const [reply] = await popped;
+  const published = performance.now() - start;
+  if (!String(reply).includes('/quic-v1/p2p/')) throw new Error(`Redis answered ${reply}`);
+  const stopStart = performance.now();
+  docker('stop', id);
+  const stopped = performance.now() - stopStart;
+  docker('rm', id);
+  return { published, stopped };
+};
+
+/** A container of the same image that starts node and ends. */
+const measureNothing = (image, network) => {
+  // The last word is the launcher.
+  const [node = 'node', ...flags] = inspectImage(image).Config.Entrypoint.slice(0, -1);
+  const args = ['--network', network, '--entrypoint', node, image, ...flags, '-e', '0'];
+  const start = performance.now();
+  docker('run', '--rm', ...args);
+  return performance.now() - start;
+};
+
+const connectTo = async (host) => {
+  for (let attempt = 0; ; attempt++) {
+    const socket = connect(6379, host);
+    try {
+      await once(socket, 'connect');
+      return socket;
+    } catch (error) {
+      if (attempt === 50) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+};
+
+const COMMANDS = { build, test, measure };
+const [name, ...args] = process.argv.slice(2);
+try {
+  if (!Object.hasOwn(COMMANDS, name ?? ''))
+    throw new Error(`one of ${Object.keys(COMMANDS).join(', ')} is wanted`);
+  await COMMANDS[name](...args);
+} catch (error) {
+  console.error(`docker: ${error.message}`);
+  process.exitCode = 1;
+}
