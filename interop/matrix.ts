@@ -341,8 +341,8 @@ the capability file, !part is everything that does not match. First select, then
 Examples:
   libp2p-lean-matrix                                       the whole matrix
   libp2p-lean-matrix --impl-select 'lean|go' --transport-select quic-v1
-  libp2p-lean-matrix --test-select 'lean-v0.1 x rust-v0.57 (quic-v1)' --debug --repeat 10
-  libp2p-lean-matrix --impl-ignore '!~lean' --list-tests
+  libp2p-lean-matrix --test-select 'libp2p-lean-v0.1 x rust-v0.57 (quic-v1)' --debug --repeat 10
+  libp2p-lean-matrix --impl-ignore '!~libp2p-lean' --list-tests
   libp2p-lean-matrix --shard 2/4 --out part-2`,
   );
 

@@ -1,17 +1,21 @@
 /**
  * `make upstream-check`: runs our container as the upstream harnesses would, through the compose
  * files they generate, in a real Docker engine: against itself, and against containers of other
- * implementations, both ways.
+ * implementations, both ways; then, where checkouts of the harnesses are given, through their own
+ * scripts.
  *
  *   node interop/upstream/check.ts [--image libp2p-lean] [--with js-v3.x,go-v0.51] [--all] [--perf]
+ *   UNIFIED_TESTING=<checkout> TEST_PLANS=<checkout> node interop/upstream/check.ts --scripts-only
+ *     [--others 'rust-v0.56|js-v3.x']   upstream's ids, whose images the scripts build or find
  *
  * Exit codes: 0 all passed; 1 a test failed; 2 something that is needed is missing.
  */
 
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { stringify } from 'yaml';
 import { isLeanError, messageOf } from '../../src/errors.ts';
@@ -22,6 +26,16 @@ import { MatrixError } from '../runner/error.ts';
 import { dockerMissing } from '../runner/executors.ts';
 import { readImages } from '../runner/images.ts';
 import { ROOT, resolveParticipants } from '../runner/participants.ts';
+import {
+  expectedTests,
+  IMAGES,
+  makeArchive,
+  OURS,
+  type RunOptions,
+  runTestPlans,
+  runUnifiedTesting,
+  type Verdict,
+} from './checkouts.ts';
 import {
   type Compose,
   type Reading,
@@ -35,12 +49,15 @@ import {
 
 /** As long as the unified harness gives a test. */
 const TEST_TIMEOUT_MS = 180_000;
-const OURS = 'lean-v0.1';
-
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 /** Compose version 2, or the older program, which has no `name` in its files. */
-const findCompose = async (): Promise<{ command: string[]; named: boolean }> => {
+interface ComposeProgram {
+  readonly command: readonly string[];
+  readonly named: boolean;
+}
+
+const findCompose = async (): Promise<ComposeProgram> => {
   if ((await run(['docker', 'compose', 'version'], 20_000)).code === 0) {
     return { command: ['docker', 'compose', '--ansi', 'never'], named: true };
   }
@@ -75,11 +92,29 @@ const main = async (): Promise<number> => {
       with: { type: 'string', default: 'js-v3.x,go-v0.51' },
       all: { type: 'boolean', default: false },
       perf: { type: 'boolean', default: false },
+      'scripts-only': { type: 'boolean', default: false },
+      others: { type: 'string', default: '' },
     },
   });
   const missing = await dockerMissing();
   if (missing !== undefined) throw new MatrixError(missing);
   const compose = await findCompose();
+  const { UNIFIED_TESTING = '', TEST_PLANS = '' } = process.env;
+  if (values['scripts-only'] && `${UNIFIED_TESTING}${TEST_PLANS}` === '') {
+    throw new MatrixError('--scripts-only: neither UNIFIED_TESTING nor TEST_PLANS is set');
+  }
+  if (!values['scripts-only']) {
+    const code = await checkComposeFiles(compose, values);
+    if (code !== 0) return code;
+  }
+  return checkScripts(compose, { UNIFIED_TESTING, TEST_PLANS }, values.others);
+};
+
+/** The harnesses' compose files, as this checkout generates them. @returns an exit code. */
+const checkComposeFiles = async (
+  compose: ComposeProgram,
+  values: { image: string; with: string; all: boolean; perf: boolean },
+): Promise<number> => {
   if ((await run(['docker', 'image', 'inspect', values.image], 20_000)).code !== 0) {
     throw new MatrixError(`there is no image ${values.image}; make docker builds it`);
   }
@@ -202,6 +237,68 @@ const main = async (): Promise<number> => {
   }
   print(`${done - failed} of ${done} passed`);
   return failed === 0 ? 0 : 1;
+};
+
+/** The harnesses' own scripts, where there are checkouts. @returns an exit code. */
+const checkScripts = async (
+  compose: ComposeProgram,
+  checkouts: { readonly UNIFIED_TESTING: string; readonly TEST_PLANS: string },
+  others: string,
+): Promise<number> => {
+  const { UNIFIED_TESTING: unified, TEST_PLANS: testPlans } = checkouts;
+  for (const [name, path] of Object.entries(checkouts)) {
+    if (path === '') print(`skipped: the harness's own scripts (${name} names no checkout)`);
+    else if (!existsSync(path)) throw new MatrixError(`${name} is ${path}, which does not exist`);
+  }
+  if (unified === '' && testPlans === '') return 0;
+  if (!compose.named) throw new MatrixError('the scripts need docker compose, version 2');
+
+  const stop = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(name, () => stop.abort(new MatrixError(`stopped by ${name}`)));
+  }
+  const folder = await mkdtemp(join(tmpdir(), 'libp2p-lean-upstream-'));
+  const verdicts: [harness: string, Verdict][] = [];
+  try {
+    const archive = await makeArchive(folder);
+    const expected = await expectedTests();
+    const check = async (
+      harness: string,
+      start: (options: RunOptions) => Promise<Verdict[]>,
+    ): Promise<void> => {
+      // One that is there already may be of another commit.
+      await run(['docker', 'image', 'rm', ...IMAGES], 60_000);
+      const scratch = join(folder, harness.replaceAll(' ', '-'));
+      await mkdir(scratch);
+      const found = await start({ folder: scratch, archive, others, signal: stop.signal });
+      const names = new Set(found.map(({ name }) => name));
+      for (const name of expected) {
+        if (!names.has(name))
+          verdicts.push([harness, { name: `${name} (not run)`, passed: false }]);
+      }
+      for (const verdict of found) verdicts.push([harness, verdict]);
+    };
+    if (unified !== '') {
+      const checkout = resolve(unified);
+      await check('unified transport', (it) => runUnifiedTesting('transport', checkout, it));
+      await check('unified perf', (it) => runUnifiedTesting('perf', checkout, it));
+    }
+    if (testPlans !== '') {
+      const checkout = resolve(testPlans);
+      await check('test-plans', (it) => runTestPlans(checkout, it));
+    }
+  } finally {
+    await run(['docker', 'image', 'rm', ...IMAGES], 60_000);
+    // What the builder before BuildKit leaves of our stages.
+    await run(['docker', 'image', 'prune', '-f', '--filter', 'label=libp2p-lean.stage'], 60_000);
+    await rm(folder, { recursive: true, force: true });
+  }
+  for (const [harness, { name, passed }] of verdicts) {
+    print(`${passed ? 'ok    ' : 'FAIL  '}${harness.padEnd(18)} ${name}`);
+  }
+  const passed = verdicts.filter(([, verdict]) => verdict.passed).length;
+  print(`the harnesses' own scripts: ${passed} of ${verdicts.length} passed`);
+  return passed === verdicts.length ? 0 : 1;
 };
 
 /** One combination of secure channel and muxer for each pair and transport, or all of them. */

@@ -18,7 +18,7 @@ test-aliases:
   - alias: peers
     value: ~go|js-v3
 implementations:
-  - id: lean-v0.1
+  - id: libp2p-lean-v0.1
     ours: true
     command: [./bin/libp2p-lean]
     transports: [quic-v1, tcp]
@@ -45,16 +45,16 @@ const namesFor = (selection: Parameters<typeof selectCells>[1]) =>
 test('cells: both sides must have the transport, the secure channel and the muxer', () => {
   const names = allCells(images.implementations).map((cell) => cell.name);
   assert.deepEqual(
-    names.filter((name) => name.startsWith('lean-v0.1 x ')),
+    names.filter((name) => name.startsWith('libp2p-lean-v0.1 x ')),
     [
-      'lean-v0.1 x lean-v0.1 (quic-v1)',
-      'lean-v0.1 x lean-v0.1 (tcp, noise, yamux)',
-      'lean-v0.1 x lean-v0.1 (tcp, tls, yamux)',
-      'lean-v0.1 x go-v1 (quic-v1)',
-      'lean-v0.1 x go-v1 (tcp, noise, yamux)',
-      'lean-v0.1 x go-v1 (tcp, tls, yamux)',
-      'lean-v0.1 x go-v2 (quic-v1)',
-      'lean-v0.1 x js-v3 (tcp, noise, yamux)',
+      'libp2p-lean-v0.1 x libp2p-lean-v0.1 (quic-v1)',
+      'libp2p-lean-v0.1 x libp2p-lean-v0.1 (tcp, noise, yamux)',
+      'libp2p-lean-v0.1 x libp2p-lean-v0.1 (tcp, tls, yamux)',
+      'libp2p-lean-v0.1 x go-v1 (quic-v1)',
+      'libp2p-lean-v0.1 x go-v1 (tcp, noise, yamux)',
+      'libp2p-lean-v0.1 x go-v1 (tcp, tls, yamux)',
+      'libp2p-lean-v0.1 x go-v2 (quic-v1)',
+      'libp2p-lean-v0.1 x js-v3 (tcp, noise, yamux)',
     ],
   );
   // wss: js-v3 dials it, and is not dialled over it.
@@ -104,7 +104,7 @@ test('selection: substrings, aliases, negation, select before ignore', () => {
 test('selection: what matches nothing is refused with what there is', () => {
   assert.throws(() => namesFor({ implSelect: 'go-v1|swift' }), {
     message:
-      '--impl-select: "swift" matches none of the implementations; there are lean-v0.1, go-v1, go-v2, js-v3',
+      '--impl-select: "swift" matches none of the implementations; there are libp2p-lean-v0.1, go-v1, go-v2, js-v3',
   });
   assert.throws(() => namesFor({ transportIgnore: '!quik' }), /--transport-ignore: "quik" matches/);
   assert.throws(() => namesFor({ testSelect: 'lean x go' }), /--test-select: "lean x go" matches/);

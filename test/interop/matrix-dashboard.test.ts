@@ -36,13 +36,13 @@ const HOSTILE = `</script><script>document.title='owned'</script><img src=x oner
 const images = parseImages(
   'images.yaml',
   `implementations:
-  - { id: lean-v0.1, ours: true, command: [x], transports: [quic-v1, tcp], secureChannels: [noise, tls], muxers: [yamux] }
+  - { id: libp2p-lean-v0.1, ours: true, command: [x], transports: [quic-v1, tcp], secureChannels: [noise, tls], muxers: [yamux] }
   - { id: go-v1, path: x, transports: [quic-v1, tcp], secureChannels: [noise, tls], muxers: [yamux] }
   - { id: js-v3, path: x, transports: [quic-v1, tcp], secureChannels: [noise], muxers: [yamux] }
 `,
 );
-const FAILS = 'lean-v0.1 x js-v3 (quic-v1)';
-const KNOWN = 'go-v1 x lean-v0.1 (tcp, tls, yamux)';
+const FAILS = 'libp2p-lean-v0.1 x js-v3 (quic-v1)';
+const KNOWN = 'go-v1 x libp2p-lean-v0.1 (tcp, tls, yamux)';
 const PEERS = 'js-v3 x go-v1 (quic-v1)';
 
 const folder = mkdtempSync(join(tmpdir(), 'libp2p-lean-dashboard-'));
@@ -206,7 +206,7 @@ test(
         'tcp + tls + yamux',
       ]);
       assert.equal(await tab.locator('.cell').count(), 22);
-      const failing = tab.getByRole('button', { name: 'lean-v0.1 dials js-v3: FAIL' });
+      const failing = tab.getByRole('button', { name: 'libp2p-lean-v0.1 dials js-v3: FAIL' });
       assert.equal(await failing.count(), 1);
       // Not colour alone: each verdict has a symbol of its own.
       const symbols = await tab
@@ -225,17 +225,17 @@ test(
   { skip },
   () =>
     withPage({ viewport: { width: 1280, height: 800 } }, async (tab) => {
-      await tab.getByRole('button', { name: 'lean-v0.1 dials js-v3: FAIL' }).click();
+      await tab.getByRole('button', { name: 'libp2p-lean-v0.1 dials js-v3: FAIL' }).click();
       const detail = tab.locator('dialog');
-      await detail.getByText('log of the listener of lean-v0.1 x js-v3 (quic-v1)').waitFor();
+      await detail.getByText('log of the listener of libp2p-lean-v0.1 x js-v3 (quic-v1)').waitFor();
       const text = await textOf(detail);
       for (const part of [
-        'lean-v0.1 → js-v3',
+        'libp2p-lean-v0.1 → js-v3',
         'the dialer exited </script>',
         'First relevant lines',
         'IS_DIALER=true /bin/peer',
-        'log of the dialer of lean-v0.1 x js-v3 (quic-v1)',
-        "libp2p-lean-matrix --test-select 'lean-v0.1 x js-v3 (quic-v1)'",
+        'log of the dialer of libp2p-lean-v0.1 x js-v3 (quic-v1)',
+        "libp2p-lean-matrix --test-select 'libp2p-lean-v0.1 x js-v3 (quic-v1)'",
       ]) {
         assert.ok(text.includes(part), part);
       }
@@ -243,7 +243,7 @@ test(
       await tab.keyboard.press('Escape');
       assert.equal(await detail.isVisible(), false);
       const focused = await tab.evaluate<string>(FOCUSED);
-      assert.equal(focused, 'lean-v0.1 dials js-v3: FAIL');
+      assert.equal(focused, 'libp2p-lean-v0.1 dials js-v3: FAIL');
 
       // A known failure says why; evidence that is no web address is no link.
       await tab.locator('.cell.known').click();
@@ -301,7 +301,7 @@ test('box plots: a row for every implementation that measured, by transport', { 
     assert.deepEqual((await rows.locator('.plot-label').allInnerTexts()).sort(), [
       'go-v1',
       'js-v3',
-      'lean-v0.1',
+      'libp2p-lean-v0.1',
     ]);
     const median = () => textOf(rows.first().locator('.plot-value'));
     const before = await median();

@@ -1,11 +1,13 @@
 /** What is handed to the upstream matrices. `make upstream-check` tries it with containers. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { allCells } from '../../interop/runner/cells.ts';
 import { readImages } from '../../interop/runner/images.ts';
 import { ROOT } from '../../interop/runner/participants.ts';
+import { fillIn, makeArchive, OURS, paste } from '../../interop/upstream/checkouts.ts';
 import {
   readPerf,
   readTestPlans,
@@ -14,10 +16,17 @@ import {
   unifiedCompose,
 } from '../../interop/upstream/compose.ts';
 
+/** What is pasted with an account and a commit in it. */
+const TEMPLATES = [
+  'unified-testing/transport-images.yaml',
+  'unified-testing/perf-images.yaml',
+  'test-plans/impl/libp2p-lean/v0.1/Makefile',
+];
+
 const upstream = join(ROOT, 'interop', 'upstream');
 const ours = async () => {
   const images = await readImages(join(ROOT, 'interop', 'images.yaml'));
-  const entry = images.implementations.find(({ id }) => id === 'lean-v0.1');
+  const entry = images.implementations.find(({ id }) => id === 'libp2p-lean-v0.1');
   assert.ok(entry);
   return entry;
 };
@@ -33,7 +42,7 @@ test('the transport entry says what interop/images.yaml says', async () => {
     [entry?.id, entry?.transports, entry?.secureChannels, entry?.muxers, entry?.dialOnly],
     [id, transports, secureChannels, muxers, dialOnly],
   );
-  assert.equal(aliases.get('lean'), id);
+  assert.equal(aliases.get('libp2p-lean'), id);
   const perf = await readImages(join(upstream, 'unified-testing', 'perf-images.yaml'));
   assert.equal(perf.implementations[0]?.id, id);
 
@@ -51,6 +60,55 @@ test('the transport entry says what interop/images.yaml says', async () => {
   });
 });
 
+test('account and commit stand once in each file, where they belong', () => {
+  for (const file of TEMPLATES) {
+    const text = readFileSync(join(upstream, file), 'utf8');
+    for (const word of ['OWNER', 'COMMIT']) {
+      const lines = text.split('\n').filter((line) => line.includes(word));
+      assert.equal(lines.length, 1, `${file}: ${word}`);
+      assert.doesNotMatch(lines[0] ?? '', /^\s*#/);
+    }
+    const filled = fillIn(text, 'somebody', '0123456789'.repeat(4));
+    assert.match(filled, /somebody\/libp2p-lean/);
+    assert.match(filled, /commit(:| :=) (0123456789){4}$/m);
+  }
+});
+
+test('pasting: our id selects nobody else, and nobody else’s selects us', () => {
+  const ours = {
+    'test-aliases': [
+      { alias: 'libp2p-lean', value: OURS },
+      { alias: 'failing', value: 'b' },
+    ],
+    implementations: [{ id: OURS }],
+  };
+  const theirs = (id: string) => ({
+    'test-aliases': [{ alias: 'failing', value: 'a' }],
+    implementations: [{ id: 'leanp2p' }, { id: 'js-v3.x' }],
+    baselines: [{ id }],
+  });
+  assert.deepEqual(paste(theirs('c-v0.0.1'), ours), {
+    'test-aliases': [
+      { alias: 'failing', value: 'a|b' },
+      { alias: 'libp2p-lean', value: OURS },
+    ],
+    implementations: [{ id: 'leanp2p' }, { id: 'js-v3.x' }, { id: OURS }],
+    baselines: [{ id: 'c-v0.0.1' }],
+  });
+  for (const id of ['lean-v0.1', 'libp2p-lean-v0.2', 'rust-libp2p-lean']) {
+    assert.throws(() => paste(theirs(id), ours), /select each other/);
+  }
+});
+
+test('the archive is what GitHub would serve', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'libp2p-lean-archive-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const { commit, zip } = await makeArchive(folder);
+  assert.match(commit, /^[0-9a-f]{40}$/);
+  // The names are in it as they are.
+  assert(readFileSync(zip).includes(`libp2p-lean-${commit}/Dockerfile`));
+});
+
 test('compose files: the services, networks and variables of each harness', async () => {
   const entry = {
     ...(await ours()),
@@ -64,14 +122,14 @@ test('compose files: the services, networks and variables of each harness', asyn
   const unified = unifiedCompose('transport', cell, images, 'net', 'ab12');
   assert.deepEqual(unified.services.dialer, {
     image: 'libp2p-lean',
-    container_name: 'lean-v0_1_x_lean-v0_1__tcp__noise__yamux__transport_ab12_dialer',
+    container_name: 'libp2p-lean-v0_1_x_libp2p-lean-v0_1__tcp__noise__yamux__transport_ab12_dialer',
     init: true,
     depends_on: ['listener'],
     networks: ['transport-network'],
     environment: [
       'IS_DIALER=true',
       'REDIS_ADDR=transport-redis:6379',
-      'TEST_KEY=3ceffdc5',
+      'TEST_KEY=896332bd',
       'TRANSPORT=tcp',
       'LISTENER_IP=0.0.0.0',
       'DEBUG=false',
@@ -86,7 +144,7 @@ test('compose files: the services, networks and variables of each harness', asyn
     image: 'libp2p-lean',
     depends_on: ['redis'],
     environment: {
-      version: 'lean-v0.1',
+      version: 'libp2p-lean-v0.1',
       transport: 'tcp',
       is_dialer: 'false',
       ip: '0.0.0.0',

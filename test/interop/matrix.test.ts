@@ -492,20 +492,25 @@ test('--repeat: every run has its own key and log, and one failure fails the cel
 });
 
 test('real cells: our package and js-libp2p over QUIC, both ways', { skip }, async () => {
-  const run = await matrix(['--impl-select', 'lean-v0.1|js-v3.x', '--transport-select', 'quic-v1']);
+  const run = await matrix([
+    '--impl-select',
+    'libp2p-lean-v0.1|js-v3.x',
+    '--transport-select',
+    'quic-v1',
+  ]);
   assert.equal(run.code, 0, run.stderr + run.stdout);
   const js = run.results?.implementations.find(({ id }) => id === 'js-v3.x');
   const names = run.results?.cells.map(({ name, status }) => `${name} ${status}`);
   if (js?.skipped) {
     // No registry to build it from: then that is said, and our own cell is run all the same.
     assert.match(run.stderr, /^skipped js-v3\.x: /m);
-    assert.deepEqual(names, ['lean-v0.1 x lean-v0.1 (quic-v1) pass']);
+    assert.deepEqual(names, ['libp2p-lean-v0.1 x libp2p-lean-v0.1 (quic-v1) pass']);
     return;
   }
   assert.deepEqual(names, [
-    'lean-v0.1 x lean-v0.1 (quic-v1) pass',
-    'lean-v0.1 x js-v3.x (quic-v1) pass',
-    'js-v3.x x lean-v0.1 (quic-v1) pass',
+    'libp2p-lean-v0.1 x libp2p-lean-v0.1 (quic-v1) pass',
+    'libp2p-lean-v0.1 x js-v3.x (quic-v1) pass',
+    'js-v3.x x libp2p-lean-v0.1 (quic-v1) pass',
     'js-v3.x x js-v3.x (quic-v1) pass',
   ]);
   for (const { attempts } of run.results?.cells ?? []) {
