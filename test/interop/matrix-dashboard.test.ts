@@ -263,7 +263,7 @@ test(
       await tab.keyboard.press('ArrowDown');
       assert.match(await label(), /^go-v1 dials go-v1/);
       await tab.keyboard.press('Tab');
-      assert.match(await label(), /^lean-v0\.1 dials lean-v0\.1/);
+      assert.match(await label(), /^libp2p-lean-v0\.1 dials libp2p-lean-v0\.1/);
       assert.equal(await tab.locator('.matrix').nth(1).locator(':focus').count(), 1);
       await tab.keyboard.press('Enter');
       assert.equal(await tab.locator('dialog').isVisible(), true);
