@@ -32,6 +32,7 @@ const limits = {
   acceptBacklog: ENOUGH,
   maxConnections: ENOUGH,
   maxPending: ENOUGH,
+  connectionMemory: Number.POSITIVE_INFINITY,
 };
 const transport = tcpTransport({
   hostKey: generateHostKey(),
