@@ -10,6 +10,7 @@ import {
   type ConnectionMemory,
   DEFAULT_MEMORY_LIMITS,
   type MemoryLimits,
+  unreadShareOf,
 } from '../connection-memory.ts';
 import type { SocketAddress } from '../socket-address.ts';
 import type { Stream } from '../stream.ts';
@@ -104,9 +105,12 @@ export interface QuicLimits extends AdmissionLimits, MemoryLimits {
   readonly handshakeTimeout: number;
   /** How long a connection may be silent before it is dropped without a word. */
   readonly idleTimeout: number;
-  /** Receive window of one stream; never larger than the share of `connectionMemory` that may be unread. */
+  /** Receive window of one stream; at most two thirds of what the connection's comes to. */
   readonly streamWindow: number;
-  /** The same for the connection. `node:quic` has none: node/engine.ts says why. */
+  /**
+   * Receive window of the connection; never larger than the share of `connectionMemory` that may be
+   * unread. `node:quic` has none: node/engine.ts says why.
+   */
   readonly connectionWindow: number;
   /** Bidirectional streams that the peer may have open at once; unidirectional ones: none. */
   readonly maxStreams: number;
@@ -124,6 +128,16 @@ export const DEFAULT_LIMITS: QuicLimits = {
   connectionWindow: 15 << 20,
   maxStreams: 256,
   retryAbove: 64,
+};
+
+/**
+ * The receive windows that an engine announces, in bytes. A stream never fills its connection's: the
+ * other streams could not go on, and `node:quic` (24.21) as the sender stalls for good when it meets
+ * both limits at the same byte.
+ */
+export const windowsOf = (limits: QuicLimits): { stream: number; connection: number } => {
+  const connection = Math.min(limits.connectionWindow, unreadShareOf(limits.connectionMemory));
+  return { stream: Math.min(limits.streamWindow, Math.floor((connection * 2) / 3)), connection };
 };
 
 export const ALPN = 'libp2p';

@@ -296,6 +296,18 @@ export const engineSuite = (name: string, options: SuiteOptions): void => {
       assert.equal(gotBack, sha256(back));
     });
 
+    bothWays(
+      'a stream window as large as the connection window',
+      async (_t, _pair, from, to) => {
+        const data = randomBytes(4 << 20);
+        const stream = await from.openStream();
+        const sent = writeAll(stream, data).then(() => stream.closeWrite());
+        const [got] = await Promise.all([nextStream(to).then(hashAll), sent]);
+        assert.equal(got, sha256(data));
+      },
+      { streamWindow: 256 << 10, connectionWindow: 256 << 10 },
+    );
+
     bothWays('one write of 4 MiB', async (_t, _pair, from, to) => {
       const data = randomBytes(4 << 20);
       const stream = await from.openStream();

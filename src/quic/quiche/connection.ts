@@ -23,6 +23,7 @@ import {
   BAD_CERTIFICATE,
   type QuicConnection,
   type QuicLimits,
+  windowsOf,
 } from '../engine.ts';
 import { describeTransportError } from '../transport-errors.ts';
 import type { QuicheError, QuicheHandle } from './binding.ts';
@@ -146,14 +147,14 @@ export class QuicheConnection implements QuicConnection {
     this.#handle = handle;
     this.#driver = driver;
     this.#authenticate = options.authenticate;
-    const { handshakeTimeout, connectionMemory, connectionWindow, stallTimeout } = options.limits;
+    const { handshakeTimeout, connectionMemory, stallTimeout } = options.limits;
     this.#handshakeTimeout = handshakeTimeout;
     this.memory = new ConnectionMemory(connectionMemory, STREAM_BYTES, () => {
       const { code, reason } = tooMuchMemory(connectionMemory);
       this.close(code, reason).catch(() => {});
     });
     this.stalls = new StallWatch(stallTimeout);
-    this.#window = Math.min(connectionWindow, this.memory.unreadShare);
+    this.#window = windowsOf(options.limits).connection;
     this.#maxDatagram = options.maxDatagram;
     this.localAddress = addresses.local;
     this.remoteAddress = addresses.remote;

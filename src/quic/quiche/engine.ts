@@ -7,7 +7,6 @@
 import { randomBytes } from 'node:crypto';
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { createAdmission, type Guest } from '../../admission.ts';
-import { unreadShareOf } from '../../connection-memory.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
 import type { TlsCredentials } from '../../tls/credentials.ts';
@@ -24,6 +23,7 @@ import {
   type QuicEngine,
   type QuicLimits,
   type QuicListener,
+  windowsOf,
 } from '../engine.ts';
 import { ON_BUN } from '../node/types.ts';
 import { loadQuiche, type Quiche, type QuicheConfig, type QuicheHandle } from './binding.ts';
@@ -96,8 +96,7 @@ const configure = (quiche: Quiche, options: EngineOptions, limits: QuicLimits): 
   config.setApplicationProtos([ALPN]);
   config.setMaxIdleTimeout(limits.idleTimeout);
   config.setMaxRecvUdpPayloadSize(65_527);
-  const streamWindow = windowOf(limits.streamWindow, limits);
-  const connectionWindow = windowOf(limits.connectionWindow, limits);
+  const { stream: streamWindow, connection: connectionWindow } = windowsOf(limits);
   config.setInitialMaxData(connectionWindow);
   config.setInitialMaxStreamDataBidiLocal(streamWindow);
   config.setInitialMaxStreamDataBidiRemote(streamWindow);
@@ -110,10 +109,6 @@ const configure = (quiche: Quiche, options: EngineOptions, limits: QuicLimits): 
   config.enablePacing(false);
   return config;
 };
-
-/** A receive window that fits into what may be unread. */
-const windowOf = (window: number, { connectionMemory }: QuicLimits): number =>
-  Math.min(window, unreadShareOf(connectionMemory));
 
 /** The largest datagram for a host; also told to `config`, for the next connection made with it. */
 const maxDatagramTo = (host: string, config: QuicheConfig): number => {
