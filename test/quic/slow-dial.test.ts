@@ -15,8 +15,8 @@ const HANG = { timeout: 60_000 };
 const LIMIT = 1_000;
 const authenticate = (): void => {};
 
-const engines = await enginesHere(['dial', 'listen']);
-const load = async (name: 'quiche' | 'node') => (await selectEngine(name, 'listen')).engine;
+const engines = await enginesHere(['dialer', 'listener']);
+const load = async (name: 'quiche' | 'node') => (await selectEngine(name, 'listener')).engine;
 
 describe('the handshake of a dial may take as long as the dial', { concurrency: true }, () => {
   for (const dialling of engines) {

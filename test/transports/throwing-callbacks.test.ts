@@ -29,11 +29,11 @@ const upgrade = async () => {
 const overQuic =
   (name: 'quiche' | 'node'): Make =>
   async () => {
-    const { engine } = await selectEngine(name, 'listen');
+    const { engine } = await selectEngine(name, 'listener');
     return quicTransport({ engine, ...(await upgrade()) });
   };
 
-const engines = await enginesHere(['dial', 'listen']);
+const engines = await enginesHere(['dialer', 'listener']);
 const transports: readonly (readonly [name: string, address: string, make: Make])[] = [
   ['tcp', '/ip4/127.0.0.1/tcp/0', async () => tcpTransport(await upgrade())],
   ['ws', '/ip4/127.0.0.1/tcp/0/ws', async () => wsTransport(await upgrade())],
@@ -105,7 +105,7 @@ for (const [name, address, make] of transports) {
         expectedPeer: undefined,
       });
       t.after(() => connection.close());
-      assert.equal(connection.direction, 'dialed');
+      assert.equal(connection.role, 'dialer');
     });
   });
 }
