@@ -58,3 +58,4 @@ clean:  ## remove what was built
 
 install:
 	@node scripts/install.mjs
+	@node native/build.mjs --if-possible
