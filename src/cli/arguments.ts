@@ -1,9 +1,8 @@
 /** The argument parser. @see main */
 
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { LeanError } from '../errors.ts';
 import { hasHarnessVariables } from '../harness/environment.ts';
-import { HarnessError } from '../harness/errors.ts';
-import { ENGINE_CHOICES } from '../quic/engine-name.ts';
 import { VERSION } from '../version.ts';
 import { EXIT } from './process.ts';
 import { parseSize } from './size.ts';
@@ -31,7 +30,7 @@ Two dialects are understood; a variable that is empty or null is unset.
   TEST_KEY          -                      names the test in Redis
   TEST_TIMEOUT_SECS test_timeout_seconds   seconds for the whole run (180)
   DEBUG             DEBUG                  true: a log of every step on stderr
-  QUIC_ENGINE       QUIC_ENGINE            auto, node, quiche (auto)
+  QUIC_ENGINE       QUIC_ENGINE            auto, quinn, node, quiche (auto)
   NODE_QUIC         NODE_QUIC              path of a Node.js built with node:quic, for auto and node
 
 With these variables set, libp2p-lean without a command does the same.`;
@@ -92,7 +91,7 @@ export const parse = async (args: readonly string[]): Promise<number> => {
     '--engine <name>',
     'QUIC engine; NODE_QUIC names a Node.js that has node:quic',
   )
-    .choices(ENGINE_CHOICES)
+    .choices(['auto', 'quinn', 'node', 'quiche'])
     .default('auto')
     .env('QUIC_ENGINE');
   const debug = new Option('--debug', 'log every step on stderr; DEBUG=true does the same').default(
@@ -175,7 +174,7 @@ export const parse = async (args: readonly string[]): Promise<number> => {
     .action(async (options) => {
       const { serverAddress, listen: addresses, to } = options;
       if (options.runServer && serverAddress === undefined) {
-        throw new HarnessError('ERR_CONFIG', '--run-server needs --server-address host:port');
+        throw new LeanError('ERR_CONFIG', '--run-server needs --server-address host:port');
       }
       if (serverAddress !== undefined) {
         const { runClient, runServer } = await import('./perf-executable.ts');
@@ -189,7 +188,7 @@ export const parse = async (args: readonly string[]): Promise<number> => {
         code = await listen(where, { ...options, perf: true });
       } else if (!hasHarnessVariables(process.env)) {
         const what = 'give --to or --listen, or set the variables of a perf test';
-        throw new HarnessError('ERR_CONFIG', `nothing to measure: ${what}`);
+        throw new LeanError('ERR_CONFIG', `nothing to measure: ${what}`);
       } else {
         const { perf } = await import('./perf.ts');
         code = await perf(process.env);

@@ -1,10 +1,8 @@
 /** Which QUIC engine runs. Engines are imported only when one is to be used. */
 
 import { isBuiltin } from 'node:module';
-import type { Role } from '../connection.ts';
 import { LeanError, messageOf } from '../errors.ts';
-import type { QuicEngine } from './engine.ts';
-import type { EngineChoice, EngineName } from './engine-name.ts';
+import type { EngineName, QuicEngine } from './engine.ts';
 
 export interface SelectedEngine {
   readonly engine: QuicEngine;
@@ -18,7 +16,11 @@ export interface SelectedEngine {
  *
  * @throws ERR_ENGINE_UNAVAILABLE when that engine, or with `auto` every engine, is unavailable.
  */
-export const selectEngine = async (wanted: EngineChoice, role: Role): Promise<SelectedEngine> => {
+export const selectEngine = async (
+  wanted: 'auto' | EngineName,
+  role: 'dial' | 'listen',
+): Promise<SelectedEngine> => {
+  if (wanted === 'quinn') return { engine: await load.quinn(), why: 'quinn was asked for' };
   if (wanted === 'quiche') return { engine: await load.quiche(), why: 'quiche was asked for' };
   const lack = lackOfNodeQuic(role);
   if (wanted === 'node') {
@@ -44,16 +46,17 @@ export const selectEngine = async (wanted: EngineChoice, role: Role): Promise<Se
 };
 
 const load: Record<EngineName, () => Promise<QuicEngine>> = {
+  quinn: async () => (await import('./quinn/engine.ts')).quinnEngine(),
   node: async () => (await import('./node/engine.ts')).nodeQuicEngine(),
   quiche: async () => (await import('./quiche/engine.ts')).quicheEngine(),
 };
 
 /** Why `node:quic` cannot do `role` here; `undefined` when it can. Costs nothing. */
-const lackOfNodeQuic = (role: Role): string | undefined => {
+const lackOfNodeQuic = (role: 'dial' | 'listen'): string | undefined => {
   if (!isBuiltin('node:quic')) {
     return 'this runtime does not have it (a Node built and started with --experimental-quic, or Bun, has)';
   }
-  if (role === 'listener' && process.versions.bun !== undefined) {
+  if (role === 'listen' && process.versions.bun !== undefined) {
     return "Bun's cannot listen for libp2p: it refuses self-signed client certificates";
   }
   return undefined;

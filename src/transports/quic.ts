@@ -5,7 +5,7 @@
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
-import type { Connection, Role } from '../connection.ts';
+import type { Connection } from '../connection.ts';
 import { LeanError } from '../errors.ts';
 import type { HostKey } from '../identity/keys.ts';
 import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
@@ -35,8 +35,12 @@ export const quicTransport = ({
   const verifyCertificate = createVerifier();
   const common = { credentials: tls, ...(limits && { limits }) };
   const description = `quic-v1 (${engine.name})`;
-  const connect = (quic: QuicConnection, role: Role, remotePeer: PeerId): Connection => ({
-    role,
+  const connect = (
+    quic: QuicConnection,
+    direction: Connection['direction'],
+    remotePeer: PeerId,
+  ): Connection => ({
+    direction,
     localPeer,
     remotePeer,
     description,
@@ -61,7 +65,7 @@ export const quicTransport = ({
       };
       const quic = await engine.dial(remote, { ...common, authenticate, signal });
       if (remotePeer === undefined) throw await unauthenticated(quic);
-      return connect(quic, 'dialer', remotePeer);
+      return connect(quic, 'dialed', remotePeer);
     },
 
     listen: async (address, { onConnection, onRefused }) => {
@@ -77,7 +81,7 @@ export const quicTransport = ({
         onConnection: (quic) => {
           const { peerCertificate } = quic;
           const peer = proven.get(peerCertificate) ?? verifyCertificate([peerCertificate]);
-          onConnection(connect(quic, 'listener', peer));
+          onConnection(connect(quic, 'accepted', peer));
         },
         onRefused: (error, remote) => onRefused(error, multiaddrOf('quic-v1', remote).toString()),
       });

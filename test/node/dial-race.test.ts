@@ -28,7 +28,7 @@ const startRace = (addresses: Multiaddr[], headStart: number, signal?: AbortSign
   const attempts: Attempt[] = [];
   const closed: string[] = [];
   const connectionOf = (address: Multiaddr): Connection => ({
-    role: 'dialer',
+    direction: 'dialed',
     localPeer: peer,
     remotePeer: peer,
     localAddress: address,

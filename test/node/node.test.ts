@@ -44,7 +44,7 @@ const code = (expected: string) => (error: unknown) => {
   return true;
 };
 
-for (const quicEngine of await enginesHere(['dialer', 'listener'])) {
+for (const quicEngine of await enginesHere(['dial', 'listen'])) {
   const makeNode = async (t: TestContext, options: NodeOptions = {}): Promise<LeanNode> => {
     const node = await createNode({ quicEngine, ...options });
     t.after(() => node.close());
@@ -116,7 +116,7 @@ for (const quicEngine of await enginesHere(['dialer', 'listener'])) {
       listener.handle('/here/1', async (_, theirs) => accepted.push(theirs));
       (await dialer.openStream(connection, '/here/1')).closeWrite();
       const theirs = await accepted.next();
-      assert.equal(theirs.role, 'listener');
+      assert.equal(theirs.direction, 'accepted');
       assert(theirs.remotePeer.equals(dialer.peerId));
       assert((await ping(await listener.openStream(theirs, PING))) > 0);
     });
@@ -278,7 +278,9 @@ for (const quicEngine of await enginesHere(['dialer', 'listener'])) {
     it('keeps one connection of several that answer', async (t) => {
       const events = inbox<string>();
       const { listener, dialer, address } = await makePair(t, {
-        log: (event) => events.push(event),
+        log: (event) => {
+          if (event === 'accepted' || event === 'disconnected') events.push(event);
+        },
       });
       const second = await listener.listen(LOOPBACK);
       const connection = await dialer.dial([address, second]);
@@ -444,7 +446,7 @@ const udpRelay = async (target: SocketAddress) => {
 
 describe('a node without a QUIC engine', () => {
   it('can be made; its use of QUIC says what is missing', async (t) => {
-    const missing = (await enginesHere(['dialer'])).includes('node') ? undefined : 'node';
+    const missing = (await enginesHere(['dial'])).includes('node') ? undefined : 'node';
     if (missing === undefined) return t.skip('this runtime has every engine');
     const node = await createNode({ quicEngine: missing });
     await assert.rejects(node.listen(LOOPBACK), code('ERR_ENGINE_UNAVAILABLE'));

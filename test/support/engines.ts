@@ -1,14 +1,14 @@
 /** Which QUIC engines the running runtime has, for tests that run once per engine. */
 
-import type { Role } from '../../src/connection.ts';
 import { messageOf } from '../../src/errors.ts';
-import { ENGINE_NAMES, type EngineName } from '../../src/quic/engine-name.ts';
+import type { EngineName } from '../../src/quic/engine.ts';
+import { loadQuinn } from '../../src/quic/quinn/binding.ts';
 import { selectEngine } from '../../src/quic/select.ts';
 
 /** Engines that can do every role of `roles` here; says in one line which are missing. */
-export const enginesHere = async (roles: readonly Role[]): Promise<EngineName[]> => {
+export const enginesHere = async (roles: readonly ('dial' | 'listen')[]): Promise<EngineName[]> => {
   const here: EngineName[] = [];
-  for (const name of ENGINE_NAMES) {
+  for (const name of ['quiche', 'node', 'quinn'] as const) {
     try {
       for (const role of roles) await selectEngine(name, role);
       here.push(name);
@@ -18,3 +18,15 @@ export const enginesHere = async (roles: readonly Role[]): Promise<EngineName[]>
   }
   return here;
 };
+
+const lackOfQuinn = (): string | undefined => {
+  try {
+    loadQuinn();
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  }
+};
+
+/** Why there is no quinn here; `undefined` where it is. */
+export const whyNoQuinn: string | undefined = lackOfQuinn();
