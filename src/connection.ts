@@ -9,8 +9,12 @@ import type { PeerId } from './identity/peer-id.ts';
 import { printable } from './printable.ts';
 import type { Stream } from './stream.ts';
 
+/** Which side of a connection somebody is: the one that opened it, or the one that took it. */
+export type Role = 'dialer' | 'listener';
+
 export interface Connection {
-  readonly direction: 'dialed' | 'accepted';
+  /** This side's. */
+  readonly role: Role;
   readonly localPeer: PeerId;
   /** Proven by the handshake. */
   readonly remotePeer: PeerId;

@@ -54,11 +54,10 @@ export type ErrorCode =
   | 'ERR_PROTOCOL_VIOLATION'
   | 'ERR_PROTOCOL_NOT_SUPPORTED'
   | 'ERR_PING_MISMATCH'
+  // options of the library's user
+  | 'ERR_OPTIONS'
   // engines
-  | 'ERR_ENGINE_UNAVAILABLE'
-  // harness
-  | 'ERR_CONFIG'
-  | 'ERR_REDIS';
+  | 'ERR_ENGINE_UNAVAILABLE';
 
 /** True when `error` is a {@link LeanError}, optionally with that code. */
 export const isLeanError = (error: unknown, code?: ErrorCode): error is LeanError =>

@@ -1,7 +1,8 @@
 /** Multiaddrs that somebody typed. */
 
 import { CODE_DNSADDR, type Multiaddr } from '@multiformats/multiaddr';
-import { LeanError, messageOf } from '../errors.ts';
+import { messageOf } from '../errors.ts';
+import { HarnessError } from '../harness/errors.ts';
 import { type AddressKind, kindOf, parseMultiaddr } from '../multiaddr.ts';
 
 /** @throws ERR_CONFIG when it is malformed. */
@@ -9,7 +10,7 @@ export const parseAddress = (text: string): Multiaddr => {
   try {
     return parseMultiaddr(text);
   } catch (cause) {
-    throw new LeanError('ERR_CONFIG', messageOf(cause), { cause });
+    throw new HarnessError('ERR_CONFIG', messageOf(cause), { cause });
   }
 };
 

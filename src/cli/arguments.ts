@@ -1,8 +1,9 @@
 /** The argument parser. @see main */
 
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { LeanError } from '../errors.ts';
 import { hasHarnessVariables } from '../harness/environment.ts';
+import { HarnessError } from '../harness/errors.ts';
+import { ENGINE_CHOICES } from '../quic/engine-name.ts';
 import { VERSION } from '../version.ts';
 import { EXIT } from './process.ts';
 import { parseSize } from './size.ts';
@@ -91,7 +92,7 @@ export const parse = async (args: readonly string[]): Promise<number> => {
     '--engine <name>',
     'QUIC engine; NODE_QUIC names a Node.js that has node:quic',
   )
-    .choices(['auto', 'quinn', 'node', 'quiche'])
+    .choices(ENGINE_CHOICES)
     .default('auto')
     .env('QUIC_ENGINE');
   const debug = new Option('--debug', 'log every step on stderr; DEBUG=true does the same').default(
@@ -174,7 +175,7 @@ export const parse = async (args: readonly string[]): Promise<number> => {
     .action(async (options) => {
       const { serverAddress, listen: addresses, to } = options;
       if (options.runServer && serverAddress === undefined) {
-        throw new LeanError('ERR_CONFIG', '--run-server needs --server-address host:port');
+        throw new HarnessError('ERR_CONFIG', '--run-server needs --server-address host:port');
       }
       if (serverAddress !== undefined) {
         const { runClient, runServer } = await import('./perf-executable.ts');
@@ -188,7 +189,7 @@ export const parse = async (args: readonly string[]): Promise<number> => {
         code = await listen(where, { ...options, perf: true });
       } else if (!hasHarnessVariables(process.env)) {
         const what = 'give --to or --listen, or set the variables of a perf test';
-        throw new LeanError('ERR_CONFIG', `nothing to measure: ${what}`);
+        throw new HarnessError('ERR_CONFIG', `nothing to measure: ${what}`);
       } else {
         const { perf } = await import('./perf.ts');
         code = await perf(process.env);

@@ -1,9 +1,9 @@
 /** `libp2p-lean listen`: a node for people to dial. */
 
 import { orAborted } from '../deadline.ts';
-import type { EngineChoice } from '../harness/environment.ts';
 import type { Log } from '../harness/log.ts';
 import { createNode } from '../node/node.ts';
+import type { EngineChoice } from '../quic/engine-name.ts';
 import { parseAddress } from './addresses.ts';
 import { EXIT, note, onTermination, print } from './process.ts';
 

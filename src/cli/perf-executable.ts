@@ -4,13 +4,13 @@
  */
 
 import { orAborted } from '../deadline.ts';
-import { LeanError } from '../errors.ts';
-import type { EngineChoice } from '../harness/environment.ts';
+import { HarnessError } from '../harness/errors.ts';
 import { type Log, noLog } from '../harness/log.ts';
 import { transportsFor } from '../harness/transports.ts';
 import { hostKeyFromSeed } from '../identity/keys.ts';
 import { createNode, type NodeOptions } from '../node/node.ts';
 import { handlePerf, PERF, type PerfProgress, perf } from '../protocols/perf.ts';
+import type { EngineChoice } from '../quic/engine-name.ts';
 import { parseAddress } from './addresses.ts';
 import { EXIT, onTermination, print } from './process.ts';
 
@@ -96,7 +96,7 @@ const addressesOf = (serverAddress: string): Readonly<Record<'tcp' | 'quic-v1', 
   const match = /^(?:\[([0-9a-f:.]+)\]|([^:[\]/]+)):(\d{1,5})$/i.exec(serverAddress);
   if (match === null) {
     const shown = JSON.stringify(serverAddress);
-    throw new LeanError('ERR_CONFIG', `--server-address is ${shown}; it must be host:port`);
+    throw new HarnessError('ERR_CONFIG', `--server-address is ${shown}; it must be host:port`);
   }
   const [, ip6, host = '', port] = match;
   const kind = ip6 !== undefined ? 'ip6' : /^[\d.]+$/.test(host) ? 'ip4' : 'dns';

@@ -3,10 +3,10 @@
 import type { Connection } from '../connection.ts';
 import { orAborted } from '../deadline.ts';
 import { isLeanError, LeanError, messageOf } from '../errors.ts';
-import type { EngineChoice } from '../harness/environment.ts';
 import { type Log, noLog } from '../harness/log.ts';
 import { createNode, type LeanNode } from '../node/node.ts';
 import { handlePerf, PERF, perf } from '../protocols/perf.ts';
+import type { EngineChoice } from '../quic/engine-name.ts';
 import { kindsOf, parseAddress } from './addresses.ts';
 import type { ShowProgress } from './perf-progress.ts';
 import { EXIT, note, onTermination, print } from './process.ts';

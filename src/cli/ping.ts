@@ -4,11 +4,10 @@ import type { Multiaddr } from '@multiformats/multiaddr';
 import { type CloseReason, type Connection, describeClose } from '../connection.ts';
 import { orAborted, startDeadline } from '../deadline.ts';
 import { messageOf } from '../errors.ts';
-import type { EngineChoice } from '../harness/environment.ts';
 import { type Log, noLog } from '../harness/log.ts';
-
 import { createNode, type LeanNode } from '../node/node.ts';
 import { PING, PING_SIZE, ping as pingOnce } from '../protocols/ping.ts';
+import type { EngineChoice } from '../quic/engine-name.ts';
 import type { Stream } from '../stream.ts';
 import { kindsOf, parseAddress } from './addresses.ts';
 import { EXIT, note, onTermination, print } from './process.ts';

@@ -13,6 +13,7 @@ import { createNode, type LeanNode } from '../node/node.ts';
 import { quote } from '../printable.ts';
 import { PING, ping } from '../protocols/ping.ts';
 import type { HarnessConfig } from './environment.ts';
+import { HarnessError } from './errors.ts';
 import type { Log } from './log.ts';
 import { openRendezvous, type Rendezvous } from './rendezvous.ts';
 import { formatReport, type Measurement } from './report.ts';
@@ -141,10 +142,10 @@ export const checkAddress = (config: HarnessConfig, published: string): Multiadd
     address = parseMultiaddr(published);
     peerOf(address);
   } catch (cause) {
-    throw new LeanError('ERR_REDIS', `${held}, which is not a multiaddr`, { cause });
+    throw new HarnessError('ERR_REDIS', `${held}, which is not a multiaddr`, { cause });
   }
   if (kindOf(address) !== config.transport) {
-    throw new LeanError('ERR_REDIS', `${held}, which is not a ${config.transport} address`);
+    throw new HarnessError('ERR_REDIS', `${held}, which is not a ${config.transport} address`);
   }
   return address;
 };

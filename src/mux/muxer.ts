@@ -1,6 +1,6 @@
 /** Many streams over one wire: what yamux and mplex share. */
 
-import { type CloseReason, describeClose } from '../connection.ts';
+import { type CloseReason, describeClose, type Role } from '../connection.ts';
 import {
   ConnectionMemory,
   DEFAULT_MEMORY_LIMITS,
@@ -33,11 +33,7 @@ export interface Carrier {
   close(): Promise<void>;
 }
 
-export type CreateMuxer = (
-  carrier: Carrier,
-  role: 'dialer' | 'listener',
-  limits?: Partial<MuxLimits>,
-) => Muxer;
+export type CreateMuxer = (carrier: Carrier, role: Role, limits?: Partial<MuxLimits>) => Muxer;
 
 /** Bounds of one connection; bytes and milliseconds. */
 export interface MuxLimits extends MemoryLimits {
@@ -97,7 +93,7 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
   readonly closed: Promise<CloseReason>;
   readonly memory: ConnectionMemory;
   readonly stalls: StallWatch;
-  protected readonly role: 'dialer' | 'listener';
+  protected readonly role: Role;
   protected readonly limits: MuxLimits;
   protected readonly streams = new Map<number, S>();
   /** Streams that the peer opened and that still exist. */
@@ -130,7 +126,7 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
   /** Lets the reading of the wire go on. */
   #resume: (() => void) | undefined;
 
-  constructor(carrier: Carrier, role: 'dialer' | 'listener', limits: Partial<MuxLimits>) {
+  constructor(carrier: Carrier, role: Role, limits: Partial<MuxLimits>) {
     this.#carrier = carrier;
     this.#stream = carrier.stream;
     this.role = role;

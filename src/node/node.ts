@@ -4,7 +4,7 @@
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
-import { type Connection, describeClose } from '../connection.ts';
+import { type Connection, describeClose, type Role } from '../connection.ts';
 import { orAborted, startDeadline, withDeadline } from '../deadline.ts';
 import { LeanError, messageOf } from '../errors.ts';
 import { generateHostKey, type HostKey } from '../identity/keys.ts';
@@ -22,7 +22,7 @@ import {
 import { negotiate, selectLazily } from '../multistream.ts';
 import { handleIdentify, IDENTIFY } from '../protocols/identify.ts';
 import { handlePing, PING } from '../protocols/ping.ts';
-import type { EngineName } from '../quic/engine.ts';
+import type { EngineChoice } from '../quic/engine-name.ts';
 import { selectEngine } from '../quic/select.ts';
 import type { Stream } from '../stream.ts';
 import { issueCertificate, type TlsIdentity } from '../tls/issue.ts';
@@ -44,7 +44,7 @@ export interface NodeOptions {
   /** Whether the built-in transport dials `wss` listeners whatever their certificate: see `WsOptions`. */
   readonly insecureWss?: boolean;
   /** Default `auto`: see `selectEngine`. */
-  readonly quicEngine?: 'auto' | EngineName;
+  readonly quicEngine?: EngineChoice;
   /** Told of every step, with details that are strings and numbers. Must not throw. */
   readonly log?: (event: string, detail?: Record<string, unknown>) => void;
   /** Milliseconds that a dial may take in all: names, every address, the upgrade. Default 15,000. */
@@ -156,7 +156,7 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
   const adopt = (connection: Connection): void => {
     const peer = connection.remotePeer.toString();
     const detail = { peer, address: String(connection.remoteAddress), via: connection.description };
-    log(connection.direction === 'dialed' ? 'connected' : 'accepted', detail);
+    log(connection.role === 'dialer' ? 'connected' : 'accepted', detail);
     connections.add(connection);
     connection.closed.then((reason) => {
       connections.delete(connection);
@@ -214,7 +214,7 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
   ): Promise<Connection> => {
     log('dialling', { address: address.toString() });
     try {
-      const transport = await transportFor(address, 'dial');
+      const transport = await transportFor(address, 'dialer');
       const connection = await transport.dial(withoutPeer(address), { expectedPeer, signal });
       const { remotePeer } = connection;
       if (expectedPeer === undefined || expectedPeer.equals(remotePeer)) return connection;
@@ -254,7 +254,7 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
 
     listen: async (address) => {
       const wanted = withoutPeer(parseMultiaddr(address));
-      const transport = await transportFor(wanted, 'listen');
+      const transport = await transportFor(wanted, 'listener');
       if (closing.signal.aborted) throw closing.signal.reason;
       const listener = await transport.listen(wanted, {
         onConnection: adopt,
@@ -336,7 +336,7 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
   return node;
 };
 
-type TransportFor = (address: Multiaddr, role: 'dial' | 'listen') => Promise<Transport>;
+type TransportFor = (address: Multiaddr, role: Role) => Promise<Transport>;
 
 /** Finds the transport of an address; built-in ones are imported and made when they are needed. */
 const makeTransports = async (
@@ -348,7 +348,7 @@ const makeTransports = async (
   const context: TransportContext = { hostKey, localPeer: peerIdOf(hostKey.publicKey), tls };
   const given = (await options.transports?.(context)) ?? [];
 
-  const quicByRole = (role: 'dial' | 'listen') => async (): Promise<Transport> => {
+  const quicByRole = (role: Role) => async (): Promise<Transport> => {
     const [{ quicTransport }, { engine, why }, identity] = await Promise.all([
       import('../transports/quic.ts'),
       selectEngine(options.quicEngine ?? 'auto', role),
@@ -357,7 +357,7 @@ const makeTransports = async (
     log('QUIC engine', { engine: engine.name, role, why });
     return quicTransport({ engine, hostKey, tls: identity });
   };
-  const quic = { dial: once(quicByRole('dial')), listen: once(quicByRole('listen')) };
+  const quic = { dialer: once(quicByRole('dialer')), listener: once(quicByRole('listener')) };
   const upgrade = once(async () => ({
     hostKey,
     tls: await tls(),
@@ -378,7 +378,7 @@ const makeTransports = async (
     ]);
     return wsTransport({ ...parts, insecureWss: options.insecureWss === true });
   });
-  const builtIn: Record<AddressKind, (role: 'dial' | 'listen') => Promise<Transport>> = {
+  const builtIn: Record<AddressKind, (role: Role) => Promise<Transport>> = {
     'quic-v1': (role) => quic[role](),
     tcp,
     ws,
@@ -386,7 +386,7 @@ const makeTransports = async (
   };
 
   const prepare = options.prepare ?? (options.transports === undefined ? ['quic-v1'] : []);
-  const prepared = await Promise.allSettled(prepare.map((kind) => builtIn[kind]('dial')));
+  const prepared = await Promise.allSettled(prepare.map((kind) => builtIn[kind]('dialer')));
   const [first] = prepared;
   const useless = prepared.every(({ status }) => status === 'rejected');
   if (options.prepare !== undefined && useless && first?.status === 'rejected') throw first.reason;

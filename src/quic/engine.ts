@@ -15,12 +15,7 @@ import {
 import type { SocketAddress } from '../socket-address.ts';
 import type { Stream } from '../stream.ts';
 import type { TlsCredentials } from '../tls/credentials.ts';
-
-/**
- * `quinn` is quinn, in Rust, through our own N-API binding; `node` is `node:quic`; `quiche` is
- * Cloudflare's quiche through its N-API binding.
- */
-export type EngineName = 'quinn' | 'node' | 'quiche';
+import type { EngineName } from './engine-name.ts';
 
 export interface QuicEngine {
   readonly name: EngineName;

@@ -1,8 +1,10 @@
 /** Which QUIC engine runs. Engines are imported only when one is to be used. */
 
 import { isBuiltin } from 'node:module';
+import type { Role } from '../connection.ts';
 import { LeanError, messageOf } from '../errors.ts';
-import type { EngineName, QuicEngine } from './engine.ts';
+import type { QuicEngine } from './engine.ts';
+import type { EngineChoice, EngineName } from './engine-name.ts';
 
 export interface SelectedEngine {
   readonly engine: QuicEngine;
@@ -16,10 +18,7 @@ export interface SelectedEngine {
  *
  * @throws ERR_ENGINE_UNAVAILABLE when that engine, or with `auto` every engine, is unavailable.
  */
-export const selectEngine = async (
-  wanted: 'auto' | EngineName,
-  role: 'dial' | 'listen',
-): Promise<SelectedEngine> => {
+export const selectEngine = async (wanted: EngineChoice, role: Role): Promise<SelectedEngine> => {
   if (wanted === 'quinn') return { engine: await load.quinn(), why: 'quinn was asked for' };
   if (wanted === 'quiche') return { engine: await load.quiche(), why: 'quiche was asked for' };
   const lack = lackOfNodeQuic(role);
@@ -52,11 +51,11 @@ const load: Record<EngineName, () => Promise<QuicEngine>> = {
 };
 
 /** Why `node:quic` cannot do `role` here; `undefined` when it can. Costs nothing. */
-const lackOfNodeQuic = (role: 'dial' | 'listen'): string | undefined => {
+const lackOfNodeQuic = (role: Role): string | undefined => {
   if (!isBuiltin('node:quic')) {
     return 'this runtime does not have it (a Node built and started with --experimental-quic, or Bun, has)';
   }
-  if (role === 'listen' && process.versions.bun !== undefined) {
+  if (role === 'listener' && process.versions.bun !== undefined) {
     return "Bun's cannot listen for libp2p: it refuses self-signed client certificates";
   }
   return undefined;

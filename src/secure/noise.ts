@@ -68,10 +68,10 @@ export const secureWithNoise = async (
   identity: NoiseIdentity,
   options: SecureOptions,
 ): Promise<SecureChannel> => {
-  const initiator = options.role === 'dialer';
-  const handshake = startHandshake({ initiator, staticKey: identity.staticKey });
+  const isDialer = options.role === 'dialer';
+  const handshake = startHandshake({ initiator: isDialer, staticKey: identity.staticKey });
   let payload: Uint8Array;
-  if (initiator) {
+  if (isDialer) {
     sendMessage(stream, handshake.write(EMPTY));
     payload = handshake.read(await readMessage(stream));
   } else {
@@ -80,8 +80,8 @@ export const secureWithNoise = async (
     payload = handshake.read(await readMessage(stream));
   }
   const { peer, muxers } = verify(handshake, payload, options.expectedPeer);
-  const muxer = initiator ? agree(options.muxers, muxers) : agree(muxers, options.muxers);
-  if (initiator) sendMessage(stream, handshake.write(identity.payload));
+  const muxer = isDialer ? agree(options.muxers, muxers) : agree(muxers, options.muxers);
+  if (isDialer) sendMessage(stream, handshake.write(identity.payload));
   const { send, receive } = handshake.finish();
   return { wire: new NoiseWire(stream, wire, send, receive), remotePeer: peer, muxer };
 };
@@ -97,17 +97,17 @@ const verify = (handshake: Handshake, payload: Uint8Array, expected: PeerId | un
   return verified;
 };
 
-/** connections/inlined-muxer-negotiation.md: the first of the initiator's that both speak. */
+/** connections/inlined-muxer-negotiation.md: the first of the dialer's that both speak. */
 const agree = (
-  initiators: readonly string[] | undefined,
-  responders: readonly string[] | undefined,
+  dialers: readonly string[] | undefined,
+  listeners: readonly string[] | undefined,
 ): string | undefined => {
-  if (initiators === undefined || responders === undefined) return undefined;
-  const muxer = initiators.find((name) => responders.includes(name));
+  if (dialers === undefined || listeners === undefined) return undefined;
+  const muxer = dialers.find((name) => listeners.includes(name));
   if (muxer !== undefined) return muxer;
   throw new LeanError(
     'ERR_PROTOCOL_NOT_SUPPORTED',
-    `no common muxer: the dialer speaks ${initiators.join(', ')}, the listener ${responders.join(', ')}`,
+    `no common muxer: the dialer speaks ${dialers.join(', ')}, the listener ${listeners.join(', ')}`,
   );
 };
 

@@ -5,7 +5,7 @@
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
-import type { Connection } from '../connection.ts';
+import type { Connection, Role } from '../connection.ts';
 import { LeanError } from '../errors.ts';
 import type { HostKey } from '../identity/keys.ts';
 import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
@@ -35,12 +35,8 @@ export const quicTransport = ({
   const verifyCertificate = createVerifier();
   const common = { credentials: tls, ...(limits && { limits }) };
   const description = `quic-v1 (${engine.name})`;
-  const connect = (
-    quic: QuicConnection,
-    direction: Connection['direction'],
-    remotePeer: PeerId,
-  ): Connection => ({
-    direction,
+  const connect = (quic: QuicConnection, role: Role, remotePeer: PeerId): Connection => ({
+    role,
     localPeer,
     remotePeer,
     description,
@@ -65,7 +61,7 @@ export const quicTransport = ({
       };
       const quic = await engine.dial(remote, { ...common, authenticate, signal });
       if (remotePeer === undefined) throw await unauthenticated(quic);
-      return connect(quic, 'dialed', remotePeer);
+      return connect(quic, 'dialer', remotePeer);
     },
 
     listen: async (address, { onConnection, onRefused }) => {
@@ -81,7 +77,7 @@ export const quicTransport = ({
         onConnection: (quic) => {
           const { peerCertificate } = quic;
           const peer = proven.get(peerCertificate) ?? verifyCertificate([peerCertificate]);
-          onConnection(connect(quic, 'accepted', peer));
+          onConnection(connect(quic, 'listener', peer));
         },
         onRefused: (error, remote) => onRefused(error, multiaddrOf('quic-v1', remote).toString()),
       });

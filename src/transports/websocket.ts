@@ -53,7 +53,7 @@ const WIRE_OPTIONS = {
 } as const;
 const KINDS: readonly AddressKind[] = ['ws', 'wss'];
 
-/** @throws ERR_CONFIG when `tls` is wanted without a certificate, or a list is empty. */
+/** @throws ERR_OPTIONS when `tls` is wanted without a certificate, or a list is empty. */
 export const wsTransport = (options: WsOptions): Transport => {
   const upgrade = createUpgrade(options);
   const { upgradeTimeout } = upgrade.limits;
@@ -66,7 +66,7 @@ export const wsTransport = (options: WsOptions): Transport => {
       const insecure = options.insecureWss === true;
       const sni = address.getComponents().find(({ code }) => code === CODE_SNI)?.value;
       const { wire, path } = await openWebSocket(target, sni, insecure, upgradeTimeout, signal);
-      return upgrade.dialed(wire, path, expectedPeer, signal);
+      return upgrade.asDialer(wire, path, expectedPeer, signal);
     },
 
     listen: async (address, settings) => {
@@ -106,7 +106,7 @@ export const wsTransport = (options: WsOptions): Transport => {
           }
           clearTimeout(found.timer);
           waiting.delete(remote);
-          found.arrival.upgrade((signal) => upgrade.accepted(wire, path, signal));
+          found.arrival.upgrade((signal) => upgrade.asListener(wire, path, signal));
         });
       };
 

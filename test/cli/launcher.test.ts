@@ -225,7 +225,7 @@ describe('NODE_QUIC', { timeout: 300_000 }, () => {
 });
 
 test('DEBUG=true says the same of the engine as --debug', HANG, async (t) => {
-  const engineLine = /QUIC engine engine=\w+ role=listen why=.+/;
+  const engineLine = /QUIC engine engine=\w+ role=listener why=.+/;
   const [byFlag] = engineLine.exec(await listened(t, [QUIC, '--debug'], {})) ?? [];
   const [byVariable] = engineLine.exec(await listened(t, [QUIC], { DEBUG: 'true' })) ?? [];
   assert.ok(byFlag);

@@ -26,7 +26,7 @@ import { createNode, type LeanNode } from '../../src/node/node.ts';
 import { IDENTIFY, identify } from '../../src/protocols/identify.ts';
 import { perf } from '../../src/protocols/perf.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
-import type { SecureName } from '../../src/secure/secure-channel.ts';
+import type { SecureChannelName } from '../../src/secure/secure-channel.ts';
 import { readExactly, type Stream, writeAll } from '../../src/stream.ts';
 import { issueCertificate } from '../../src/tls/issue.ts';
 import { tcpTransport } from '../../src/transports/tcp.ts';
@@ -67,7 +67,7 @@ const startPeer = async () => {
   return peer;
 };
 
-const startNode = (secure: readonly SecureName[], muxers: readonly MuxerName[]) =>
+const startNode = (secure: readonly SecureChannelName[], muxers: readonly MuxerName[]) =>
   createNode({
     prepare: [],
     transports: async ({ hostKey, tls: certificate }) => {

@@ -31,7 +31,7 @@ const startPeer = () =>
 const HANG = { timeout: 120_000 };
 const stranger = peerIdOf(generateHostKey().publicKey);
 
-for (const quicEngine of await enginesHere(['dial', 'listen'])) {
+for (const quicEngine of await enginesHere(['dialer', 'listener'])) {
   describe(`js-libp2p and our ${quicEngine} engine`, HANG, () => {
     let peer: Awaited<ReturnType<typeof startPeer>>;
     let node: LeanNode;

@@ -28,7 +28,7 @@ const startRace = (addresses: Multiaddr[], headStart: number, signal?: AbortSign
   const attempts: Attempt[] = [];
   const closed: string[] = [];
   const connectionOf = (address: Multiaddr): Connection => ({
-    direction: 'dialed',
+    role: 'dialer',
     localPeer: peer,
     remotePeer: peer,
     localAddress: address,

@@ -44,7 +44,7 @@ const code = (expected: string) => (error: unknown) => {
   return true;
 };
 
-for (const quicEngine of await enginesHere(['dial', 'listen'])) {
+for (const quicEngine of await enginesHere(['dialer', 'listener'])) {
   const makeNode = async (t: TestContext, options: NodeOptions = {}): Promise<LeanNode> => {
     const node = await createNode({ quicEngine, ...options });
     t.after(() => node.close());
@@ -116,7 +116,7 @@ for (const quicEngine of await enginesHere(['dial', 'listen'])) {
       listener.handle('/here/1', async (_, theirs) => accepted.push(theirs));
       (await dialer.openStream(connection, '/here/1')).closeWrite();
       const theirs = await accepted.next();
-      assert.equal(theirs.direction, 'accepted');
+      assert.equal(theirs.role, 'listener');
       assert(theirs.remotePeer.equals(dialer.peerId));
       assert((await ping(await listener.openStream(theirs, PING))) > 0);
     });
@@ -446,7 +446,7 @@ const udpRelay = async (target: SocketAddress) => {
 
 describe('a node without a QUIC engine', () => {
   it('can be made; its use of QUIC says what is missing', async (t) => {
-    const missing = (await enginesHere(['dial'])).includes('node') ? undefined : 'node';
+    const missing = (await enginesHere(['dialer'])).includes('node') ? undefined : 'node';
     if (missing === undefined) return t.skip('this runtime has every engine');
     const node = await createNode({ quicEngine: missing });
     await assert.rejects(node.listen(LOOPBACK), code('ERR_ENGINE_UNAVAILABLE'));

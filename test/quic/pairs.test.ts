@@ -5,7 +5,8 @@
 
 import test from 'node:test';
 import { messageOf } from '../../src/errors.ts';
-import type { EngineName, QuicEngine } from '../../src/quic/engine.ts';
+import type { QuicEngine } from '../../src/quic/engine.ts';
+import type { EngineName } from '../../src/quic/engine-name.ts';
 import { nodeQuicEngine } from '../../src/quic/node/engine.ts';
 import { quicheEngine } from '../../src/quic/quiche/engine.ts';
 import { quinnEngine } from '../../src/quic/quinn/engine.ts';

@@ -10,7 +10,7 @@ const isBun = process.versions.bun !== undefined;
 
 describe('selectEngine', () => {
   it('gives quiche when it is asked for', async () => {
-    for (const role of ['dial', 'listen'] as const) {
+    for (const role of ['dialer', 'listener'] as const) {
       const { engine, why } = await selectEngine('quiche', role);
       assert.equal(engine.name, 'quiche');
       assert.equal(why, 'quiche was asked for');
@@ -18,8 +18,8 @@ describe('selectEngine', () => {
   });
 
   it('gives node:quic when it is asked for and there, else says why not', async () => {
-    for (const role of ['dial', 'listen'] as const) {
-      if (hasNodeQuic && !(isBun && role === 'listen')) {
+    for (const role of ['dialer', 'listener'] as const) {
+      if (hasNodeQuic && !(isBun && role === 'listener')) {
         assert.equal((await selectEngine('node', role)).engine.name, 'node');
         continue;
       }
@@ -30,9 +30,9 @@ describe('selectEngine', () => {
   });
 
   it('prefers node:quic with auto, where it can do the role, and says why', async () => {
-    for (const role of ['dial', 'listen'] as const) {
+    for (const role of ['dialer', 'listener'] as const) {
       const { engine, why } = await selectEngine('auto', role);
-      const expected = hasNodeQuic && !(isBun && role === 'listen') ? 'node' : 'quiche';
+      const expected = hasNodeQuic && !(isBun && role === 'listener') ? 'node' : 'quiche';
       assert.equal(engine.name, expected);
       assert.match(why, /node:quic/);
       assert(!why.includes('\n'));

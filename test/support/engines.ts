@@ -1,14 +1,15 @@
 /** Which QUIC engines the running runtime has, for tests that run once per engine. */
 
+import type { Role } from '../../src/connection.ts';
 import { messageOf } from '../../src/errors.ts';
-import type { EngineName } from '../../src/quic/engine.ts';
+import { ENGINE_NAMES, type EngineName } from '../../src/quic/engine-name.ts';
 import { loadQuinn } from '../../src/quic/quinn/binding.ts';
 import { selectEngine } from '../../src/quic/select.ts';
 
 /** Engines that can do every role of `roles` here; says in one line which are missing. */
-export const enginesHere = async (roles: readonly ('dial' | 'listen')[]): Promise<EngineName[]> => {
+export const enginesHere = async (roles: readonly Role[]): Promise<EngineName[]> => {
   const here: EngineName[] = [];
-  for (const name of ['quiche', 'node', 'quinn'] as const) {
+  for (const name of ENGINE_NAMES) {
     try {
       for (const role of roles) await selectEngine(name, role);
       here.push(name);

@@ -14,7 +14,7 @@ import { generateHostKey, type HostKey } from '../../src/identity/keys.ts';
 import { type PeerId, peerIdOf } from '../../src/identity/peer-id.ts';
 import { hostOf } from '../../src/multiaddr.ts';
 import type { MuxerName, MuxLimits } from '../../src/mux/muxer.ts';
-import type { SecureName } from '../../src/secure/secure-channel.ts';
+import type { SecureChannelName } from '../../src/secure/secure-channel.ts';
 import { issueCertificate, type TlsIdentity } from '../../src/tls/issue.ts';
 import type { Transport, TransportListener } from '../../src/transports/transport.ts';
 import type { UpgradeLimits, UpgradeOptions } from '../../src/transports/upgrade.ts';
@@ -29,18 +29,18 @@ export interface TransportSuite {
   /** A raw socket to the listener, brought to where the upgrade starts, to be written to. */
   readonly attach: (socket: Socket) => Promise<{ write(bytes: Uint8Array): void }>;
   /** Combinations whose streams go through the stream suite. */
-  readonly streams: readonly [SecureName, MuxerName][];
+  readonly streams: readonly [SecureChannelName, MuxerName][];
 }
 
 const HANG = { timeout: 30_000 };
-export const SECURE: readonly SecureName[] = ['noise', 'tls'];
+export const SECURE: readonly SecureChannelName[] = ['noise', 'tls'];
 export const MUXERS: readonly MuxerName[] = ['yamux', 'mplex'];
 const stranger = peerIdOf(generateHostKey().publicKey);
 const peerScript = fileURLToPath(new URL('../support/mux-peer.ts', import.meta.url));
 const has = (code: ErrorCode) => (error: unknown) => isLeanError(error, code);
 
 interface Forced {
-  readonly secure?: readonly SecureName[];
+  readonly secure?: readonly SecureChannelName[];
   readonly muxers?: readonly MuxerName[];
   readonly limits?: Partial<UpgradeLimits & MuxLimits>;
 }
@@ -153,7 +153,7 @@ export const transportSuite = ({ kind, make, suffix, attach, streams }: Transpor
           assert(accepted.remotePeer.equals(ourPeer) && accepted.localPeer.equals(theirPeer));
           const description = `${kind}/${secure}/${muxer}`;
           assert.deepEqual([dialed.description, accepted.description], [description, description]);
-          assert.deepEqual([dialed.direction, accepted.direction], ['dialed', 'accepted']);
+          assert.deepEqual([dialed.role, accepted.role], ['dialer', 'listener']);
           assert.equal(dialed.localAddress.toString(), accepted.remoteAddress.toString());
           assert.equal(dialed.remoteAddress.toString(), accepted.localAddress.toString());
           await assertEchoes(dialed, accepted);

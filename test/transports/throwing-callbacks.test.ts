@@ -8,7 +8,7 @@ import type { Connection } from '../../src/connection.ts';
 import { generateHostKey } from '../../src/identity/keys.ts';
 import { peerIdOf } from '../../src/identity/peer-id.ts';
 import { hostOf } from '../../src/multiaddr.ts';
-import type { EngineName } from '../../src/quic/engine.ts';
+import type { EngineName } from '../../src/quic/engine-name.ts';
 import { selectEngine } from '../../src/quic/select.ts';
 import { issueCertificate } from '../../src/tls/issue.ts';
 import { quicTransport } from '../../src/transports/quic.ts';
@@ -30,11 +30,11 @@ const upgrade = async () => {
 const overQuic =
   (name: EngineName): Make =>
   async () => {
-    const { engine } = await selectEngine(name, 'listen');
+    const { engine } = await selectEngine(name, 'listener');
     return quicTransport({ engine, ...(await upgrade()) });
   };
 
-const engines = await enginesHere(['dial', 'listen']);
+const engines = await enginesHere(['dialer', 'listener']);
 const transports: readonly (readonly [name: string, address: string, make: Make])[] = [
   ['tcp', '/ip4/127.0.0.1/tcp/0', async () => tcpTransport(await upgrade())],
   ['ws', '/ip4/127.0.0.1/tcp/0/ws', async () => wsTransport(await upgrade())],
@@ -106,7 +106,7 @@ for (const [name, address, make] of transports) {
         expectedPeer: undefined,
       });
       t.after(() => connection.close());
-      assert.equal(connection.direction, 'dialed');
+      assert.equal(connection.role, 'dialer');
     });
   });
 }

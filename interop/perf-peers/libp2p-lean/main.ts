@@ -3,18 +3,16 @@
 import { createInterface } from 'node:readline';
 import type { Connection } from '../../../src/connection.ts';
 import { messageOf } from '../../../src/errors.ts';
-import type {
-  EngineChoice,
-  HarnessConfig,
-  TransportName,
-} from '../../../src/harness/environment.ts';
+import type { HarnessConfig } from '../../../src/harness/environment.ts';
 import { transportsFor } from '../../../src/harness/transports.ts';
+import type { AddressKind } from '../../../src/multiaddr.ts';
 import { createNode, type LeanNode } from '../../../src/node/node.ts';
 import { handlePerf, PERF, perf } from '../../../src/protocols/perf.ts';
+import type { EngineChoice } from '../../../src/quic/engine-name.ts';
 
 type Stack = Pick<HarnessConfig, 'transport' | 'secureChannel' | 'muxer'>;
 
-const LISTEN: Readonly<Record<TransportName, string>> = {
+const LISTEN: Readonly<Record<AddressKind, string>> = {
   'quic-v1': '/udp/0/quic-v1',
   tcp: '/tcp/0',
   ws: '/tcp/0/ws',
