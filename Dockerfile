@@ -31,7 +31,7 @@ RUN npm ci --omit=dev --ignore-scripts
 FROM node:26-bookworm-slim AS app
 LABEL libp2p-lean.stage=app
 COPY package.json LICENSE-APACHE LICENSE-MIT /app/
-COPY bin/libp2p-lean bin/code-cache.js bin/node-quic.js bin/package.json /app/bin/
+COPY bin/libp2p-lean bin/code-cache.js bin/node-quic.js bin/package.json bin/quinn.js /app/bin/
 COPY --from=build /app/dist/cli.cjs /app/dist/cli.cjs.LEGAL.txt /app/dist/
 COPY --from=dependencies /app/node_modules/@infisical /app/node_modules/@infisical
 

@@ -22,7 +22,7 @@ check: install  ## types
 lint: install  ## lint and format
 	npx --no-install biome ci --error-on-warnings $(if $(MAKE_TERMOUT),,--colors=off) .
 
-unit: install  ## all tests on the pinned Node.js (QUIC engine: quiche)
+unit: install  ## all tests on the pinned Node.js (QUIC engines: quinn where there is cargo, quiche)
 	@node scripts/redis.mjs || echo 'skipped: tests that need Redis'
 	$(NODE) --test $(REPORT) 'test/**/*.test.ts'
 

@@ -349,13 +349,13 @@ const makeTransports = async (
   const given = (await options.transports?.(context)) ?? [];
 
   const quicByRole = (role: Role) => async (): Promise<Transport> => {
-    const [{ quicTransport }, { engine, why }, identity] = await Promise.all([
+    const [{ quicTransport }, { engine, why, caution }, identity] = await Promise.all([
       import('../transports/quic.ts'),
       selectEngine(options.quicEngine ?? 'auto', role),
       tls(),
     ]);
     log('QUIC engine', { engine: engine.name, role, why });
-    return quicTransport({ engine, hostKey, tls: identity });
+    return quicTransport({ engine, hostKey, tls: identity, ...(caution && { caution }) });
   };
   const quic = { dialer: once(quicByRole('dialer')), listener: once(quicByRole('listener')) };
   const upgrade = once(async () => ({

@@ -5,6 +5,7 @@
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
+import { isLoopback } from '../admission.ts';
 import type { Connection, Role } from '../connection.ts';
 import { LeanError } from '../errors.ts';
 import type { HostKey } from '../identity/keys.ts';
@@ -22,6 +23,8 @@ export interface QuicTransportOptions {
   /** Issued for `hostKey`. */
   readonly tls: TlsIdentity;
   readonly limits?: Partial<QuicLimits>;
+  /** Emitted as a warning of the process, once, before it listens beyond loopback. */
+  readonly caution?: string;
 }
 
 /** Hosts must be IP addresses: names are resolved by the node, which dials every result. */
@@ -30,10 +33,17 @@ export const quicTransport = ({
   hostKey,
   tls,
   limits,
+  caution,
 }: QuicTransportOptions): Transport => {
   const localPeer = peerIdOf(hostKey.publicKey);
   const verifyCertificate = createVerifier();
   const common = { credentials: tls, ...(limits && { limits }) };
+  let warned = caution === undefined;
+  const warn = ({ host }: SocketAddress): void => {
+    if (warned || isLoopback(host)) return;
+    warned = true;
+    process.emitWarning(caution ?? '', CAUTION);
+  };
   const description = `quic-v1 (${engine.name})`;
   const connect = (quic: QuicConnection, role: Role, remotePeer: PeerId): Connection => ({
     role,
@@ -67,9 +77,11 @@ export const quicTransport = ({
     listen: async (address, { onConnection, onRefused }) => {
       // From the engine's certificate to the peer it proved: spares a second verification.
       const proven = new WeakMap<Uint8Array, PeerId>();
+      const local = quicAddressOf(address);
+      warn(local);
       const listener = await engine.listen({
         ...common,
-        address: quicAddressOf(address),
+        address: local,
         authenticate: (chain) => {
           const peer = verifyCertificate(chain);
           if (chain[0] !== undefined) proven.set(chain[0], peer);
@@ -88,6 +100,9 @@ export const quicTransport = ({
     },
   };
 };
+
+/** The name of the warning. */
+export const CAUTION = 'LeanCaution';
 
 /** @throws ERR_ADDRESS */
 const quicAddressOf = (address: Multiaddr): SocketAddress => {

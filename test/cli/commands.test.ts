@@ -45,7 +45,7 @@ describe('arguments', { timeout: 180_000 }, () => {
     [['ping'], /missing required argument 'multiaddr'/],
     [['ping', '-c', '0', '/ip4/1.2.3.4/udp/1/quic-v1'], /-c, --count.*whole number above 0/],
     [['ping', '-i', 'x', '/ip4/1.2.3.4/udp/1/quic-v1'], /-i, --interval.*number of seconds/],
-    [['ping', '--engine', 'x', '/ip4/1.2.3.4/udp/1/quic-v1'], /auto, node, quiche/],
+    [['ping', '--engine', 'x', '/ip4/1.2.3.4/udp/1/quic-v1'], /auto, quinn, node, quiche/],
     [['listen', '--port', '1'], /unknown option '--port'/],
     [['transport', 'x'], /too many arguments/],
     [['ping', 'nonsense'], /"nonsense"/],
@@ -86,7 +86,7 @@ describe('ping and listen', { timeout: 600_000 }, () => {
     const lines = stdout.split('\n');
     assert.match(
       lines[0] ?? '',
-      /^PING \/ip4\/.*: quic-v1 \((node|quiche)\), connected in \d+\.\d{3} ms$/,
+      /^PING \/ip4\/.*: quic-v1 \((quinn|node|quiche)\), connected in \d+\.\d{3} ms$/,
     );
     for (const seq of [1, 2, 3]) {
       const pattern = `^32 bytes from ${peer}: seq=${seq} time=\\d+\\.\\d{3} ms$`;

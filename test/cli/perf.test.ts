@@ -40,7 +40,7 @@ describe('perf --to', { timeout: 180_000 }, () => {
     const { code, stdout, stderr } = await run(args);
     assert.deepEqual([code, stderr], [0, '']);
     const expected =
-      /^PERF (\S+): quic-v1 \(quiche\), connected in \d+\.\d{3} ms\nupload {3}1 MiB in \d+\.\d{3} s, [\d.]+ [MG]bit\/s\ndownload 488 KiB in \d+\.\d{3} s, [\d.]+ [MG]bit\/s\n$/;
+      /^PERF (\S+): quic-v1 \((?:quinn|node|quiche)\), connected in \d+\.\d{3} ms\nupload {3}1 MiB in \d+\.\d{3} s, [\d.]+ [MG]bit\/s\ndownload 488 KiB in \d+\.\d{3} s, [\d.]+ [MG]bit\/s\n$/;
     assert.equal(expected.exec(stdout)?.[1], address, stdout);
     assert.deepEqual(served, [
       { uploaded: 2 ** 20, downloaded: 0 },

@@ -155,8 +155,8 @@ export const findQuinn = (from: string): QuinnBinding => {
   const why =
     failures.length > 0
       ? failures.join('; ')
-      : `no package for ${process.platform}-${process.arch}, and native/build.mjs has built none`;
-  throw new LeanError('ERR_ENGINE_UNAVAILABLE', `quinn's binary: ${why}`);
+      : `no binary for ${process.platform}-${process.arch}, and native/build.mjs has built none`;
+  throw new LeanError('ERR_ENGINE_UNAVAILABLE', `the engine quinn: ${why}`);
 };
 
 const checked = (binding: QuinnBinding): QuinnBinding => {
@@ -171,13 +171,17 @@ const packagesFor = (platform: string, arch: string): string[] => {
   return [platform === 'win32' ? `${base}-msvc` : base];
 };
 
-/** This module may be src/quic/quinn/, dist/lib/quic/quinn/ or bundled in dist/. */
+/**
+ * This module may be src/quic/quinn/, dist/lib/quic/quinn/ or bundled in dist/ or in a cache. Above the root
+ * of this package nothing is looked for.
+ */
 const findBuilt = (from: string): string | undefined => {
   let directory = path.dirname(from.startsWith('file:') ? new URL(from).pathname : from);
   for (let up = 0; up < 4; up++) {
     directory = path.dirname(directory);
     const file = path.join(directory, BUILT);
     if (existsSync(file)) return file;
+    if (existsSync(path.join(directory, 'package.json'))) return undefined;
   }
   return undefined;
 };

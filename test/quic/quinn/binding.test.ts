@@ -42,13 +42,13 @@ const platformPackage = (root: string, name: string): string =>
 describe('the binary of quinn', () => {
   test('there is none', (t) => {
     const { module } = checkout(t);
-    assert.match(refusal(module), /^quinn's binary: no package for \S+, and .* has built none$/);
+    assert.match(refusal(module), /^the engine quinn: no binary for \S+, and .* has built none$/);
   });
 
   test('it is no library', (t) => {
     const { root, module } = checkout(t);
     write(path.join(root, 'native', 'quinn.node'), 'not ELF');
-    assert.match(refusal(module), /^quinn's binary: .*(invalid ELF header|file too short)/);
+    assert.match(refusal(module), /^the engine quinn: .*(invalid ELF header|file too short)/);
   });
 
   test('it is a library of another version, or of something else', (t) => {
