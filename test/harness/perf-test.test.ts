@@ -8,14 +8,16 @@ import { noRedis, type RedisServer, startRedis } from '../../interop/redis-serve
 import { createNode } from '../../src/node/node.ts';
 import { handlePerf, PERF } from '../../src/protocols/perf.ts';
 import { readExactly } from '../../src/stream.ts';
+import { whyNoQuinn } from '../support/engines.ts';
 import { type Outcome, type Participant, start, type Variables } from '../support/participant.ts';
 
 const HANG = { timeout: 60_000 };
 const MiB = 2 ** 20;
 
-/** What the matrix can ask for here: both engines where this machine has them, and one TCP stack. */
+/** What the matrix can ask for here: all engines where this machine has them, and one TCP stack. */
 const QUIC = (engine: string): Variables => ({ TRANSPORT: 'quic-v1', QUIC_ENGINE: engine });
 const STACKS: readonly (readonly [name: string, variables: Variables, skip: string | false])[] = [
+  ['quinn', QUIC('quinn'), whyNoQuinn ?? false],
   ['quiche', QUIC('quiche'), false],
   [
     'node:quic',
