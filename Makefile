@@ -19,8 +19,9 @@ test: check lint unit unit-node-quic  ## everything that can be tested on this m
 check: install  ## types
 	npx --no-install tsc --noEmit
 
-lint: install  ## lint and format
+lint: install  ## lint and format; Rust where there is cargo
 	npx --no-install biome ci --error-on-warnings $(if $(MAKE_TERMOUT),,--colors=off) .
+	@node native/check.mjs
 
 unit: install  ## all tests on the pinned Node.js (QUIC engines: quinn where there is cargo, quiche)
 	@node scripts/redis.mjs || echo 'skipped: tests that need Redis'

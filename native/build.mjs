@@ -30,6 +30,8 @@ const cache = path.join(
   'libp2p-lean',
   'native',
 );
+/** Where cargo keeps what it makes of any checkout. */
+export const target = path.join(cache, 'target');
 
 const LIBRARY = {
   darwin: 'liblibp2p_lean_quinn.dylib',
@@ -50,14 +52,18 @@ const hashOfSources = () => {
   return hash(...files.flatMap((file) => [file, readFileSync(path.join(here, file))]));
 };
 
-/** `rustc 1.95.0 (…)`, or undefined. */
-const rustc = () => {
+/** The Rust on PATH: its version and all that it says of itself, or why it is of no use here. */
+export const rust = () => {
+  let text;
   try {
     execFileSync('cargo', ['--version'], { stdio: 'ignore' });
-    return execFileSync('rustc', ['--version', '--verbose'], { encoding: 'utf8' });
+    text = execFileSync('rustc', ['--version', '--verbose'], { encoding: 'utf8' });
   } catch {
-    return undefined;
+    return { lack: 'there is no cargo on PATH' };
   }
+  const version = /^rustc ([\d.]+)/.exec(text)?.[1] ?? '0.0';
+  if (!isOlder(version, minimum())) return { version, text };
+  return { lack: `Rust ${version} is too old; ${minimum()} or newer is needed` };
 };
 
 const numbers = (version) => version.split('.').map(Number);
@@ -89,7 +95,7 @@ const put = (from, to) => {
 };
 
 /** Resolves with cargo's exit code. */
-const cargo = async (target) => {
+const cargo = async () => {
   const child = spawn(
     'cargo',
     ['build', '--release', '--locked', '--manifest-path', path.join(here, 'Cargo.toml')],
@@ -118,14 +124,10 @@ export const buildQuinn = async ({ again }) => {
   if (made === `failed ${sources}` && !again) {
     return skip('its build failed (`node native/build.mjs` tries again)');
   }
-  const compiler = rustc();
-  if (compiler === undefined) return skip('there is no cargo on PATH to build it with');
-  const version = /^rustc ([\d.]+)/.exec(compiler)?.[1] ?? '0.0';
-  if (isOlder(version, minimum())) {
-    return skip(`Rust ${version} is too old to build it; ${minimum()} or newer can`);
-  }
+  const compiler = rust();
+  if (compiler.lack) return skip(compiler.lack);
 
-  const key = hash(sources, compiler);
+  const key = hash(sources, compiler.text);
   const kept = path.join(cache, key, 'quinn.node');
   if (!existsSync(kept)) {
     mkdirSync(path.dirname(kept), { recursive: true });
@@ -134,9 +136,8 @@ export const buildQuinn = async ({ again }) => {
     );
     try {
       if (!existsSync(kept)) {
-        say(`building it with Rust ${version}, which takes a few minutes, once`);
-        const target = path.join(cache, 'target');
-        const code = await cargo(target);
+        say(`building it with Rust ${compiler.version}, which takes a few minutes, once`);
+        const code = await cargo();
         if (code !== 0) {
           writeFileSync(stamp, `failed ${sources}`);
           return skip(`cargo ended with code ${code}`);

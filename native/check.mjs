@@ -1,17 +1,15 @@
 // node native/check.mjs: rustfmt, clippy and the tests of the crate, where there is a Rust toolchain.
 import { spawnSync } from 'node:child_process';
-import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { rust, target } from './build.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
-const cache = process.env.XDG_CACHE_HOME || path.join(os.homedir(), '.cache');
-const env = {
-  ...process.env,
-  CARGO_TARGET_DIR: path.join(cache, 'libp2p-lean', 'native', 'target'),
-};
+const options = { cwd: here, env: { ...process.env, CARGO_TARGET_DIR: target } };
 const cargo = (...args) =>
-  spawnSync('cargo', args, { cwd: here, env, stdio: ['ignore', 2, 2] }).status;
+  spawnSync('cargo', args, { ...options, stdio: ['ignore', 2, 2] }).status === 0;
+const has = (part) =>
+  spawnSync('cargo', [part, '--version'], { ...options, stdio: 'ignore' }).status === 0;
 
 const steps = [
   ['fmt', '--check'],
@@ -19,11 +17,16 @@ const steps = [
   ['test', '--locked', '--quiet', '--profile', 'quick'],
 ];
 
-if (spawnSync('cargo', ['--version'], { stdio: 'ignore' }).status !== 0) {
-  console.error('skipped: the checks of native/ (there is no cargo on PATH)');
-} else {
+const { lack } = rust();
+if (lack) console.error(`skipped: the checks of native/ (${lack})`);
+else {
   for (const step of steps) {
+    const [part] = step;
+    if (part !== 'test' && !has(part)) {
+      console.error(`skipped: cargo ${part} in native/ (it is not installed)`);
+      continue;
+    }
     console.error(`cargo ${step.join(' ')}`);
-    if (cargo(...step) !== 0) process.exit(1);
+    if (!cargo(...step)) process.exit(1);
   }
 }

@@ -54,7 +54,7 @@ const RUSTC = 'echo "rustc 1.95.0 (of a test)"';
 
 test('without cargo: one line, and no failure if it was only if possible', (t) => {
   const { build } = checkout(t);
-  const line = 'quinn engine: skipped: there is no cargo on PATH to build it with';
+  const line = 'quinn engine: skipped: there is no cargo on PATH';
   assert.deepEqual(build('--if-possible'), { code: 0, stdout: '', lines: [line] });
   assert.deepEqual(build(), { code: 1, stdout: '', lines: [line] });
 });
@@ -66,7 +66,7 @@ test('a Rust that is too old: one line', (t) => {
   const { code, lines } = build('--if-possible');
   assert.equal(code, 0);
   assert.equal(lines.length, 1);
-  assert.match(lines[0] ?? '', /^quinn engine: skipped: Rust 1\.63\.0 is too old .* 1\.88/);
+  assert.match(lines[0] ?? '', /^quinn engine: skipped: Rust 1\.63\.0 is too old; 1\.88 /);
 });
 
 test('what failed is tried again only when somebody asks for it', (t) => {
