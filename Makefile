@@ -5,7 +5,7 @@ NODE := node_modules/node/bin/node
 REPORT := --test-reporter=spec
 QUIC_FLAGS := --experimental-quic --disable-warning=ExperimentalWarning
 
-.PHONY: help run test check lint unit unit-node-quic build bench bench-perf interop upstream-check docker docker-test clean install
+.PHONY: help run test check lint unit unit-node-quic build bench bench-perf interop upstream-check docker docker-test release-check clean install
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,6 +53,9 @@ docker:  ## build the container images that can be built here
 
 docker-test: install  ## build them; run listener, dialer and Redis as containers, in both dialects
 	@node scripts/docker.mjs test
+
+release-check: install  ## what a release does, but for the upload: publish to a registry of its own, install, ping
+	@$(NODE) scripts/release.mjs check
 
 clean:  ## remove what was built
 	rm -rf dist results

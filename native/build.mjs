@@ -20,6 +20,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { takeLock } from '../scripts/install-lock.mjs';
+import { libraryOf } from './platforms.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const built = path.join(here, 'quinn.node');
@@ -32,11 +33,6 @@ const cache = path.join(
 );
 /** Where cargo keeps what it makes of any checkout. */
 export const target = path.join(cache, 'target');
-
-const LIBRARY = {
-  darwin: 'liblibp2p_lean_quinn.dylib',
-  win32: 'libp2p_lean_quinn.dll',
-};
 
 const say = (line) => console.error(`quinn engine: ${line}`);
 
@@ -142,8 +138,7 @@ export const buildQuinn = async ({ again }) => {
           writeFileSync(stamp, `failed ${sources}`);
           return skip(`cargo ended with code ${code}`);
         }
-        const library = LIBRARY[process.platform] ?? 'liblibp2p_lean_quinn.so';
-        put(path.join(target, 'release', library), kept);
+        put(path.join(target, 'release', libraryOf(process.platform)), kept);
       }
     } finally {
       lock.release();

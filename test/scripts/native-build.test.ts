@@ -29,7 +29,14 @@ const checkout = (t: TestContext): Checkout => {
   t.after(() => rmSync(root, { recursive: true }));
   const bin = path.join(root, 'bin');
   mkdirSync(bin);
-  for (const name of ['build.mjs', 'build.rs', 'Cargo.toml', 'Cargo.lock', 'src']) {
+  for (const name of [
+    'build.mjs',
+    'platforms.mjs',
+    'build.rs',
+    'Cargo.toml',
+    'Cargo.lock',
+    'src',
+  ]) {
     cpSync(path.join(ROOT, 'native', name), path.join(root, 'native', name), { recursive: true });
   }
   const lock = path.join('scripts', 'install-lock.mjs');
