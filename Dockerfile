@@ -48,6 +48,7 @@ COPY bin/libp2p-lean bin/code-cache.js bin/node-quic.js bin/package.json bin/qui
 COPY --from=build /app/dist/cli.cjs /app/dist/cli.cjs.LEGAL.txt /app/dist/
 COPY --from=dependencies /app/node_modules/@infisical /app/node_modules/@infisical
 COPY --from=quinn-build /quinn /app/native
+COPY native/LICENCES.txt /app/native/
 
 # --- the rest of the image's files, in /image; the code caches, made by the user that will run it
 FROM app AS quinn-warm

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rust, target } from './build.mjs';
+import { licencesAreStale } from './licences.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const options = { cwd: here, env: { ...process.env, CARGO_TARGET_DIR: target } };
@@ -20,6 +21,12 @@ const steps = [
 const { lack } = rust();
 if (lack) console.error(`skipped: the checks of native/ (${lack})`);
 else {
+  if (licencesAreStale()) {
+    console.error(
+      'native/LICENCES.txt is not of this Cargo.lock: `node native/licences.mjs` makes it',
+    );
+    process.exit(1);
+  }
   for (const step of steps) {
     const [part] = step;
     if (part !== 'test' && !has(part)) {

@@ -40,8 +40,8 @@ const stagePlatform = (platform, binary, out, main) => {
   const { libc } = PLATFORMS[platform];
   mkdirSync(out, { recursive: true });
   cpSync(binary, path.join(out, 'quinn.node'));
-  for (const licence of ['LICENSE-APACHE', 'LICENSE-MIT']) {
-    cpSync(path.join(root, licence), path.join(out, licence));
+  for (const licence of ['LICENSE-APACHE', 'LICENSE-MIT', 'native/LICENCES.txt']) {
+    cpSync(path.join(root, licence), path.join(out, path.basename(licence)));
   }
   writeFileSync(
     path.join(out, 'README.md'),
@@ -55,7 +55,7 @@ const stagePlatform = (platform, binary, out, main) => {
     license,
     ...(repository && { repository }),
     main: 'quinn.node',
-    files: ['quinn.node'],
+    files: ['quinn.node', 'LICENCES.txt'],
     engines,
     os: [os],
     cpu: [cpu],

@@ -283,6 +283,7 @@ for (const imageName of NAMES) {
         '/app/dist/.compile-cache/',
         '/app/dist/cli.cjs',
         '/app/dist/cli.cjs.LEGAL.txt',
+        '/app/native/LICENCES.txt',
         '/app/native/quinn.node',
         '/app/node_modules/@infisical/quic-linux-*',
         '/app/package.json',
