@@ -79,3 +79,7 @@ export const messageOf = (error: unknown): string => {
           .join(' ');
   return printable(line, MAX_MESSAGE);
 };
+
+/** Anything thrown, as an Error. */
+export const errorOf = (thrown: unknown): Error =>
+  thrown instanceof Error ? thrown : new Error(String(thrown));

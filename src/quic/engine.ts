@@ -20,6 +20,9 @@ import type { EngineName } from './engine-name.ts';
 export interface QuicEngine {
   readonly name: EngineName;
 
+  /** Limits that it has no use for: setting them changes nothing. */
+  readonly lacks: readonly (keyof QuicLimits)[];
+
   /**
    * Binds one UDP socket and accepts connections on it.
    *

@@ -6,7 +6,7 @@
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { isLoopback } from '../admission.ts';
-import type { Connection, Role } from '../connection.ts';
+import type { Role, TransportConnection } from '../connection.ts';
 import { LeanError } from '../errors.ts';
 import type { HostKey } from '../identity/keys.ts';
 import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
@@ -45,7 +45,7 @@ export const quicTransport = ({
     process.emitWarning(caution ?? '', CAUTION);
   };
   const description = `quic-v1 (${engine.name})`;
-  const connect = (quic: QuicConnection, role: Role, remotePeer: PeerId): Connection => ({
+  const connect = (quic: QuicConnection, role: Role, remotePeer: PeerId): TransportConnection => ({
     role,
     localPeer,
     remotePeer,

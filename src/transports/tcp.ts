@@ -122,6 +122,7 @@ export const socketPath = (kind: AddressKind, socket: Socket): Path => {
     transport: kind,
     localAddress: () => multiaddrOf(kind, { host: localAddress, port: localPort }),
     remoteAddress: () => multiaddrOf(kind, { host: remoteAddress, port: remotePort }),
+    watchIdle: (ms, expire) => socket.setTimeout(ms, expire),
   };
 };
 

@@ -5,7 +5,7 @@
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { type AdmissionLimits, DEFAULT_ADMISSION_LIMITS } from '../admission.ts';
-import type { Connection, Role } from '../connection.ts';
+import type { Role, TransportConnection } from '../connection.ts';
 import { startDeadline } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
 import type { HostKey } from '../identity/keys.ts';
@@ -35,12 +35,18 @@ export interface UpgradeOptions {
 /** Bounds of a transport. */
 export interface UpgradeLimits extends AdmissionLimits {
   /** How long the upgrade of one connection may take; milliseconds. */
-  readonly upgradeTimeout: number;
+  readonly handshakeTimeout: number;
+  /**
+   * How long a connection may be without a byte in either direction until it is closed; milliseconds.
+   * `Infinity`: the kernel's probes (TCP keep-alive) find out whether the peer's machine is still there.
+   */
+  readonly idleTimeout: number;
 }
 
 export const DEFAULT_UPGRADE_LIMITS: UpgradeLimits = {
   ...DEFAULT_ADMISSION_LIMITS,
-  upgradeTimeout: 10_000,
+  handshakeTimeout: 10_000,
+  idleTimeout: Number.POSITIVE_INFINITY,
 };
 
 export interface Upgrade {
@@ -56,8 +62,8 @@ export interface Upgrade {
     path: Path,
     expected: PeerId | undefined,
     signal: AbortSignal,
-  ): Promise<Connection>;
-  asListener(wire: Wire, path: Path, signal: AbortSignal): Promise<Connection>;
+  ): Promise<TransportConnection>;
+  asListener(wire: Wire, path: Path, signal: AbortSignal): Promise<TransportConnection>;
 }
 
 /** What a connection is made over. */
@@ -66,6 +72,8 @@ export interface Path {
   readonly transport: string;
   localAddress(): Multiaddr;
   remoteAddress(): Multiaddr;
+  /** Calls `expire` when nothing has gone over it in either direction for `ms` milliseconds. */
+  watchIdle(ms: number, expire: () => void): void;
 }
 
 const MUXERS: Readonly<Record<MuxerName, { protocol: string; create: CreateMuxer }>> = {
@@ -145,8 +153,8 @@ export const createUpgrade = (options: UpgradeOptions): Upgrade => {
     role: Role,
     expected: PeerId | undefined,
     signal: AbortSignal,
-  ): Promise<Connection> => {
-    const deadline = startDeadline(upgradeLimits.upgradeTimeout, 'the upgrade', signal);
+  ): Promise<TransportConnection> => {
+    const deadline = startDeadline(upgradeLimits.handshakeTimeout, 'the upgrade', signal);
     let top = wire;
     const onAbort = (): void => {
       top.reset();
@@ -159,7 +167,7 @@ export const createUpgrade = (options: UpgradeOptions): Upgrade => {
       top = secured.channel.wire;
       const muxed = await setUpMuxer(secured.channel, role);
       if (deadline.signal.aborted) throw deadline.signal.reason;
-      return makeConnection(
+      const connection = makeConnection(
         role,
         localPeer,
         secured.channel.remotePeer,
@@ -167,6 +175,12 @@ export const createUpgrade = (options: UpgradeOptions): Upgrade => {
         `${path.transport}/${secured.name}/${muxed.name}`,
         muxed.muxer,
       );
+      const { idleTimeout } = upgradeLimits;
+      if (Number.isFinite(idleTimeout)) {
+        const why = `nothing was sent or received for ${idleTimeout} ms`;
+        path.watchIdle(idleTimeout, () => connection.close(0, why));
+      }
+      return connection;
     } catch (error) {
       // A listener lets its refusal reach the peer.
       if (role === 'listener' && !deadline.signal.aborted) top.close();
@@ -192,7 +206,7 @@ const makeConnection = (
   path: Path,
   description: string,
   muxer: Muxer,
-): Connection => {
+): TransportConnection => {
   let localAddress: Multiaddr | undefined;
   let remoteAddress: Multiaddr | undefined;
   return {

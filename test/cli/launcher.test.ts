@@ -198,12 +198,12 @@ describe('NODE_QUIC', { timeout: 300_000 }, () => {
       if (!isBuiltin('node:quic')) {
         assert.match(ping.stderr, /launcher: using \S+ --experimental-quic .*: NODE_QUIC names it/);
       }
-      assert.match(ping.stderr, /QUIC engine engine=node/);
+      assert.match(ping.stderr, /engine:select engine=node/);
       assert.doesNotMatch(ping.stderr, /\(node:\d+\)/);
       assert.equal(ping.code, 0);
       listener.kill('SIGTERM');
       assert.equal((await listener.ended).code, 0);
-      assert.match(listener.stderr(), /QUIC engine engine=node/);
+      assert.match(listener.stderr(), /engine:select engine=node/);
     });
   }
 
@@ -249,7 +249,7 @@ describe('NODE_QUIC', { timeout: 300_000 }, () => {
 });
 
 test('DEBUG=true says the same of the engine as --debug', HANG, async (t) => {
-  const engineLine = /QUIC engine engine=\w+ role=listener why=.+/;
+  const engineLine = /engine:select engine=\w+ role=listener why=.+/;
   const [byFlag] = engineLine.exec(await listened(t, [QUIC, '--debug'], {})) ?? [];
   const [byVariable] = engineLine.exec(await listened(t, [QUIC], { DEBUG: 'true' })) ?? [];
   assert.ok(byFlag);

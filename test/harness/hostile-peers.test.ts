@@ -213,7 +213,7 @@ for (const quicEngine of await enginesHere(['dialer', 'listener'])) {
       const assertServes = async (): Promise<void> => {
         const node = await createNode();
         try {
-          const stream = await node.openStream(await node.dial(address), PING);
+          const stream = await (await node.dial(address)).newStream(PING);
           await ping(stream);
         } finally {
           await node.close();
@@ -248,7 +248,7 @@ for (const quicEngine of await enginesHere(['dialer', 'listener'])) {
           assert.equal(refusal.received, 0);
           await assertServes();
           const logged = listener.stderr().slice(before);
-          const [line = ''] = logged.split('\n').filter((it) => / refused remote=/.test(it));
+          const [line = ''] = logged.split('\n').filter((it) => / connection:refuse /.test(it));
           if (log !== undefined) assert.match(line, log);
         });
       }

@@ -47,7 +47,7 @@ describe('ping', () => {
 
   it('gives up on a silent peer and resets the stream', async () => {
     const [dialer] = streamPair();
-    await assert.rejects(ping(dialer, 20), code('ERR_TIMEOUT'));
+    await assert.rejects(ping(dialer, { timeout: 20 }), code('ERR_TIMEOUT'));
     assert.notEqual(dialer.did.reset, undefined);
   });
 

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { multiaddr } from '@multiformats/multiaddr';
-import type { Connection } from '../../src/connection.ts';
+import type { TransportConnection } from '../../src/connection.ts';
 import { isLeanError } from '../../src/errors.ts';
 import { generateHostKey, type KeyType } from '../../src/identity/keys.ts';
 import { peerIdOf } from '../../src/identity/peer-id.ts';
@@ -48,7 +48,7 @@ for (const name of await enginesHere(['dialer', 'listener'])) {
   const signal = AbortSignal.timeout(60_000);
 
   const listen = async (t: TestContext, address = ANY_PORT) => {
-    const accepted = inbox<Connection>();
+    const accepted = inbox<TransportConnection>();
     const refused = inbox<{ error: Error; remote: string }>();
     const listener = await transport.listen(address, {
       onConnection: (connection) => accepted.push(connection),

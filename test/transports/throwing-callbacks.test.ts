@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import test, { describe } from 'node:test';
 import { multiaddr } from '@multiformats/multiaddr';
-import type { Connection } from '../../src/connection.ts';
+import type { TransportConnection } from '../../src/connection.ts';
 import { generateHostKey } from '../../src/identity/keys.ts';
 import { peerIdOf } from '../../src/identity/peer-id.ts';
 import { hostOf } from '../../src/multiaddr.ts';
@@ -46,7 +46,7 @@ const transports: readonly (readonly [name: string, address: string, make: Make]
 for (const [name, address, make] of transports) {
   describe(`${name}: callbacks that throw`, () => {
     test('onConnection', HANG, async (t) => {
-      const accepted = inbox<Connection>();
+      const accepted = inbox<TransportConnection>();
       let told = 0;
       const listener = await (await make()).listen(multiaddr(address), {
         onConnection: (connection) => {
@@ -57,7 +57,7 @@ for (const [name, address, make] of transports) {
       });
       t.after(() => listener.close());
       const dialer = await make();
-      const dial = async (): Promise<Connection> => {
+      const dial = async (): Promise<TransportConnection> => {
         const options = { expectedPeer: undefined, signal: AbortSignal.timeout(20_000) };
         const connection = await dialer.dial(listener.address, options);
         t.after(() => connection.close());

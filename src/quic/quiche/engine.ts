@@ -60,6 +60,7 @@ export const quicheEngine = async (): Promise<QuicEngine> => {
   const configs: Configs = new WeakMap();
   return {
     name: 'quiche',
+    lacks: [],
     listen: (options) => listen(quiche, options),
     dial: (remote, options) => dial(quiche, configs, remote, options),
   };

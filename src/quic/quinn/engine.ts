@@ -57,6 +57,7 @@ export const quinnEngine = async (options: QuinnOptions = {}): Promise<QuinnEngi
   const context: Context = { driver, options, credentials: new WeakMap(), sockets: new WeakMap() };
   return {
     name: 'quinn',
+    lacks: [],
     listen: (listenOptions) => listen(context, listenOptions),
     dial: (remote, dialOptions) => dial(context, remote, dialOptions),
   };
