@@ -2,10 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
+import { multiaddr } from '@multiformats/multiaddr';
 import { isLeanError } from '../../src/errors.ts';
+import { generateHostKey } from '../../src/identity/keys.ts';
+import { peerIdOf } from '../../src/identity/peer-id.ts';
 import { identify } from '../../src/protocols/identify.ts';
 import { handlePerf, PERF, perf } from '../../src/protocols/perf.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
+import { issueCertificate } from '../../src/tls/issue.ts';
 import { acceptedFrom, makeNode, stacksHere } from '../support/nodes.ts';
 import { inbox, readAll, rejection } from '../support/quic-helpers.ts';
 
@@ -79,6 +83,29 @@ for (const { name, options, listen } of await stacksHere()) {
       }
       const aborted = connection.newStream(PING, { signal: AbortSignal.abort() });
       assert(isLeanError(await rejection(aborted), 'ERR_ABORTED'));
+    });
+
+    test('a peer that does not negotiate is waited for until the signal fires', async (t) => {
+      const hostKey = generateHostKey();
+      const [factory] = options.transports ?? [];
+      const transport = await factory?.({
+        hostKey,
+        localPeer: peerIdOf(hostKey.publicKey),
+        tls: async () => issueCertificate(hostKey),
+        limits: {},
+        emit: () => {},
+      });
+      assert(transport !== undefined);
+      const listener = await transport.listen(multiaddr(listen()), {
+        onConnection: () => {},
+        onRefused: () => {},
+      });
+      t.after(() => listener.close());
+      const connection = await (await makeNode(t, options)).dial(listener.address);
+      const abort = new AbortController();
+      const waiting = rejection(connection.newStream(['/a/1', '/b/1'], { signal: abort.signal }));
+      setTimeout(() => abort.abort(), 20);
+      assert(isLeanError(await waiting, 'ERR_ABORTED'));
     });
 
     test('ping, identify and perf take a connection', async (t) => {
