@@ -50,6 +50,11 @@ const STREAM_BYTES = 4096;
 const HIGH_WATER = 256 * 1024;
 /** How long a busy connection waits for a packet before it is closed all the same; milliseconds. */
 const CLOSE_PATIENCE = 20;
+/**
+ * When bytes of the handshake are due again while quiche is told to close, it makes packets without
+ * end, in which neither they nor an application's CONNECTION_CLOSE are. So many are enough.
+ */
+const MAX_STRAYS = 4;
 /** Reasons are cut to this; bytes. */
 const MAX_REASON = 512;
 
@@ -77,6 +82,8 @@ export interface Wire {
 /** Room that a packet with one FIN needs, and one more FIN in the same packet; bytes. */
 const MIN_FIN_ROOM = 100;
 const FIN_FRAME = 20;
+/** Room that a packet with CONNECTION_CLOSE needs beside the reason; bytes. */
+const MIN_CLOSE_ROOM = 100;
 const NOTHING = new Uint8Array();
 
 const encoder = new TextEncoder();
@@ -117,8 +124,16 @@ export class QuicheConnection implements QuicConnection {
   #info: { from: SocketAddress; to: SocketAddress };
   #resolveClosed: (reason: CloseReason) => void = () => {};
   #endError: Error | undefined;
-  /** Our own close, while quiche has not been told. */
-  #closing: { code: number; reason: Uint8Array; at: number } | undefined;
+  /** Our own close, while quiche has not been told; `stream` tells whether it could send it. */
+  #closing:
+    | { code: number; reason: Uint8Array; at: number; stream: number | undefined }
+    | undefined;
+  /** quiche was told of our own close. */
+  #told = false;
+  /** Packets that quiche made since without CONNECTION_CLOSE. */
+  #strays = 0;
+  /** The packet with our CONNECTION_CLOSE, and how many have come since it left. */
+  #farewell: { packet: Buffer; to: SocketAddress; heard: number; due: boolean } | undefined;
 
   readonly #streams = new Map<number, QuicheStream>();
   /** Streams that somebody waits to read. */
@@ -175,6 +190,12 @@ export class QuicheConnection implements QuicConnection {
       if (!isAnswerable(host, port)) return;
       this.#info = { from: { host, port }, to: this.#info.to };
     }
+    if (this.#farewell !== undefined) {
+      // Each time less often, as some were on their way before the peer could know.
+      const heard = ++this.#farewell.heard;
+      if ((heard & (heard - 1)) === 0) this.#farewell.due = true;
+      return;
+    }
     try {
       this.#handle.recv(packet, this.#info);
       this.#received++;
@@ -205,6 +226,13 @@ export class QuicheConnection implements QuicConnection {
   /** Writes every packet that is due. True when the burst was cut: call again soon. */
   flush(wire: Wire): boolean {
     this.flushes++;
+    if (this.#strays >= MAX_STRAYS) return false;
+    if (this.#farewell !== undefined) {
+      const { packet, to, due } = this.#farewell;
+      this.#farewell.due = false;
+      if (due) wire.send(packet, to);
+      return false;
+    }
     // What is in the slab from here on is ours, and free again when it has left.
     let start = packetOffset;
     let sent = 0;
@@ -235,6 +263,13 @@ export class QuicheConnection implements QuicConnection {
       const packet = room.subarray(0, result[0]);
       wire.send(packet, result[1].to);
       if (this.#sendTwice) wire.send(packet, result[1].to);
+      if (this.ended !== undefined && this.#handle.isDraining()) {
+        // quiche says it once. Whoever goes on sending has not heard it (RFC 9000 section 10.2.1).
+        const { to } = result[1];
+        this.#farewell = { packet: Buffer.from(packet), to, heard: 0, due: false };
+      } else if (this.#told && ++this.#strays >= MAX_STRAYS) {
+        return false;
+      }
     }
     if (sent > 0 && wire.idle()) packetOffset = start;
     return sent === BURST;
@@ -270,12 +305,18 @@ export class QuicheConnection implements QuicConnection {
 
   /** True once CONNECTION_CLOSE has been sent, or the peer's was received. */
   get closeSent(): boolean {
-    return this.#handle.isDraining() || this.#handle.isClosed();
+    return this.#handle.isDraining() || this.drained;
   }
 
   /** True once nothing more will be sent or is worth receiving. */
   get drained(): boolean {
-    return this.#handle.isClosed() || (this.ended !== undefined && this.#handle.timeout() === null);
+    if (this.#strays >= MAX_STRAYS || this.#handle.isClosed()) return true;
+    return this.ended !== undefined && this.#handle.timeout() === null;
+  }
+
+  /** The peer, which exists, was told of the end by us and may not have heard it. */
+  get lingers(): boolean {
+    return this.#received > 0 && this.#handle.localError() !== null && !this.drained;
   }
 
   /**
@@ -327,25 +368,45 @@ export class QuicheConnection implements QuicConnection {
       this.#driver.flushNow();
     }
     if (this.ended === undefined) {
-      const full = this.#blocked.size > 0;
       const at = performance.now() + CLOSE_PATIENCE;
-      this.#closing = { code, reason: encoder.encode(reason.slice(0, MAX_REASON)), at };
+      const [stream] = this.#blocked.size > 0 ? this.#blocked : this.#streams.values();
+      this.#closing = {
+        code,
+        reason: encoder.encode(reason.slice(0, MAX_REASON)),
+        at,
+        stream: stream?.number,
+      };
       this.#end({ by: 'local', code, application: true, reason });
-      if (!full) this.#sendClose();
+      this.#sendClose();
     }
     return this.#driver.flushed();
   }
 
   /**
    * quiche keeps CONNECTION_CLOSE back while the congestion window is full, and takes no more
-   * acknowledgements once it is told to close. So a connection that is busy sending is closed when
-   * the next packet has come in, or soon after.
+   * acknowledgements once it is told to close: it then waits for a probe timeout. So a connection
+   * that is busy sending is closed when there is room, or soon.
    */
   #sendClose(): void {
     if (this.#closing === undefined) return;
-    this.#handle.close(true, this.#closing.code, this.#closing.reason);
+    const { code, reason, at, stream } = this.#closing;
+    if (performance.now() < at && !this.#hasRoomFor(reason.length + MIN_CLOSE_ROOM, stream)) return;
     this.#closing = undefined;
+    // Else what is left of the handshake would never be sent, and be in the way: see flush().
+    this.#driver.flushNow();
+    this.#handle.close(true, code, reason);
+    this.#told = true;
     this.#driver.wantsFlush();
+  }
+
+  /** Whether the congestion window has, as far as `stream` can tell. */
+  #hasRoomFor(bytes: number, stream: number | undefined): boolean {
+    if (stream === undefined) return true;
+    try {
+      return this.#handle.streamCapacity(stream) >= bytes;
+    } catch {
+      return true; // It is gone.
+    }
   }
 
   // ── For streams ──────────────────────────────────────────────────────────────────────────────
