@@ -14,7 +14,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { multiaddr } from '@multiformats/multiaddr';
 import type { TransportConnection } from '../src/connection.ts';
 import { generateHostKey } from '../src/identity/keys.ts';
-import { readExactly, type Stream, writeAll } from '../src/stream.ts';
+import { readExactly, writeAll } from '../src/stream/bytes.ts';
+import type { Stream } from '../src/stream.ts';
 import { tcpTransport } from '../src/transports/tcp.ts';
 
 /** More than are measured. */

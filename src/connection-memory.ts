@@ -4,10 +4,10 @@
  * Counted are bytes received that nobody has read, bytes written that the peer has not taken, and a
  * fixed estimate for each open stream. Three things happen as it grows:
  *
- * 1. Back-pressure. A connection whose unread bytes pass {@link ConnectionMemory.unreadShare} is not
- *    read on (QUIC: its windows are no larger); one whose unsent bytes pass
- *    {@link ConnectionMemory.unsentShare} has writers wait in `drain()`. A peer that keeps to what
- *    it is granted gets no further.
+ * 1. Back-pressure. A connection whose unread bytes pass {@link ConnectionMemory.unreadShare}, or that
+ *    has almost reached its limit, is not read on (QUIC: its windows are no larger); one whose unsent
+ *    bytes pass {@link ConnectionMemory.unsentShare} has writers wait in `drain()`. A peer that keeps
+ *    to what it is granted gets no further.
  * 2. Who does not go on is reset: a stream whose writer waits for `stallTimeout` while the peer takes
  *    nothing (stream/stall-watch.ts), and a stream that nobody reads while it holds up its connection.
  * 3. Above {@link MemoryLimits.connectionMemory} the connection is closed, with
@@ -22,8 +22,8 @@ import type { CloseReason } from './connection.ts';
 
 export interface MemoryLimits {
   /**
-   * Bytes that one connection may make this node hold. A connection that passes them is closed; five
-   * eighths of them are for what was received and not read, a quarter for what was not sent.
+   * Bytes that one connection may make this node hold. A connection that passes them is closed. Nine
+   * sixteenths of them are for what was received and not read, a quarter for what was not sent.
    */
   readonly connectionMemory: number;
   /** Milliseconds that a writer may wait in `drain()` while its peer takes nothing, until the stream is reset. */
@@ -41,7 +41,7 @@ export const STREAM_RESOURCE_LIMIT_EXCEEDED = 0x1002;
 
 /** The part of `connectionMemory` that may be received and not read; QUIC's windows keep to it. */
 export const unreadShareOf = (connectionMemory: number): number =>
-  Math.floor(connectionMemory * 0.625);
+  Math.floor((connectionMemory * 9) / 16);
 
 /** The account of one connection. */
 export class ConnectionMemory {
@@ -54,6 +54,7 @@ export class ConnectionMemory {
   peak = 0;
 
   readonly #streamBytes: number;
+  readonly #almost: number;
   readonly #onPassed: () => void;
   #streams = 0;
   #unread = 0;
@@ -69,6 +70,7 @@ export class ConnectionMemory {
     this.limit = limit;
     this.unreadShare = unreadShareOf(limit);
     this.unsentShare = Math.floor(limit / 4);
+    this.#almost = Math.floor((limit * 15) / 16);
     this.#streamBytes = streamBytes;
     this.#onPassed = onPassed;
   }
@@ -109,6 +111,11 @@ export class ConnectionMemory {
   addUnsent(bytes: number): void {
     this.#unsent += bytes;
     if (bytes > 0) this.#grew();
+  }
+
+  /** Whether nothing more should be taken in. */
+  get isFull(): boolean {
+    return this.#unread > this.unreadShare || this.held > this.#almost;
   }
 
   /** Whether a stream that has `pending` bytes to send may be given more. */

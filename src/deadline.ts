@@ -92,3 +92,7 @@ export const aborted = (what: string, reason: unknown): LeanError =>
   reason instanceof LeanError
     ? reason
     : new LeanError('ERR_ABORTED', `${what} was aborted`, { cause: reason });
+
+/** The same for a signal that has fired. */
+export const abortedBy = (signal: AbortSignal, what: string): LeanError =>
+  aborted(what, signal.reason);

@@ -46,6 +46,7 @@ export type ErrorCode =
   | 'ERR_STREAM_STOPPED'
   | 'ERR_STREAM_CLOSED'
   | 'ERR_STREAM_LIMIT'
+  | 'ERR_CONCURRENT_READ'
   | 'ERR_EOF'
   | 'ERR_TIMEOUT'
   | 'ERR_ABORTED'

@@ -42,7 +42,8 @@ export {
   perf,
 } from './protocols/perf.ts';
 export { PING, type PingOptions, ping } from './protocols/ping.ts';
-export { readExactly, type Stream, StreamResetError, writeAll } from './stream.ts';
+export { readExactly, writeAll } from './stream/bytes.ts';
+export { type Stream, StreamResetError } from './stream.ts';
 export {
   type QuicOptions,
   quic,

@@ -8,6 +8,7 @@ import {
   STREAM_RESOURCE_LIMIT_EXCEEDED,
   tooMuchMemory,
 } from '../connection-memory.ts';
+import { abortedBy } from '../deadline.ts';
 import { defer } from '../deferred.ts';
 import { type ErrorCode, isLeanError, LeanError, messageOf } from '../errors.ts';
 import { StallWatch } from '../stream/stall-watch.ts';
@@ -198,10 +199,11 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
       // The wire is gone already.
     }
     const error = this.#closedError(reason);
-    for (const stream of this.streams.values())
-      stream.onConnectionClosed(error, reason.by === 'local');
+    for (const stream of this.streams.values()) stream.onConnectionClosed(error);
     this.memory.addStreams(-this.streams.size);
     this.streams.clear();
+    // Nobody will ever read those.
+    for (const stream of this.#waitingStreams) stream.dropUnread();
     this.#ready = [];
     this.#dropControl();
     this.#waitingStreams = [];
@@ -222,12 +224,7 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
   }
 
   openStream(signal?: AbortSignal): Promise<Stream> {
-    if (signal?.aborted === true) {
-      const error = new LeanError('ERR_ABORTED', 'opening a stream was aborted', {
-        cause: signal.reason,
-      });
-      return Promise.reject(error);
-    }
+    if (signal?.aborted === true) return Promise.reject(abortedBy(signal, 'opening a stream'));
     if (this.ending !== undefined) return Promise.reject(this.#closedError(this.ending));
     if (this.refusesStreams()) {
       const error = new LeanError('ERR_CONNECTION_CLOSED', 'the peer is closing the connection');
@@ -294,7 +291,7 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
 
   /** Whether the wire must not be read on: too much is unread, or of `stream`, which just received. */
   protected isHeldUp(_stream: S): boolean {
-    return this.memory.unread > this.memory.unreadShare;
+    return this.memory.isFull;
   }
 
   /** Goes on with `rest` of what came off the wire when {@link isHeldUp} no longer holds. */
@@ -315,8 +312,8 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
         resolve();
       };
       const timer = setTimeout(() => {
-        const { unread, unreadShare } = this.memory;
-        if (unread <= unreadShare) stream.reset(STREAM_RESOURCE_LIMIT_EXCEEDED);
+        const { isFull, unreadShare } = this.memory;
+        if (!isFull) stream.reset(STREAM_RESOURCE_LIMIT_EXCEEDED);
         // More than must be, so that this does not happen again at once.
         else while (this.memory.unread > unreadShare / 2 && this.#resetSlowest(stream));
         goOn();
@@ -367,6 +364,7 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
   };
 
   protected sendControl(frame: Uint8Array): void {
+    if (this.ending !== undefined) return;
     this.#control.push(frame);
     this.memory.addUnsent(CONTROL_BYTES);
     this.#scheduleFlush();

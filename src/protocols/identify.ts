@@ -11,7 +11,8 @@ import { isLeanError, LeanError } from '../errors.ts';
 import { parsePublicKey } from '../identity/keys.ts';
 import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
 import { decodeMultiaddr } from '../multiaddr.ts';
-import { encodeVarint, readExactly, readVarint, type Stream, writeAll } from '../stream.ts';
+import { encodeVarint, readExactly, readVarint, writeAll } from '../stream/bytes.ts';
+import type { Stream } from '../stream.ts';
 
 export const IDENTIFY = '/ipfs/id/1.0.0';
 

@@ -8,7 +8,8 @@
 import type { Connection } from '../connection.ts';
 import { aborted, withDeadline } from '../deadline.ts';
 import { isLeanError, LeanError } from '../errors.ts';
-import { readExactly, type Stream, writeAll } from '../stream.ts';
+import { readExactly, writeAll } from '../stream/bytes.ts';
+import type { Stream } from '../stream.ts';
 
 export const PERF = '/perf/1.0.0';
 

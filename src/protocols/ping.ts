@@ -4,7 +4,8 @@ import { randomBytes } from 'node:crypto';
 import type { Connection } from '../connection.ts';
 import { withDeadline } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
-import { readExactly, type Stream, writeAll } from '../stream.ts';
+import { readExactly, writeAll } from '../stream/bytes.ts';
+import type { Stream } from '../stream.ts';
 
 export const PING = '/ipfs/ping/1.0.0';
 

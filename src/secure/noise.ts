@@ -6,7 +6,9 @@
 import { LeanError } from '../errors.ts';
 import type { HostKey } from '../identity/keys.ts';
 import type { PeerId } from '../identity/peer-id.ts';
-import { readExactly, type Stream } from '../stream.ts';
+import { readExactly } from '../stream/bytes.ts';
+import { iterate } from '../stream/iterate.ts';
+import type { Stream } from '../stream.ts';
 import type { Wire } from '../wire/wire.ts';
 import { TAG_LENGTH } from './chacha.ts';
 import { encodePayload, verifyPayload } from './noise-payload.ts';
@@ -195,9 +197,9 @@ class NoiseWire implements Wire {
     return !this.#full && this.#pendingBytes < WRITE_HIGH_WATER;
   }
 
-  async drain(): Promise<void> {
+  async drain(signal?: AbortSignal): Promise<void> {
     this.#flush();
-    await this.#stream.drain();
+    await this.#stream.drain(signal);
     this.#full = false;
   }
 
@@ -262,14 +264,14 @@ class NoiseWire implements Wire {
     }
   }
 
-  async read(): Promise<Uint8Array | null> {
+  async read(_into?: Uint8Array, signal?: AbortSignal): Promise<Uint8Array | null> {
     const back = this.#putBack.pop();
     if (back !== undefined) return back;
     for (;;) {
       const chunk = this.#plain.shift();
       if (chunk !== undefined) return chunk;
       if (this.#failure !== undefined) throw this.#failure;
-      const sealed = await this.#stream.read();
+      const sealed = await this.#stream.read(undefined, signal);
       if (sealed === null) {
         if (this.#length >= 0 || this.#lengthByte >= 0) {
           throw this.#fail('ERR_EOF', 'the peer closed the connection inside a message');
@@ -342,6 +344,10 @@ class NoiseWire implements Wire {
     this.#plain.length = 0;
     this.#putBack.length = 0;
     this.#stream.stopSending();
+  }
+
+  [Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    return iterate(this);
   }
 
   reset(): void {

@@ -22,7 +22,8 @@ import { PING, PING_SIZE, ping } from '../../src/protocols/ping.ts';
 import type { QuicConnection } from '../../src/quic/engine.ts';
 import { quicheEngine } from '../../src/quic/quiche/engine.ts';
 import type { SocketAddress } from '../../src/socket-address.ts';
-import { readExactly, type Stream } from '../../src/stream.ts';
+import { readExactly } from '../../src/stream/bytes.ts';
+import type { Stream } from '../../src/stream.ts';
 import type { TlsCredentials } from '../../src/tls/credentials.ts';
 import { issueCertificate } from '../../src/tls/issue.ts';
 import {

@@ -7,7 +7,7 @@ import { parse } from 'yaml';
 import { noRedis, type RedisServer, startRedis } from '../../interop/redis-server.ts';
 import { createNode } from '../../src/node/node.ts';
 import { handlePerf, PERF } from '../../src/protocols/perf.ts';
-import { readExactly } from '../../src/stream.ts';
+import { readExactly } from '../../src/stream/bytes.ts';
 import { whyNoQuinn } from '../support/engines.ts';
 import { type Outcome, type Participant, start, type Variables } from '../support/participant.ts';
 

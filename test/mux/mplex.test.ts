@@ -7,7 +7,7 @@ import { isLeanError } from '../../src/errors.ts';
 import { selectLazily } from '../../src/multistream.ts';
 import type { MuxLimits } from '../../src/mux/muxer.ts';
 import { PERF, perf } from '../../src/protocols/perf.ts';
-import { encodeVarint, readExactly } from '../../src/stream.ts';
+import { encodeVarint, readExactly } from '../../src/stream/bytes.ts';
 import { muxerAndSocket } from '../support/mux-pair.ts';
 import { readAll, rejection, staysPending } from '../support/quic-helpers.ts';
 
@@ -288,7 +288,7 @@ describe('a hostile or careless mplex peer', HANG, () => {
   });
 
   test('writes to many streams that are not read: together they are bounded too', async (t) => {
-    const limits = { streamBuffer: 200_000, connectionMemory: 800_000, slowReaderTimeout: 50 };
+    const limits = { streamBuffer: 200_000, connectionMemory: 888_889, slowReaderTimeout: 50 };
     const { muxer, socket, messages } = await start(t, 'listener', limits);
     for (let id = 0; id < 8; id++) {
       socket.write(

@@ -23,7 +23,7 @@ import { handlePerf, PERF, perf } from '../../src/protocols/perf.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
 import { selectEngine } from '../../src/quic/select.ts';
 import type { SocketAddress } from '../../src/socket-address.ts';
-import { readExactly } from '../../src/stream.ts';
+import { readExactly } from '../../src/stream/bytes.ts';
 import { issueCertificate } from '../../src/tls/issue.ts';
 import { quic, tcp, websocket } from '../../src/transports/factories.ts';
 import { quicTransport } from '../../src/transports/quic.ts';

@@ -12,7 +12,7 @@ import {
   type IdentifyInfo,
   readIdentify,
 } from '../../src/protocols/identify.ts';
-import { encodeVarint } from '../../src/stream.ts';
+import { encodeVarint } from '../../src/stream/bytes.ts';
 import { streamPair } from '../support/stream-pair.ts';
 
 const code = (expected: string) => (error: unknown) => {

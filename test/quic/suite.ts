@@ -19,7 +19,9 @@ import {
   type QuicLimits,
   type QuicListener,
 } from '../../src/quic/engine.ts';
-import { type Stream, StreamResetError, writeAll } from '../../src/stream.ts';
+import { writeAll } from '../../src/stream/bytes.ts';
+import { type Stream, StreamResetError } from '../../src/stream.ts';
+import { type ConnectionPair, streamContract } from '../stream/contract.ts';
 import { issueTestCredentials, type TestCredentials } from '../support/quic-credentials.ts';
 import {
   deadAddress,
@@ -39,6 +41,25 @@ export interface SuiteOptions {
   readonly listener: () => Promise<QuicEngine>;
 }
 
+/** A connection of its own for each test. */
+const connectedPair = async (t: TestContext, options: SuiteOptions): Promise<ConnectionPair> => {
+  const [dialer, listener] = await Promise.all([options.dialer(), options.listener()]);
+  const accepted = inbox<QuicConnection>();
+  const bound = await listener.listen({
+    address: { host: '127.0.0.1', port: 0 },
+    credentials: await issueTestCredentials('listener'),
+    authenticate: accept,
+    onConnection: (connection) => accepted.push(connection),
+  });
+  t.after(() => bound.close());
+  const dialed = await dialer.dial(bound.address, {
+    credentials: await issueTestCredentials('dialer'),
+    authenticate: accept,
+  });
+  t.after(() => dialed.close());
+  return { dialed, accepted: await accepted.next() };
+};
+
 const HANG = { timeout: 30_000 };
 const accept = (): void => {};
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);
@@ -47,6 +68,8 @@ const peerScript = fileURLToPath(new URL('../support/quic-peer.ts', import.meta.
 
 /** Runs the suite with `dialer` dialling `listener`; both in this process. */
 export const engineSuite = (name: string, options: SuiteOptions): void => {
+  const connectPair = (t: TestContext) => connectedPair(t, options);
+  streamContract(name, { connect: connectPair, resetCodes: true, stopCodes: true });
   describe(name, { timeout: 300_000 }, () => {
     let dialer: QuicEngine;
     let listener: QuicEngine;
@@ -411,16 +434,6 @@ export const engineSuite = (name: string, options: SuiteOptions): void => {
       assertReset(await draining, 'ERR_STREAM_STOPPED', 11);
     });
 
-    bothWays('write after closeWrite: ERR_STREAM_CLOSED', async (_t, _pair, from, to) => {
-      const [opened] = await openPair(from, to);
-      opened.closeWrite();
-      assertCode(
-        thrown(() => opened.write(text('x'))),
-        'ERR_STREAM_CLOSED',
-      );
-      assertCode(await rejection(opened.drain()), 'ERR_STREAM_CLOSED');
-    });
-
     bothWays('unread puts back what was read', async (_t, _pair, from, to) => {
       const [opened, accepted] = await openPair(from, to);
       opened.write(text('three'));
@@ -464,19 +477,24 @@ export const engineSuite = (name: string, options: SuiteOptions): void => {
       { streamWindow: 256 << 10, connectionWindow: 1 << 20 },
     );
 
-    bothWays('256 streams at once', async (_t, _pair, from, to) => {
-      serveEcho(to);
-      const streams = await Promise.all(Array.from({ length: 256 }, () => from.openStream()));
-      assert.equal(new Set(streams.map((stream) => stream.id)).size, 256, 'ids are unique');
-      await Promise.all(
-        streams.map(async (stream, i) => {
-          const message = `${i}:`.repeat(500);
-          stream.write(text(message));
-          stream.closeWrite();
-          assert.equal((await readAll(stream)).toString(), message);
-        }),
-      );
-    });
+    bothWays(
+      '256 streams at once',
+      async (_t, _pair, from, to) => {
+        serveEcho(to);
+        const streams = await Promise.all(Array.from({ length: 256 }, () => from.openStream()));
+        assert.equal(new Set(streams.map((stream) => stream.id)).size, 256, 'ids are unique');
+        await Promise.all(
+          streams.map(async (stream, i) => {
+            const message = `${i}:`.repeat(500);
+            stream.write(text(message));
+            stream.closeWrite();
+            assert.equal((await readAll(stream)).toString(), message);
+          }),
+        );
+        // node:quic holds 64 KiB for each stream, of which a quarter of the memory is for.
+      },
+      { connectionMemory: 64 << 20 },
+    );
 
     bothWays('streams opened in turn are accepted in turn', async (_t, _pair, from, to) => {
       for (let i = 0; i < 20; i++) {

@@ -3,11 +3,14 @@
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 import { type CloseReason, describeClose } from '../../connection.ts';
 import { ConnectionMemory, tooMuchMemory } from '../../connection-memory.ts';
+import { abortedBy } from '../../deadline.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
+import { StallWatch } from '../../stream/stall-watch.ts';
 import type { Stream } from '../../stream.ts';
 import { BAD_CERTIFICATE, type QuicConnection, type QuicLimits } from '../engine.ts';
 import { type FinGate, finGate, openGate } from './fin-gate.ts';
+import { MemoryPoll, STREAM_BYTES } from './memory-poll.ts';
 import { NodeQuicEngineStream, type StreamOwner } from './stream.ts';
 import {
   type NodeQuicAddress,
@@ -22,8 +25,6 @@ import { FIRST_BUDGET, fixedBudget, type WriteBudget, writeBudget } from './writ
 const LIMIT_POLL = 2;
 /** Added to three round trips; milliseconds. */
 const CONFIRM_WAIT = 50;
-/** What a stream costs beside its bytes: node:quic's receive buffer, and the handler that serves it. */
-const STREAM_BYTES = 64 << 10;
 /** A CONNECTION_CLOSE must fit into one packet. */
 const MAX_REASON = 256;
 
@@ -42,6 +43,8 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
   peerCertificate: Uint8Array = new Uint8Array(0);
 
   readonly memory: ConnectionMemory;
+  readonly stalls: StallWatch;
+  readonly poll: MemoryPoll;
 
   /** For its streams. */
   readonly budget: WriteBudget;
@@ -60,12 +63,14 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
   /** What node:quic was told of the end, and does not hand on. */
   #report: CloseReason | undefined;
 
-  constructor(session: NodeQuicSession, { connectionMemory }: QuicLimits) {
+  constructor(session: NodeQuicSession, { connectionMemory, stallTimeout }: QuicLimits) {
     this.#session = session;
     this.memory = new ConnectionMemory(connectionMemory, STREAM_BYTES, () => {
       const { code, reason } = tooMuchMemory(connectionMemory);
       this.close(code, reason).catch(ignore);
     });
+    this.stalls = new StallWatch(stallTimeout);
+    this.poll = new MemoryPoll(this.memory);
     const resume = (): void => {
       for (const stream of this.#streams) stream.resume();
     };
@@ -86,8 +91,6 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
 
   /** Made when somebody asks. */
   get endedError(): LeanError | undefined {
-    if (this.#ended === undefined) return undefined;
-    this.#endedError ??= new LeanError('ERR_CONNECTION_CLOSED', describeClose(this.#ended));
     return this.#endedError;
   }
 
@@ -139,10 +142,11 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
 
   forget(stream: NodeQuicEngineStream): void {
     if (this.#streams.delete(stream)) this.memory.addStreams(-1);
+    this.poll.forget(stream);
   }
 
   async openStream(signal?: AbortSignal): Promise<Stream> {
-    if (signal?.aborted === true) throw aborted();
+    if (signal?.aborted === true) throw abortedBy(signal, 'opening a stream');
     if (this.#ended !== undefined) throw this.endedError;
     let raw: NodeQuicStream | undefined;
     const create = async (): Promise<void> => {
@@ -177,7 +181,7 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
           },
           fail: () => reject(this.endedError),
         };
-        onAbort = () => reject(aborted());
+        onAbort = () => reject(abortedBy(signal as AbortSignal, 'opening a stream'));
         signal?.addEventListener('abort', onAbort, { once: true });
         this.#waiting.push(waiting);
         this.#poll();
@@ -266,7 +270,9 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
   #finish(reason: CloseReason): void {
     if (this.#ended !== undefined) return;
     this.#ended = reason;
-    for (const stream of this.#streams) stream.connectionEnded();
+    const error = new LeanError('ERR_CONNECTION_CLOSED', describeClose(reason));
+    this.#endedError = error;
+    for (const stream of this.#streams) stream.connectionEnded(error);
     for (const waiting of this.#waiting.splice(0)) waiting.fail();
     for (const take of this.#accepting.splice(0)) take(null);
     this.#fins.stop();
@@ -291,8 +297,6 @@ const abandon = (raw: NodeQuicStream): void => {
   exitsPlainly = true;
   process.once('exit', (code) => process.exit(code));
 };
-
-const aborted = (): LeanError => new LeanError('ERR_ABORTED', 'opening a stream was aborted');
 
 /** `ngtcp2_ccerr_type`, as `node:quic` passes it on. */
 const TRANSPORT = 0;

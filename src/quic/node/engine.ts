@@ -29,6 +29,7 @@ import {
   type QuicListener,
 } from '../engine.ts';
 import { addressOf, NodeQuicEngineConnection } from './connection.ts';
+import { STREAM_BYTES } from './memory-poll.ts';
 import {
   type Identity,
   type NodeQuic,
@@ -51,8 +52,12 @@ const NO_ROOTS = [Buffer.alloc(0)];
  * end comes with them: after so many bytes of short answers the connection would be stuck.
  */
 const NO_WINDOW = Number.MAX_SAFE_INTEGER;
-/** A stream's window to begin with, so that `maxStreams` that nobody reads stay bearable; bytes. */
-const FIRST_WINDOW = 1 << 20;
+/** A stream's window to begin with, as large as the receive buffer that it has anyway; bytes. */
+const FIRST_WINDOW = STREAM_BYTES;
+/** The part of `connectionMemory` that the peer's streams may cost without a byte unread. */
+const STREAMS_SHARE = 0.25;
+/** The part of it that the window of one stream may grow to. */
+const WINDOW_SHARE = 0.25;
 /** Given to `node:quic` where its time limit for handshakes is not wanted; milliseconds. */
 const LONGEST_HANDSHAKE = 3_600_000;
 /** `node:quic` counts connections in 16 bits. */
@@ -119,30 +124,36 @@ const sessionOptions = (
   /** Milliseconds, at most; the engine's own, which `node:quic`'s must not forestall. */
   handshakeLimit: number,
   onstream: SessionOptions['onstream'],
-): SessionOptions => ({
-  transportParams: {
-    initialMaxStreamDataBidiLocal: Math.min(FIRST_WINDOW, limits.streamWindow),
-    initialMaxStreamDataBidiRemote: Math.min(FIRST_WINDOW, limits.streamWindow),
-    initialMaxStreamDataUni: 0,
-    initialMaxData: NO_WINDOW,
-    initialMaxStreamsBidi: limits.maxStreams,
-    initialMaxStreamsUni: 0,
-    maxIdleTimeout: Math.ceil(limits.idleTimeout / 1000),
-    maxDatagramFrameSize: 0,
-  },
-  // So far a stream's window grows while it is read.
-  maxStreamWindow: limits.streamWindow,
-  maxWindow: limits.connectionWindow,
-  // Ours comes first and tells it is one; node's ends as INTERNAL_ERROR.
-  handshakeTimeout: Math.min(handshakeLimit + 1000, LONGEST_HANDSHAKE),
-  // The default destroys streams that only we write on after 30 s.
-  streamIdleTimeout: 0,
-  enableEarlyData: false,
-  // Self-signed certificates are the rule in libp2p; `authenticate` judges them.
-  rejectUnauthorized: false,
-  onerror: ignore,
-  onstream,
-});
+): SessionOptions => {
+  const { connectionMemory } = limits;
+  const mostStreams = Math.max(1, Math.floor((connectionMemory * STREAMS_SHARE) / STREAM_BYTES));
+  const streamWindow = Math.min(limits.streamWindow, Math.floor(connectionMemory * WINDOW_SHARE));
+  const firstWindow = Math.min(FIRST_WINDOW, streamWindow);
+  return {
+    transportParams: {
+      initialMaxStreamDataBidiLocal: firstWindow,
+      initialMaxStreamDataBidiRemote: firstWindow,
+      initialMaxStreamDataUni: 0,
+      initialMaxData: NO_WINDOW,
+      initialMaxStreamsBidi: Math.min(limits.maxStreams, mostStreams),
+      initialMaxStreamsUni: 0,
+      maxIdleTimeout: Math.ceil(limits.idleTimeout / 1000),
+      maxDatagramFrameSize: 0,
+    },
+    // So far a stream's window grows while it is read.
+    maxStreamWindow: streamWindow,
+    maxWindow: limits.connectionWindow,
+    // Ours comes first and tells it is one; node's ends as INTERNAL_ERROR.
+    handshakeTimeout: Math.min(handshakeLimit + 1000, LONGEST_HANDSHAKE),
+    // The default destroys streams that only we write on after 30 s.
+    streamIdleTimeout: 0,
+    enableEarlyData: false,
+    // Self-signed certificates are the rule in libp2p; `authenticate` judges them.
+    rejectUnauthorized: false,
+    onerror: ignore,
+    onstream,
+  };
+};
 
 /** Parsed once. */
 const identities = new WeakMap<EngineOptions['credentials'], Identity>();

@@ -91,6 +91,11 @@ export interface NodeQuicStream extends AsyncIterable<Uint8Array[]> {
     readonly finalSize: bigint;
     /** Put into packets, not only queued. */
     readonly bytesSent: bigint;
+    /** Of those, what the peer acknowledged. */
+    readonly maxOffsetAcknowledged: bigint;
+    readonly bytesReceived: bigint;
+    /** Of those, what is in the stream's receive buffer, which has 64 KiB at least. */
+    readonly bytesAccumulated?: bigint;
   };
   readonly writer: NodeQuicWriter;
   /** All that there is to send, and the FIN; instead of `writer`. It is copied. Not in Bun 1.4. */

@@ -27,8 +27,8 @@ type Budgeted = Pick<NodeQuicStream, 'budget' | 'highWaterMark'>;
 
 /** Shares the budget of a connection among the streams that have more to send. */
 export interface WriteBudget {
-  /** Gives `stream`, which has more to send, its share. */
-  share(stream: Budgeted): void;
+  /** Gives `stream`, which has more to send, its share: at most `most` bytes, but never below {@link LEAST}. */
+  share(stream: Budgeted, most: number): void;
   /** `stream` waits for room. */
   full(stream: Budgeted): void;
   /** It waits no longer. */
@@ -45,12 +45,12 @@ export const fixedBudget: WriteBudget = {
 export const writeBudget = (stats: NodeQuicSession['stats']): WriteBudget => {
   const waiting = new Set<Budgeted>();
   return {
-    share(stream) {
+    share(stream, most) {
       // The least there was: queues that we fill ourselves make it no longer path.
       const milliseconds = Number(stats.minRtt) / 1e6;
       const budget = Math.min(MOST, PER_MILLISECOND * Math.max(1, milliseconds));
       const streams = waiting.has(stream) ? waiting.size : waiting.size + 1;
-      const share = Math.max(LEAST, Math.floor(budget / streams));
+      const share = Math.max(LEAST, Math.min(most, Math.floor(budget / streams)));
       if (stream.budget === share) return;
       stream.budget = share;
       stream.highWaterMark = share;

@@ -2,6 +2,7 @@
 
 import { type CloseReason, describeClose } from '../../connection.ts';
 import { ConnectionMemory, tooMuchMemory } from '../../connection-memory.ts';
+import { abortedBy } from '../../deadline.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
 import { StallWatch } from '../../stream/stall-watch.ts';
@@ -109,7 +110,7 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
   }
 
   async openStream(signal?: AbortSignal): Promise<Stream> {
-    if (signal?.aborted === true) throw aborted();
+    if (signal?.aborted === true) throw abortedBy(signal, 'opening a stream');
     if (this.#endedError !== undefined) throw this.#endedError;
     if (this.#openers.size === 0) {
       const stream = this.#open();
@@ -118,7 +119,7 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
     return new Promise<Stream>((resolve, reject) => {
       const onAbort = (): void => {
         this.#openers.delete(opener);
-        reject(aborted());
+        reject(abortedBy(signal as AbortSignal, 'opening a stream'));
       };
       const settled = (): void => signal?.removeEventListener('abort', onAbort);
       const opener: Opener = {
@@ -292,8 +293,6 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
 }
 
 const NOWHERE: SocketAddress = { host: '', port: 0 };
-
-const aborted = (): LeanError => new LeanError('ERR_ABORTED', 'opening a stream was aborted');
 
 /** With words for a code that came without. */
 export const described = (close: CloseReason): CloseReason =>

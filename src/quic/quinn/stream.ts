@@ -3,6 +3,9 @@
 import { type ConnectionMemory, STREAM_RESOURCE_LIMIT_EXCEEDED } from '../../connection-memory.ts';
 import { LeanError } from '../../errors.ts';
 import { ByteQueue } from '../../stream/byte-queue.ts';
+import { iterate } from '../../stream/iterate.ts';
+import { ReceiveSide, type ReceiveSource } from '../../stream/receive-side.ts';
+import { SendSide, type SendSink } from '../../stream/send-side.ts';
 import type { StallWatch, WaitingWriter } from '../../stream/stall-watch.ts';
 import { type Stream, StreamResetError } from '../../stream.ts';
 import { BLOCKED, EOF, type QuinnBinding, RESET } from './binding.ts';
@@ -37,18 +40,7 @@ export interface StreamOwner {
   lost(): LeanError;
 }
 
-interface Reader {
-  readonly resolve: (chunk: Uint8Array | null) => void;
-  readonly reject: (error: Error) => void;
-  readonly into: Uint8Array | undefined;
-}
-
-interface Drainer {
-  readonly resolve: () => void;
-  readonly reject: (error: Error) => void;
-}
-
-export class QuinnStream implements Stream, StreamEvents, WaitingWriter {
+export class QuinnStream implements Stream, StreamEvents, ReceiveSource, SendSink, WaitingWriter {
   readonly id: string;
   /** Its number in the binding. */
   readonly handle: number;
@@ -59,12 +51,8 @@ export class QuinnStream implements Stream, StreamEvents, WaitingWriter {
 
   /** Where it is counted: until both directions have ended. */
   #memory: ConnectionMemory | undefined;
-  /** Chunks to be read first: put back, or saved when the connection ended. */
-  readonly #kept = new ByteQueue();
-  /** The peer's FIN was read, or reading failed; nothing more comes from quinn. */
-  #readEnded = false;
-  #readError: Error | undefined;
-  #reader: Reader | undefined;
+  readonly #receive: ReceiveSide;
+  readonly #send: SendSide;
 
   readonly #pending = new ByteQueue();
   /** Bytes that quinn took, which takes as many as the peer's windows and its own allow. */
@@ -74,10 +62,8 @@ export class QuinnStream implements Stream, StreamEvents, WaitingWriter {
   /** quinn has no room; `writable()` will tell. */
   #blocked = false;
   #flushLater = false;
-  #finQueued = false;
+  /** The FIN is with quinn, or writing failed. */
   #writeEnded = false;
-  #writeError: Error | undefined;
-  #drainers: Drainer[] = [];
 
   /** `id`: its QUIC stream id. */
   constructor(driver: Driver, owner: StreamOwner, handle: number, id: number) {
@@ -86,36 +72,22 @@ export class QuinnStream implements Stream, StreamEvents, WaitingWriter {
     this.#engine = driver.engine;
     this.#owner = owner;
     this.#memory = owner.memory;
+    this.#receive = new ReceiveSide(this, owner.memory);
+    this.#send = new SendSide(this);
     this.handle = handle;
     this.id = String(id);
   }
 
-  read(into?: Uint8Array): Promise<Uint8Array | null> {
-    const kept = this.#kept.shift();
-    if (kept !== undefined) {
-      this.#memory?.addUnread(-kept.length);
-      return Promise.resolve(kept);
-    }
-    if (!this.#readEnded) {
-      const chunk = this.#pull(into);
-      if (chunk !== undefined) return Promise.resolve(chunk);
-    }
-    if (this.#readError !== undefined) return Promise.reject(this.#readError);
-    if (this.#readEnded) return Promise.resolve(null);
-    return new Promise((resolve, reject) => {
-      this.#reader = { resolve, reject, into };
-    });
+  read(into?: Uint8Array, signal?: AbortSignal): Promise<Uint8Array | null> {
+    return this.#receive.read(into, signal);
   }
 
   unread(chunk: Uint8Array): void {
-    if (chunk.length === 0) return;
-    this.#kept.unshift(chunk);
-    this.#memory?.addUnread(chunk.length);
+    this.#receive.unread(chunk);
   }
 
   write(chunk: Uint8Array): boolean {
-    if (this.#writeError !== undefined) throw this.#writeError;
-    if (this.#finQueued) throw writeAfterClose();
+    this.#send.assertOpen();
     this.#burst += chunk.length;
     if (this.#blocked || this.#pending.bytes + chunk.length < FLUSH_AT) {
       this.#keep(chunk);
@@ -124,13 +96,13 @@ export class QuinnStream implements Stream, StreamEvents, WaitingWriter {
       this.#flush();
       this.#writeThrough(chunk);
     }
-    return this.#hasRoom() && this.#burst < BURST;
+    return this.hasRoom() && this.#burst < BURST;
   }
 
   /** Without keeping `chunk`, if quinn takes it. */
   #writeThrough(chunk: Uint8Array): void {
     const taken = this.#blocked || this.#writeEnded ? 0 : this.#give(chunk, false);
-    if (this.#writeError !== undefined) throw this.#writeError;
+    if (this.#send.error !== undefined) throw this.#send.error;
     if (taken < chunk.length) this.#keep(taken === 0 ? chunk : chunk.subarray(taken));
   }
 
@@ -139,98 +111,32 @@ export class QuinnStream implements Stream, StreamEvents, WaitingWriter {
     this.#memory?.addUnsent(chunk.length);
   }
 
-  #hasRoom(): boolean {
-    const { bytes } = this.#pending;
-    return bytes < HIGH_WATER && (this.#memory?.mayWrite(bytes) ?? true);
-  }
-
-  drain(): Promise<void> {
-    if (this.#writeError !== undefined) return Promise.reject(this.#writeError);
-    if (this.#finQueued) return Promise.reject(writeAfterClose());
+  drain(signal?: AbortSignal): Promise<void> {
     this.#burst = 0;
-    if (this.#hasRoom()) return Promise.resolve();
-    this.#owner.stalls.add(this);
-    return new Promise((resolve, reject) => this.#drainers.push({ resolve, reject }));
+    return this.#send.drain(signal);
   }
 
   closeWrite(): void {
-    if (this.#finQueued || this.#writeEnded) return;
-    this.#finQueued = true;
-    if (!this.#blocked) this.#flushAtEndOfTurn();
+    if (this.#send.close() && !this.#blocked) this.#flushAtEndOfTurn();
   }
 
   stopSending(code = 0): void {
-    if (this.#readEnded) return;
-    this.#dropKept();
-    this.#native.stopSending(this.#engine, this.handle, code);
-    this.#endRead(new LeanError('ERR_STREAM_CLOSED', 'this side stopped reading the stream'));
+    const text = 'this side stopped reading the stream';
+    this.#stopReading(code, new LeanError('ERR_STREAM_CLOSED', text));
   }
 
   reset(code = 0): void {
-    this.#abort(code, new LeanError('ERR_STREAM_CLOSED', 'this side reset the stream'));
+    this.#abandon(code, new LeanError('ERR_STREAM_CLOSED', 'this side reset the stream'));
   }
 
-  /** Waited for its peer in vain; stall-watch.ts. */
-  onStalled(error: LeanError): void {
-    this.#abort(STREAM_RESOURCE_LIMIT_EXCEEDED, error);
+  [Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    return iterate(this);
   }
 
-  #abort(code: number, writeError: LeanError): void {
-    this.#dropKept();
-    if (!this.#writeEnded) {
-      this.#native.resetStream(this.#engine, this.handle, code);
-      this.#endWrite(writeError);
-    }
-    if (!this.#readEnded) {
-      const text = 'this side reset the stream';
-      this.#readError = new StreamResetError('ERR_STREAM_RESET', code, text);
-      this.stopSending(code);
-    }
-  }
+  // ── Called by its sides ──────────────────────────────────────────────────────────────────────
 
-  // ── Called by the driver and the connection ──────────────────────────────────────────────────
-
-  readable(): void {
-    const reader = this.#reader;
-    if (reader === undefined || this.#readEnded) return;
-    const chunk = this.#pull(reader.into);
-    if (chunk === undefined) return;
-    this.#reader = undefined;
-    reader.resolve(chunk);
-  }
-
-  writable(): void {
-    this.#setBlocked(false);
-    this.#flush();
-  }
-
-  flush(): void {
-    this.#flushLater = false;
-    if (!this.#blocked) this.#flush();
-  }
-
-  broken(error: unknown): void {
-    this.#owner.broken(error);
-  }
-
-  /** Keeps what arrived before the end readable, then fails. */
-  connectionEnded(error: LeanError): void {
-    while (!this.#readEnded) {
-      const chunk = this.#pull();
-      if (chunk === undefined) this.#endRead(error);
-      else if (this.#reader !== undefined) this.#takeReader()?.resolve(chunk);
-      else {
-        this.#kept.push(chunk);
-        this.#memory?.addUnread(chunk.length);
-      }
-    }
-    if (!this.#writeEnded) this.#endWrite(error);
-  }
-
-  // ── Inside ───────────────────────────────────────────────────────────────────────────────────
-
-  /** The next chunk from quinn; `undefined`: none now, or the end, which `#readEnded` tells. */
-  #pull(into?: Uint8Array): Uint8Array | undefined {
+  /** The next chunk from quinn; `undefined`: none now, or the end. */
+  pull(into?: Uint8Array): Uint8Array | undefined {
     if (into !== undefined && into.length > 0) {
       const count = this.#native.read(this.#engine, this.handle, into);
       if (count > 0) return into.subarray(0, count);
@@ -244,14 +150,76 @@ export class QuinnStream implements Stream, StreamEvents, WaitingWriter {
     return undefined;
   }
 
+  hasRoom(): boolean {
+    const { bytes } = this.#pending;
+    return bytes < HIGH_WATER && (this.#memory?.mayWrite(bytes) ?? true);
+  }
+
+  onWriter(waits: boolean): void {
+    if (waits) this.#owner.stalls.add(this);
+    else this.#owner.stalls.delete(this);
+  }
+
+  // ── Called by the driver and the connection ──────────────────────────────────────────────────
+
+  readable(): void {
+    this.#receive.wake();
+  }
+
+  writable(): void {
+    this.#setBlocked(false);
+    this.#flush();
+  }
+
+  flush(): void {
+    this.#flushLater = false;
+    if (!this.#blocked) this.#flush();
+  }
+
+  /** Waited for its peer in vain; stall-watch.ts. */
+  onStalled(error: LeanError): void {
+    this.#abandon(STREAM_RESOURCE_LIMIT_EXCEEDED, error);
+  }
+
+  broken(error: unknown): void {
+    this.#owner.broken(error);
+  }
+
+  /** Keeps what arrived before the end readable, then fails. */
+  connectionEnded(error: LeanError): void {
+    this.#receive.wake();
+    while (this.#receive.isOpen) {
+      const chunk = this.pull();
+      if (chunk === undefined) this.#receive.close(error);
+      else this.#receive.push(chunk);
+    }
+    this.#endWrite(error);
+  }
+
+  // ── Inside ───────────────────────────────────────────────────────────────────────────────────
+
   #cannotRead(why: number): void {
     if (why === BLOCKED) return;
-    if (why === EOF) this.#endRead(undefined);
+    if (why === EOF) this.#receive.finish();
     else if (why === RESET) {
       const code = this.#native.lastCode(this.#engine);
       const text = `the peer reset the stream (code ${code})`;
-      this.#endRead(new StreamResetError('ERR_STREAM_RESET', code, text));
-    } else this.#endRead(this.#owner.lost());
+      this.#receive.abandon(new StreamResetError('ERR_STREAM_RESET', code, text));
+    } else this.#receive.close(this.#owner.lost());
+    this.#forgetIfDone();
+  }
+
+  #stopReading(code: number, error: LeanError): void {
+    if (this.#receive.isOpen) this.#native.stopSending(this.#engine, this.handle, code);
+    this.#receive.abandon(error);
+    this.#forgetIfDone();
+  }
+
+  #abandon(code: number, writeError: LeanError): void {
+    if (!this.#writeEnded) this.#native.resetStream(this.#engine, this.handle, code);
+    this.#endWrite(writeError);
+    const text = 'this side reset the stream';
+    this.#stopReading(code, new StreamResetError('ERR_STREAM_RESET', code, text, 'local'));
   }
 
   #flushAtEndOfTurn(): void {
@@ -264,21 +232,18 @@ export class QuinnStream implements Stream, StreamEvents, WaitingWriter {
   #flush(): void {
     while (this.#pending.bytes > 0 && !this.#blocked && !this.#writeEnded) {
       const data = this.#joinPending();
-      const fin = this.#finQueued && data.length === this.#pending.bytes;
+      const fin = this.#send.isClosed && data.length === this.#pending.bytes;
       const taken = this.#give(data, fin);
       if (this.#writeEnded) return;
       this.#pending.drop(taken);
       this.#memory?.addUnsent(-taken);
-      if (fin && taken === data.length) this.#endWrite();
+      if (fin && taken === data.length) this.#finSent();
     }
     if (this.#writeEnded) return;
-    if (this.#finQueued && !this.#blocked) {
+    if (this.#send.isClosed && !this.#blocked) {
       this.#give(NOTHING, true);
-      this.#endWrite();
-    } else if (this.#drainers.length > 0 && this.#hasRoom()) {
-      this.#owner.stalls.delete(this);
-      for (const { resolve } of this.#drainers.splice(0)) resolve();
-    }
+      this.#finSent();
+    } else if (this.hasRoom()) this.#send.wake();
   }
 
   /** How many bytes quinn took; 0 when it takes none, or never again. */
@@ -316,54 +281,31 @@ export class QuinnStream implements Stream, StreamEvents, WaitingWriter {
     this.#endWrite(new StreamResetError('ERR_STREAM_STOPPED', code, text));
   }
 
-  #takeReader(): Reader | undefined {
-    const reader = this.#reader;
-    this.#reader = undefined;
-    return reader;
-  }
-
-  #endRead(error: Error | undefined): void {
-    if (this.#readEnded) return;
-    this.#readEnded = true;
-    this.#readError ??= error;
-    const reader = this.#takeReader();
-    if (this.#readError !== undefined) reader?.reject(this.#readError);
-    else reader?.resolve(null);
+  #finSent(): void {
+    if (this.#writeEnded) return;
+    this.#writeEnded = true;
+    this.#send.wake();
     this.#forgetIfDone();
   }
 
-  /** Without an error: after the FIN. */
-  #endWrite(error?: Error): void {
-    if (this.#writeEnded) return;
+  #endWrite(error: LeanError): void {
     this.#writeEnded = true;
-    this.#writeError = error;
     this.#memory?.addUnsent(-this.#pending.bytes);
     this.#pending.clear();
     this.#setBlocked(false);
-    this.#owner.stalls.delete(this);
-    const failure = error ?? writeAfterClose();
-    for (const { reject } of this.#drainers.splice(0)) reject(failure);
+    this.#send.fail(error);
     this.#forgetIfDone();
   }
 
   #forgetIfDone(): void {
-    if (!this.#readEnded || !this.#writeEnded) return;
-    // What is still to be read belongs to whoever holds the stream.
-    this.#memory?.addUnread(-this.#kept.bytes);
+    if (this.#receive.isOpen || !this.#writeEnded || this.#memory === undefined) return;
+    this.#receive.release();
     this.#memory = undefined;
     this.#owner.forget(this);
-  }
-
-  #dropKept(): void {
-    this.#memory?.addUnread(-this.#kept.bytes);
-    this.#kept.clear();
   }
 }
 
 const NOTHING = new Uint8Array(0);
-
-const writeAfterClose = (): LeanError =>
-  new LeanError('ERR_STREAM_CLOSED', 'write after the stream was closed');
 
 let slab = new Uint8Array(0);
 let slabUsed = 0;

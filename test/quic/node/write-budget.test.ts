@@ -17,10 +17,13 @@ const budgetAt = (minRtt: bigint) =>
     handshakeConfirmedAt: 1n,
   });
 
+/** No bound on what may be unsent. */
+const ANY = Number.POSITIVE_INFINITY;
+
 test('the budget of node:quic', { skip }, async (t) => {
   const shareOf = (minRtt: bigint): number => {
     const stream = { budget: FIRST_BUDGET };
-    budgetAt(minRtt).share(stream);
+    budgetAt(minRtt).share(stream, ANY);
     return stream.budget;
   };
 
@@ -42,21 +45,29 @@ test('the budget of node:quic', { skip }, async (t) => {
     const budget = budgetAt(8_000_000n);
     const [one, other] = [{ budget: 0 }, { budget: 0 }];
     budget.full(one);
-    budget.share(other);
+    budget.share(other, ANY);
     assert.equal(other.budget, 4 * FIRST_BUDGET);
     budget.full(other);
-    budget.share(one);
+    budget.share(one, ANY);
     assert.equal(one.budget, 4 * FIRST_BUDGET);
     budget.drained(other);
-    budget.share(one);
+    budget.share(one, ANY);
     assert.equal(one.budget, 8 * FIRST_BUDGET);
+  });
+
+  await t.test('is no more than the memory that is left', () => {
+    const stream = { budget: FIRST_BUDGET };
+    budgetAt(10_000_000n).share(stream, 100_000);
+    assert.equal(stream.budget, 100_000);
+    budgetAt(10_000_000n).share(stream, -1);
+    assert.equal(stream.budget, 32 * 1024);
   });
 
   await t.test('leaves a stream 32 KiB, however many there are', () => {
     const budget = budgetAt(0n);
     for (let i = 0; i < 100; i++) budget.full({});
     const stream = { budget: FIRST_BUDGET };
-    budget.share(stream);
+    budget.share(stream, ANY);
     assert.equal(stream.budget, 32 * 1024);
   });
 });
