@@ -9,7 +9,7 @@ import { networkInterfaces } from 'node:os';
 import path from 'node:path';
 import { cacheFolder } from '../interop/build-peers.ts';
 import { printable } from '../src/printable.ts';
-import { whyNoQuinn } from '../test/support/engines.ts';
+import { lackOfQuinn } from '../src/quic/quinn/binding.ts';
 import { nodeQuic, nodeQuicFlags, ROOT } from './support/participants.ts';
 import { type Command, end, lines, start } from './support/processes.ts';
 
@@ -78,9 +78,9 @@ export const leanPeers = (): PerfPeer[] => {
       ? []
       : [{ ...quiche, name: 'libp2p-lean (quiche, 1350 bytes)', host: outside }];
   const quinn: PerfPeer[] = [];
-  if (whyNoQuinn === undefined) {
+  if (lackOfQuinn() === undefined) {
     quinn.push({ ...quiche, name: 'libp2p-lean (quinn)', env: { QUIC_ENGINE: 'quinn' } });
-  } else say(`skipped: libp2p-lean (quinn): ${whyNoQuinn}`);
+  } else say(`skipped: libp2p-lean (quinn): ${lackOfQuinn()}`);
   const quic = nodeQuic();
   if (quic === undefined) {
     say('skipped: libp2p-lean (node:quic): NODE_QUIC names no Node.js that has it');

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { RedisServer } from '../../interop/redis-server.ts';
-import { whyNoQuinn } from '../../test/support/engines.ts';
+import { lackOfQuinn } from '../../src/quic/quinn/binding.ts';
 import { type Command, run, start, within } from './processes.ts';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -62,8 +62,8 @@ export const participants = async (): Promise<Participant[]> => {
     env: { QUIC_ENGINE: engine },
   });
   const ours: Participant[] = [];
-  if (whyNoQuinn === undefined) ours.push(await warm(on('quinn')));
-  else process.stderr.write(`skipped: ${whyNoQuinn}\n`);
+  if (lackOfQuinn() === undefined) ours.push(await warm(on('quinn')));
+  else process.stderr.write(`skipped: ${lackOfQuinn()}\n`);
   ours.push(await warm(on('quiche')));
   const quic = nodeQuic();
   if (quic === undefined) {

@@ -3,7 +3,7 @@
 import type { Role } from '../../src/connection.ts';
 import { messageOf } from '../../src/errors.ts';
 import { ENGINE_NAMES, type EngineName } from '../../src/quic/engine-name.ts';
-import { loadQuinn } from '../../src/quic/quinn/binding.ts';
+import { lackOfQuinn } from '../../src/quic/quinn/binding.ts';
 import { selectEngine } from '../../src/quic/select.ts';
 
 /** Engines that can do every role of `roles` here; says in one line which are missing. */
@@ -18,15 +18,6 @@ export const enginesHere = async (roles: readonly Role[]): Promise<EngineName[]>
     }
   }
   return here;
-};
-
-const lackOfQuinn = (): string | undefined => {
-  try {
-    loadQuinn();
-    return undefined;
-  } catch (error) {
-    return messageOf(error);
-  }
 };
 
 /** Why there is no quinn here; `undefined` where it is. */

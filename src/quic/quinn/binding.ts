@@ -187,3 +187,13 @@ const findBuilt = (from: string): string | undefined => {
 };
 
 const firstLine = (error: unknown): string => messageOf(error).split(' Require stack')[0] ?? '';
+
+/** Why {@link loadQuinn} would throw here; `undefined` where it would not. */
+export const lackOfQuinn = (): string | undefined => {
+  try {
+    loadQuinn();
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  }
+};
