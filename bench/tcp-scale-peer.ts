@@ -12,10 +12,9 @@
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { multiaddr } from '@multiformats/multiaddr';
-import type { TransportConnection } from '../src/connection.ts';
+import type { Connection } from '../src/connection.ts';
 import { generateHostKey } from '../src/identity/keys.ts';
-import { readExactly, writeAll } from '../src/stream/bytes.ts';
-import type { Stream } from '../src/stream.ts';
+import { readExactly, type Stream, writeAll } from '../src/stream.ts';
 import { tcpTransport } from '../src/transports/tcp.ts';
 
 /** More than are measured. */
@@ -52,7 +51,7 @@ const echo = async (stream: Stream): Promise<void> => {
   open.streams--;
 };
 
-const serve = async (connection: TransportConnection): Promise<void> => {
+const serve = async (connection: Connection): Promise<void> => {
   open.connections++;
   connection.closed.then(() => open.connections--);
   for (;;) {
@@ -70,7 +69,7 @@ const fail = (error: unknown): void => {
 const MESSAGE = new Uint8Array(32);
 
 /** A stream that has echoed once. */
-const openStream = async (connection: TransportConnection): Promise<Stream> => {
+const openStream = async (connection: Connection): Promise<Stream> => {
   const stream = await connection.openStream();
   stream.write(MESSAGE);
   await readExactly(stream, MESSAGE.length);
@@ -85,7 +84,7 @@ const closeStream = async (stream: Stream): Promise<void> => {
 };
 
 /** A connection on which a stream has echoed once. */
-const openConnection = async (): Promise<TransportConnection> => {
+const openConnection = async (): Promise<Connection> => {
   const signal = AbortSignal.timeout(30_000);
   const connection = await transport.dial(multiaddr(address), { expectedPeer: undefined, signal });
   await closeStream(await openStream(connection));
@@ -94,9 +93,9 @@ const openConnection = async (): Promise<TransportConnection> => {
 };
 
 const streams: Stream[] = [];
-const connections: TransportConnection[] = [];
+const connections: Connection[] = [];
 
-const openMore = async (count: number, over: TransportConnection | undefined): Promise<void> => {
+const openMore = async (count: number, over: Connection | undefined): Promise<void> => {
   if (over !== undefined) {
     const opening = Array.from({ length: count }, () => openStream(over));
     streams.push(...(await Promise.all(opening)));
@@ -121,7 +120,7 @@ const bytesInUse = (): number => {
   return heapUsed + external;
 };
 
-let over: TransportConnection | undefined;
+let over: Connection | undefined;
 if (role === 'listen') {
   const listener = await transport.listen(multiaddr('/ip4/127.0.0.1/tcp/0'), {
     onConnection: (connection) => void serve(connection).catch(fail),

@@ -46,7 +46,6 @@ export type ErrorCode =
   | 'ERR_STREAM_STOPPED'
   | 'ERR_STREAM_CLOSED'
   | 'ERR_STREAM_LIMIT'
-  | 'ERR_CONCURRENT_READ'
   | 'ERR_EOF'
   | 'ERR_TIMEOUT'
   | 'ERR_ABORTED'
@@ -55,10 +54,11 @@ export type ErrorCode =
   | 'ERR_PROTOCOL_VIOLATION'
   | 'ERR_PROTOCOL_NOT_SUPPORTED'
   | 'ERR_PING_MISMATCH'
-  // options of the library's user
-  | 'ERR_OPTIONS'
   // engines
-  | 'ERR_ENGINE_UNAVAILABLE';
+  | 'ERR_ENGINE_UNAVAILABLE'
+  // harness
+  | 'ERR_CONFIG'
+  | 'ERR_REDIS';
 
 /** True when `error` is a {@link LeanError}, optionally with that code. */
 export const isLeanError = (error: unknown, code?: ErrorCode): error is LeanError =>
@@ -80,7 +80,3 @@ export const messageOf = (error: unknown): string => {
           .join(' ');
   return printable(line, MAX_MESSAGE);
 };
-
-/** Anything thrown, as an Error. */
-export const errorOf = (thrown: unknown): Error =>
-  thrown instanceof Error ? thrown : new Error(String(thrown));

@@ -42,8 +42,6 @@ export interface Implementation {
   readonly env: Readonly<Record<string, string>>;
   /** Environment variables without which the implementation is skipped. */
   readonly requiresEnv: readonly string[];
-  /** Files of the checkout without which the implementation is skipped, unless it runs in a container. */
-  readonly requiresFiles: readonly string[];
 }
 
 export interface Images {
@@ -68,7 +66,6 @@ const ENTRY_KEYS = [
   'image',
   'env',
   'requiresEnv',
-  'requiresFiles',
 ];
 
 const names = (
@@ -159,7 +156,6 @@ const readImplementation = (file: YamlFile, node: YamlNode): Implementation => {
     image: text('image'),
     env,
     requiresEnv: names(file, entry.get('requiresEnv'), `${id}: requiresEnv`, []),
-    requiresFiles: names(file, entry.get('requiresFiles'), `${id}: requiresFiles`, []),
   };
 };
 

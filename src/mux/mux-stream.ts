@@ -1,11 +1,9 @@
 /** A stream of a muxer: queues in both directions, with the muxer's protocol behind {@link MuxStreamOwner}. */
 
 import { type ConnectionMemory, STREAM_RESOURCE_LIMIT_EXCEEDED } from '../connection-memory.ts';
+import { type Deferred, defer } from '../deferred.ts';
 import { LeanError } from '../errors.ts';
 import { ByteQueue } from '../stream/byte-queue.ts';
-import { iterate } from '../stream/iterate.ts';
-import { ReceiveSide, type ReceiveSource } from '../stream/receive-side.ts';
-import { SendSide, type SendSink } from '../stream/send-side.ts';
 import type { StallWatch, WaitingWriter } from '../stream/stall-watch.ts';
 import { type Stream, StreamResetError } from '../stream.ts';
 
@@ -32,7 +30,7 @@ export interface MuxStreamOwner<S> {
   onFinished(stream: S): void;
 }
 
-export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter {
+export class MuxStream implements Stream, WaitingWriter {
   /** Unique within the muxer. */
   readonly key: number;
   /** Whether the peer opened it. */
@@ -46,23 +44,27 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
   /** Where it is counted: until both directions have ended. */
   #memory: ConnectionMemory | undefined;
 
-  readonly #receive: ReceiveSide;
-  /** The peer has finished writing. */
-  #remoteEnded = false;
+  // In.
+  readonly #received = new ByteQueue();
+  #putBack: ByteQueue | undefined;
+  #reader: Deferred<Uint8Array | null> | undefined;
+  #readEnded = false;
+  #readError: LeanError | undefined;
   /** Bytes discarded since `stopSending()`; -1: not called. */
   #discarded = -1;
 
-  readonly #send: SendSide;
+  // Out.
   readonly #pending = new ByteQueue();
+  #writer: Deferred<void> | undefined;
+  #writeClosed = false;
   #finSent = false;
+  #writeError: LeanError | undefined;
 
   #abandoned = false;
 
   constructor(owner: MuxStreamOwner<MuxStream>, key: number, inbound: boolean) {
     this.#owner = owner;
     this.#memory = owner.memory;
-    this.#receive = new ReceiveSide(this, owner.memory);
-    this.#send = new SendSide(this);
     this.key = key;
     this.inbound = inbound;
   }
@@ -73,7 +75,7 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
 
   /** Bytes received and not yet read, or put back. */
   get unreadBytes(): number {
-    return this.#receive.bytes;
+    return this.#received.bytes + (this.#putBack?.bytes ?? 0);
   }
 
   /** Bytes written and not yet sent. */
@@ -88,82 +90,100 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
 
   // The application's side.
 
-  read(into?: Uint8Array, signal?: AbortSignal): Promise<Uint8Array | null> {
-    return this.#receive.read(into, signal);
+  read(): Promise<Uint8Array | null> {
+    const back = this.#putBack?.shift();
+    if (back !== undefined) {
+      this.#memory?.addUnread(-back.length);
+      return Promise.resolve(back);
+    }
+    const chunk = this.#received.shift();
+    if (chunk !== undefined) {
+      this.#memory?.addUnread(-chunk.length);
+      this.#owner.onConsumed(this, chunk.length);
+      return Promise.resolve(chunk);
+    }
+    if (this.#readError !== undefined) return Promise.reject(this.#readError);
+    if (this.#readEnded) return Promise.resolve(null);
+    this.#reader = defer();
+    return this.#reader.promise;
   }
 
   unread(chunk: Uint8Array): void {
-    this.#receive.unread(chunk);
+    if (chunk.length === 0) return;
+    this.#putBack ??= new ByteQueue();
+    this.#putBack.unshift(chunk);
+    this.#memory?.addUnread(chunk.length);
   }
 
   write(chunk: Uint8Array): boolean {
-    this.#send.assertOpen();
+    if (this.#writeError !== undefined) throw this.#writeError;
+    if (this.#writeClosed) throw writeAfterClose();
     if (chunk.length > 0) {
       this.#pending.push(chunk);
       this.#memory?.addUnsent(chunk.length);
       this.#owner.onWritable(this);
     }
-    return this.hasRoom();
+    return this.#hasRoom(WRITE_HIGH_WATER);
   }
 
-  drain(signal?: AbortSignal): Promise<void> {
-    return this.#send.drain(signal);
+  drain(): Promise<void> {
+    if (this.#writeError !== undefined) return Promise.reject(this.#writeError);
+    if (this.#hasRoom(WRITE_HIGH_WATER)) return Promise.resolve();
+    if (this.#writer === undefined) {
+      this.#writer = defer();
+      this.#owner.stalls.add(this);
+    }
+    return this.#writer.promise;
   }
 
-  closeWrite(): void {
-    if (this.#send.close()) this.#owner.onWritable(this);
-  }
-
-  stopSending(): void {
-    if (this.#discarded >= 0 || this.#receive.error !== undefined) return;
-    this.#discarded = 0;
-    this.#receive.abandon(readAfterStop());
-  }
-
-  reset(code = 0): void {
-    this.#abandon(code, resetByUs());
-  }
-
-  [Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
-    return iterate(this);
-  }
-
-  /** Waited for its peer in vain; stall-watch.ts. */
-  onStalled(error: LeanError): void {
-    this.#abandon(STREAM_RESOURCE_LIMIT_EXCEEDED, error);
-  }
-
-  #abandon(code: number, writeError: LeanError): void {
-    const isOver = this.isReset || (this.#remoteEnded && this.#finSent);
-    const what = 'the stream was reset by us';
-    this.#receive.abandon(new StreamResetError('ERR_STREAM_RESET', code, what, 'local'));
-    if (isOver) return;
-    this.#abandoned = true;
-    this.#endWriting(writeError);
-    this.#owner.onReset(this, code);
-  }
-
-  // Its sides'.
-
-  onTaken(bytes: number): void {
-    this.#owner.onConsumed(this, bytes);
-  }
-
-  hasRoom(mark = WRITE_HIGH_WATER): boolean {
+  #hasRoom(mark: number): boolean {
     const { bytes } = this.#pending;
     return bytes < mark && (this.#memory?.mayWrite(bytes) ?? true);
   }
 
-  onWriter(waits: boolean): void {
-    if (waits) this.#owner.stalls.add(this);
-    else this.#owner.stalls.delete(this);
+  closeWrite(): void {
+    if (this.#writeClosed || this.#writeError !== undefined) return;
+    this.#writeClosed = true;
+    this.#owner.onWritable(this);
+  }
+
+  stopSending(): void {
+    if (this.#discarded >= 0 || this.#readError !== undefined) return;
+    this.#discarded = 0;
+    this.dropUnread();
+    if (this.#readEnded) return;
+    this.#readError = readAfterStop();
+    this.#reader?.reject(this.#readError);
+    this.#reader = undefined;
+  }
+
+  reset(code = 0): void {
+    this.#abort(code, writeAfterClose());
+  }
+
+  /** Waited for its peer in vain; stall-watch.ts. */
+  onStalled(error: LeanError): void {
+    this.#abort(STREAM_RESOURCE_LIMIT_EXCEEDED, error);
+  }
+
+  #abort(code: number, writeError: LeanError): void {
+    if (this.isReset || (this.#readEnded && this.#finSent)) {
+      // Over already, but for what nobody will read now.
+      this.dropUnread();
+      return;
+    }
+    const what = 'the stream was reset by us';
+    const error = new StreamResetError('ERR_STREAM_RESET', code, what, 'local');
+    this.dropUnread();
+    this.#abandon(error, writeError);
+    this.#owner.onReset(this, code);
   }
 
   // The muxer's side.
 
   /** Whether anything more may come in: not after the peer's end or a reset. */
   get isReadable(): boolean {
-    return !this.#remoteEnded && !this.isReset;
+    return !this.#readEnded && !this.isReset;
   }
 
   /** Takes payload off the wire. The piece is kept, or copied if it is small. */
@@ -174,13 +194,25 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
       if (this.#discarded > STOPPED_ALLOWANCE) this.reset();
       return;
     }
-    this.#receive.push(piece);
+    const reader = this.#reader;
+    if (reader !== undefined) {
+      this.#reader = undefined;
+      this.#owner.onConsumed(this, piece.length);
+      reader.resolve(piece);
+      return;
+    }
+    this.#received.push(piece);
+    this.#memory?.addUnread(piece.length);
   }
 
   /** The peer has finished writing. */
   onRemoteEnd(): void {
-    this.#remoteEnded = true;
-    this.#receive.finish();
+    if (this.#readEnded) return;
+    this.#readEnded = true;
+    if (this.#received.bytes === 0) {
+      this.#reader?.resolve(null);
+      this.#reader = undefined;
+    }
     this.#finishIfDone();
   }
 
@@ -189,26 +221,32 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
    * stream of ours: a peer that refuses its protocol says so and resets it in the same breath.
    */
   onRemoteReset(code: number): void {
-    const what = 'the stream was reset by the peer';
-    const error = new StreamResetError('ERR_STREAM_RESET', code, what);
-    this.#abandoned = true;
-    if (!this.inbound && this.unreadBytes <= LAST_WORDS) this.#receive.close(error);
-    else if (!this.#remoteEnded) this.#receive.abandon(error);
-    if (!this.#finSent) this.#endWriting(new StreamResetError('ERR_STREAM_STOPPED', code, what));
+    const keeps = this.#readEnded || (!this.inbound && this.unreadBytes <= LAST_WORDS);
+    if (!keeps) this.dropUnread();
+    const read = new StreamResetError('ERR_STREAM_RESET', code, 'the stream was reset by the peer');
+    const write = new StreamResetError(
+      'ERR_STREAM_STOPPED',
+      code,
+      'the stream was reset by the peer',
+    );
+    this.#abandon(this.#readEnded ? undefined : read, this.#finSent ? undefined : write);
     this.#finish();
   }
 
-  /** The connection ended. What came can still be read. */
-  onConnectionClosed(error: LeanError): void {
-    this.#receive.close(error);
-    this.#endWriting(error);
-    this.#receive.release();
-    this.#memory = undefined;
+  /** The connection ended; `byUs`: what is still unread is discarded. */
+  onConnectionClosed(error: LeanError, byUs: boolean): void {
+    if (byUs) this.dropUnread();
+    if (!this.#readEnded || byUs) {
+      this.#readError ??= error;
+      this.#reader?.reject(this.#readError);
+      this.#reader = undefined;
+    }
+    this.#dropPending(error);
   }
 
   /** Whether `closeWrite()` was called, everything before it was sent, and its end was not yet. */
   get isEndDue(): boolean {
-    return this.#send.isClosed && this.pendingBytes === 0 && !this.#finSent;
+    return this.#writeClosed && this.pendingBytes === 0 && !this.#finSent;
   }
 
   /** The end of what we write was sent. */
@@ -230,33 +268,59 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
 
   /** Lets the writer go on if there is room. */
   wakeWriter(): void {
-    if (this.#send.hasWriter && this.hasRoom(WRITE_LOW_WATER)) this.#send.wake();
+    if (this.#writer === undefined || !this.#hasRoom(WRITE_LOW_WATER)) return;
+    this.#owner.stalls.delete(this);
+    this.#writer.resolve();
+    this.#writer = undefined;
   }
 
   #finishIfDone(): void {
-    if (this.#remoteEnded && this.#finSent) this.#finish();
+    if (this.#readEnded && this.#finSent) this.#finish();
   }
 
   /** From here on the stream belongs to nobody but whoever holds it, and what is still to be read does. */
   #finish(): void {
-    this.#receive.release();
+    this.#memory?.addUnread(-this.unreadBytes);
     this.#memory = undefined;
     this.#owner.onFinished(this);
   }
 
-  /** Throws away what was received. */
-  dropUnread(): void {
-    this.#receive.dropUnread();
+  #abandon(readError: LeanError | undefined, writeError: LeanError | undefined): void {
+    this.#abandoned = true;
+    if (readError !== undefined) {
+      this.#readError ??= readError;
+      this.#reader?.reject(this.#readError);
+      this.#reader = undefined;
+    }
+    if (writeError !== undefined) this.#dropPending(writeError);
   }
 
-  #endWriting(error: LeanError): void {
+  /** Throws away what was received. */
+  dropUnread(): void {
+    this.#memory?.addUnread(-(this.#putBack?.bytes ?? 0));
+    this.#putBack = undefined;
+    const { bytes } = this.#received;
+    if (bytes === 0) return;
+    this.#received.clear();
+    this.#memory?.addUnread(-bytes);
+    this.#owner.onConsumed(this, bytes);
+  }
+
+  #dropPending(error: LeanError): void {
     this.#memory?.addUnsent(-this.#pending.bytes);
     this.#pending.clear();
-    this.#send.fail(error);
+    this.#writeError ??= error;
+    if (this.#writer === undefined) return;
+    this.#owner.stalls.delete(this);
+    // Whoever waits in drain() learns of it; nobody need be.
+    this.#writer.promise.catch(() => {});
+    this.#writer.reject(this.#writeError);
+    this.#writer = undefined;
   }
 }
 
-const resetByUs = (): LeanError => new LeanError('ERR_STREAM_CLOSED', 'the stream was reset by us');
+const writeAfterClose = (): LeanError =>
+  new LeanError('ERR_STREAM_CLOSED', 'write on a stream that we closed');
 
 const readAfterStop = (): LeanError =>
   new LeanError('ERR_STREAM_CLOSED', 'read on a stream that we stopped reading');

@@ -1,44 +1,54 @@
-/** A socket as a wire. */
+/** A connected socket, `net.Socket` or `tls.TLSSocket`, as a wire. */
 
 import type { Socket } from 'node:net';
+import { type Deferred, defer } from '../deferred.ts';
 import { LeanError } from '../errors.ts';
-import { iterate } from '../stream/iterate.ts';
-import { ReceiveSide } from '../stream/receive-side.ts';
-import { SendSide } from '../stream/send-side.ts';
-import { LINGER, READ_HIGH_WATER, type Wire, WRITE_HIGH_WATER } from './wire.ts';
+import { LINGER, READ_HIGH_COUNT, READ_HIGH_WATER, type Wire, WRITE_HIGH_WATER } from './wire.ts';
 
 /** Wraps a connected socket: `net.Socket` or `tls.TLSSocket`. Takes over its data and its end. */
 export const socketWire = (socket: Socket, id: string): Wire => {
+  /** What `unread` put back, last first. */
+  const putBack: Uint8Array[] = [];
+  const received: Uint8Array[] = [];
+  let receivedBytes = 0;
   let paused = false;
   let ended = false;
   let corked = false;
   let closing: Promise<void> | undefined;
-
-  const receive = new ReceiveSide({
-    onTaken: () => {
-      if (!paused || receive.bytes >= READ_HIGH_WATER / 2 || !receive.isOpen) return;
-      paused = false;
-      socket.resume();
-    },
-  });
-  const send = new SendSide({ hasRoom: () => socket.writableLength < WRITE_HIGH_WATER });
+  let failure: LeanError | undefined;
+  let reader: Deferred<Uint8Array | null> | undefined;
+  let writers: Deferred<void> | undefined;
 
   const onData = (chunk: Uint8Array): void => {
-    if (!receive.isOpen) return;
-    receive.push(chunk);
-    if (paused || receive.bytes < READ_HIGH_WATER) return;
-    paused = true;
-    socket.pause();
+    if (closing !== undefined || failure !== undefined) return;
+    if (reader !== undefined) {
+      const { resolve } = reader;
+      reader = undefined;
+      resolve(chunk);
+      return;
+    }
+    received.push(chunk);
+    receivedBytes += chunk.length;
+    if (!paused && (receivedBytes >= READ_HIGH_WATER || received.length >= READ_HIGH_COUNT)) {
+      paused = true;
+      socket.pause();
+    }
   };
 
   const onEnd = (): void => {
     ended = true;
-    receive.finish();
+    if (received.length > 0 || reader === undefined) return;
+    const { resolve } = reader;
+    reader = undefined;
+    resolve(null);
   };
 
   const fail = (error: LeanError): void => {
-    receive.close(error);
-    send.fail(error);
+    failure ??= error;
+    reader?.reject(failure);
+    writers?.reject(failure);
+    reader = undefined;
+    writers = undefined;
   };
 
   const onError = (cause: Error): void => {
@@ -50,7 +60,10 @@ export const socketWire = (socket: Socket, id: string): Wire => {
     fail(new LeanError('ERR_CONNECTION_CLOSED', 'the connection is closed'));
   };
 
-  const onDrain = (): void => send.wake();
+  const onDrain = (): void => {
+    writers?.resolve();
+    writers = undefined;
+  };
 
   const uncork = (): void => {
     corked = false;
@@ -58,7 +71,7 @@ export const socketWire = (socket: Socket, id: string): Wire => {
   };
 
   // Both may have come before we listen for them.
-  if (socket.readableEnded) onEnd();
+  ended = socket.readableEnded;
   if (socket.destroyed) onClose();
   socket.on('data', onData);
   socket.on('end', onEnd);
@@ -68,11 +81,34 @@ export const socketWire = (socket: Socket, id: string): Wire => {
 
   const wire: Wire = {
     id,
-    read: (into, signal) => receive.read(into, signal),
-    unread: (chunk) => receive.unread(chunk),
+
+    read: () => {
+      const back = putBack.pop();
+      if (back !== undefined) return Promise.resolve(back);
+      const chunk = received.shift();
+      if (chunk !== undefined) {
+        receivedBytes -= chunk.length;
+        if (paused && receivedBytes < READ_HIGH_WATER / 2 && failure === undefined) {
+          paused = false;
+          socket.resume();
+        }
+        return Promise.resolve(chunk);
+      }
+      if (ended) return Promise.resolve(null);
+      if (failure !== undefined) return Promise.reject(failure);
+      reader = defer();
+      return reader.promise;
+    },
+
+    unread: (chunk) => {
+      if (chunk.length > 0) putBack.push(chunk);
+    },
 
     write: (chunk) => {
-      send.assertOpen();
+      if (failure !== undefined) throw failure;
+      if (socket.writableEnded) {
+        throw new LeanError('ERR_STREAM_CLOSED', 'write on a connection that we closed');
+      }
       if (!corked) {
         corked = true;
         socket.cork();
@@ -82,25 +118,32 @@ export const socketWire = (socket: Socket, id: string): Wire => {
       return socket.writableLength < WRITE_HIGH_WATER;
     },
 
-    drain: (signal) => send.drain(signal),
-
-    closeWrite: () => {
-      if (send.close()) socket.end();
+    drain: () => {
+      if (failure !== undefined) return Promise.reject(failure);
+      if (socket.writableLength < WRITE_HIGH_WATER) return Promise.resolve();
+      writers ??= defer();
+      return writers.promise;
     },
 
-    stopSending: () =>
-      receive.abandon(new LeanError('ERR_STREAM_CLOSED', 'this side stopped reading')),
+    closeWrite: () => {
+      socket.end();
+    },
+
+    stopSending: () => {
+      putBack.length = 0;
+      received.length = 0;
+      receivedBytes = 0;
+    },
 
     reset: () => {
       fail(new LeanError('ERR_CONNECTION_CLOSED', 'the connection was reset by us'));
       socket.destroy();
     },
 
-    [Symbol.asyncIterator]: () => iterate(wire),
-
     close: () => {
       closing ??= new Promise((resolve) => {
-        receive.dropUnread();
+        putBack.length = 0;
+        received.length = 0;
         const timer = setTimeout(() => {
           socket.destroy();
           resolve();
@@ -133,7 +176,8 @@ export const socketWire = (socket: Socket, id: string): Wire => {
       socket.off('close', onClose);
       socket.off('drain', onDrain);
       if (corked) uncork();
-      for (const chunk of receive.takeAll().reverse()) socket.unshift(chunk);
+      received.unshift(...putBack.reverse());
+      for (const chunk of received.splice(0).reverse()) socket.unshift(chunk);
       return socket;
     },
   };

@@ -9,7 +9,6 @@ export interface LossyRelay {
   readonly dropped: () => number;
   /** Length of the longest packet relayed; bytes. */
   readonly longest: () => number;
-  /** Idempotent. */
   close(): void;
 }
 
@@ -29,14 +28,13 @@ export const lossyRelay = (
 /** The same, which loses what `keeps` says no to, without a word to the sender. */
 export const pickyRelay = async (
   target: SocketAddress,
-  keeps: (packet: Buffer, toTarget: boolean) => boolean,
+  keeps: (packet: Buffer) => boolean,
 ): Promise<LossyRelay> => {
-  let open = true;
   let dropped = 0;
   let longest = 0;
-  const kept = (packet: Buffer, toTarget: boolean): boolean => {
+  const kept = (packet: Buffer): boolean => {
     longest = Math.max(longest, packet.length);
-    const keep = keeps(packet, toTarget);
+    const keep = keeps(packet);
     if (!keep) dropped++;
     return keep;
   };
@@ -48,11 +46,11 @@ export const pickyRelay = async (
     if (back === undefined) {
       back = createSocket('udp4');
       back.on('message', (answer) => {
-        if (kept(answer, false)) front.send(answer, from.port, from.address);
+        if (kept(answer)) front.send(answer, from.port, from.address);
       });
       backs.set(key, back);
     }
-    if (kept(packet, true)) back.send(packet, target.port, target.host);
+    if (kept(packet)) back.send(packet, target.port, target.host);
   });
   await new Promise<void>((resolve) => front.bind(0, target.host, resolve));
   const { address, port } = front.address();
@@ -61,8 +59,6 @@ export const pickyRelay = async (
     dropped: () => dropped,
     longest: () => longest,
     close() {
-      if (!open) return;
-      open = false;
       front.close();
       for (const back of backs.values()) back.close();
     },
