@@ -1,13 +1,15 @@
 # The QUIC participant of the libp2p interop matrices. docs/container.md says what it does.
 #
-#   docker build -t libp2p-lean .                                the quiche engine, on stock Node.js
+#   docker build -t libp2p-lean .                                the quinn engine, on stock Node.js
 #   docker build -t libp2p-lean:node-quic --target node-quic .   node:quic, on a Node.js built with it
 #
 # Builds with BuildKit and with the builder before it. The old one builds every stage above the one it
-# is asked for, wanted or not: `--target quiche` spares it the last ones.
+# is asked for, wanted or not: `--target quinn` spares it the last ones.
 #
 # The images hold one Node.js, the libraries that it loads and /app: no shell, no package manager. The
 # other stages are labelled, so that what the old builder leaves of them can be found and removed.
+
+ARG RUST_IMAGE=rust:1-slim-bookworm
 
 # --- dist/cli.cjs: everything but native code in one file
 FROM node:26-bookworm-slim AS build
@@ -27,26 +29,39 @@ WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --omit=dev --ignore-scripts
 
+# --- /quinn/quinn.node: the quinn engine. From an image without cargo, /quinn is empty and quiche runs.
+FROM ${RUST_IMAGE} AS quinn-build
+LABEL libp2p-lean.stage=quinn-build
+WORKDIR /native
+COPY native/Cargo.toml native/Cargo.lock native/build.rs ./
+COPY native/src src
+RUN mkdir /quinn; \
+    if command -v cargo >/dev/null; then \
+      cargo build --release --locked && cp target/release/liblibp2p_lean_quinn.so /quinn/quinn.node; \
+    else echo 'skipped: the quinn engine (this image has no cargo)'; fi
+
 # --- /app as the images have it, but for the code caches
 FROM node:26-bookworm-slim AS app
 LABEL libp2p-lean.stage=app
 COPY package.json LICENSE-APACHE LICENSE-MIT /app/
-COPY bin/libp2p-lean bin/code-cache.js bin/node-quic.js bin/package.json /app/bin/
+COPY bin/libp2p-lean bin/code-cache.js bin/node-quic.js bin/package.json bin/quinn.js /app/bin/
 COPY --from=build /app/dist/cli.cjs /app/dist/cli.cjs.LEGAL.txt /app/dist/
 COPY --from=dependencies /app/node_modules/@infisical /app/node_modules/@infisical
+COPY --from=quinn-build /quinn /app/native
+COPY native/LICENCES.txt /app/native/
 
 # --- the rest of the image's files, in /image; the code caches, made by the user that will run it
-FROM app AS quiche-warm
+FROM app AS quinn-warm
 COPY scripts/image /warm/
-RUN sh /warm/root.sh /usr/local/bin/node /app/node_modules/@infisical/*/*.node
+RUN sh /warm/root.sh /usr/local/bin/node $(find /app -name '*.node')
 RUN mkdir /app/dist/.compile-cache && chown 1000:1000 /app/dist/.compile-cache
 USER 1000:1000
 RUN node /warm/warm.mjs /app/bin/libp2p-lean && chmod -R a+rX /app/dist/.compile-cache
 
-# --- target quiche (the default)
-FROM scratch AS quiche
-COPY --from=quiche-warm --chown=0:0 /image /
-COPY --from=quiche-warm --chown=0:0 /app /app
+# --- target quinn (the default)
+FROM scratch AS quinn
+COPY --from=quinn-warm --chown=0:0 /image /
+COPY --from=quinn-warm --chown=0:0 /app /app
 WORKDIR /app
 USER 1000:1000
 # Without arguments it is what the environment says: `transport`, in either harness's dialect.
@@ -76,7 +91,7 @@ COPY --from=app /app /app
 COPY scripts/image /warm/
 # Without a Node.js there is a shell script that says so.
 RUN if [ -e /opt/node-quic/SKIPPED ]; then sh /warm/root.sh /bin/sh; \
-    else sh /warm/root.sh /opt/node-quic/bin/node /app/node_modules/@infisical/*/*.node; fi
+    else sh /warm/root.sh /opt/node-quic/bin/node $(find /app -name '*.node'); fi
 RUN mkdir /app/dist/.compile-cache && chown 1000:1000 /app/dist/.compile-cache
 USER 1000:1000
 ENV QUIC_ENGINE=node
@@ -97,4 +112,4 @@ ENV QUIC_ENGINE=node
 ENTRYPOINT ["/opt/node-quic/bin/node", "--experimental-quic", "--disable-warning=ExperimentalWarning", "/app/bin/libp2p-lean"]
 CMD []
 
-FROM quiche
+FROM quinn

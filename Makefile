@@ -5,7 +5,7 @@ NODE := node_modules/node/bin/node
 REPORT := --test-reporter=spec
 QUIC_FLAGS := --experimental-quic --disable-warning=ExperimentalWarning
 
-.PHONY: help run test check lint unit unit-node-quic build bench bench-perf interop upstream-check docker docker-test clean install
+.PHONY: help run test check lint unit unit-node-quic build bench bench-perf interop upstream-check docker docker-test release-check clean install
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,10 +19,11 @@ test: check lint unit unit-node-quic  ## everything that can be tested on this m
 check: install  ## types
 	npx --no-install tsc --noEmit
 
-lint: install  ## lint and format
+lint: install  ## lint and format; Rust where there is cargo
 	npx --no-install biome ci --error-on-warnings $(if $(MAKE_TERMOUT),,--colors=off) .
+	@node native/check.mjs
 
-unit: install  ## all tests on the pinned Node.js (QUIC engine: quiche)
+unit: install  ## all tests on the pinned Node.js (QUIC engines: quinn where there is cargo, quiche)
 	@node scripts/redis.mjs || echo 'skipped: tests that need Redis'
 	$(NODE) --test $(REPORT) 'test/**/*.test.ts'
 
@@ -53,8 +54,12 @@ docker:  ## build the container images that can be built here
 docker-test: install  ## build them; run listener, dialer and Redis as containers, in both dialects
 	@node scripts/docker.mjs test
 
+release-check: install  ## what a release does, but for the upload: publish to a registry of its own, install, ping
+	@$(NODE) scripts/release.mjs check
+
 clean:  ## remove what was built
 	rm -rf dist results
 
 install:
 	@node scripts/install.mjs
+	@node native/build.mjs --if-possible

@@ -12,13 +12,15 @@ import { createInterface } from 'node:readline';
 import type { Connection } from '../src/connection.ts';
 import { messageOf } from '../src/errors.ts';
 import { createNode, type LeanNode } from '../src/node/node.ts';
+import { quic } from '../src/transports/factories.ts';
 
 /** Dials at a time. */
 const PARALLEL = 8;
 
 const wanted = Number(process.argv[2]);
 const nodes: LeanNode[] = [];
-while (nodes.length < wanted) nodes.push(await createNode({ quicEngine: 'quiche' }));
+while (nodes.length < wanted)
+  nodes.push(await createNode({ transports: [quic({ engine: 'quiche' })] }));
 console.log('ready');
 
 const open = new Set<Connection>();

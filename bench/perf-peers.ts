@@ -9,6 +9,7 @@ import { networkInterfaces } from 'node:os';
 import path from 'node:path';
 import { cacheFolder } from '../interop/build-peers.ts';
 import { printable } from '../src/printable.ts';
+import { lackOfQuinn } from '../src/quic/quinn/binding.ts';
 import { nodeQuic, nodeQuicFlags, ROOT } from './support/participants.ts';
 import { type Command, end, lines, start } from './support/processes.ts';
 
@@ -76,10 +77,14 @@ export const leanPeers = (): PerfPeer[] => {
     outside === undefined
       ? []
       : [{ ...quiche, name: 'libp2p-lean (quiche, 1350 bytes)', host: outside }];
+  const quinn: PerfPeer[] = [];
+  if (lackOfQuinn() === undefined) {
+    quinn.push({ ...quiche, name: 'libp2p-lean (quinn)', env: { QUIC_ENGINE: 'quinn' } });
+  } else say(`skipped: libp2p-lean (quinn): ${lackOfQuinn()}`);
   const quic = nodeQuic();
   if (quic === undefined) {
     say('skipped: libp2p-lean (node:quic): NODE_QUIC names no Node.js that has it');
-    return [quiche, ...ethernet, leanTcpPeer];
+    return [...quinn, quiche, ...ethernet, leanTcpPeer];
   }
   const node: PerfPeer = {
     ...quiche,
@@ -88,7 +93,7 @@ export const leanPeers = (): PerfPeer[] => {
     args: [...nodeQuicFlags(), ...quiche.args],
     env: { QUIC_ENGINE: 'node' },
   };
-  return [quiche, ...ethernet, node, leanTcpPeer];
+  return [...quinn, quiche, ...ethernet, node, leanTcpPeer];
 };
 
 /** The same peer, from the sources of another checkout, whose perf peer is driven in the same way. */

@@ -125,7 +125,7 @@ export const perfTable = (run: PerfRun): string => {
       `a new stream, a handshake that of ${handshakes} in a row, each with a first byte there and back. ` +
       `CPU is all threads of a process, user and system, for each GiB; memory the largest resident size.`,
     '',
-    'Datagrams of QUIC: go, rust and js take at most 1452 or 1472 bytes and send no longer ones; node:quic sends 1200. ' +
+    'Datagrams of QUIC: go, rust, js and quinn take at most 1452 or 1472 bytes and send no longer ones; node:quic sends 1200. ' +
       'Those of the quiche engine are 1350 bytes long, but up to 16,336 from it to itself and to node:quic ' +
       'at loopback addresses; the row that says so has 1350 for all.',
     '',
@@ -272,6 +272,7 @@ const rawSocketRows = (run: PerfRun): string[][] => [
 /** What this project set out to reach. */
 const aimRows = (run: PerfRun): string[][] => {
   const of = (name: string) => alone(run, 'quic-v1', name);
+  const quinn = of('libp2p-lean (quinn)');
   const quiche = of('libp2p-lean (quiche)');
   const node = of('libp2p-lean (node:quic)');
   const rows: string[][] = [['aim', 'measured']];
@@ -289,11 +290,28 @@ const aimRows = (run: PerfRun): string[][] => {
     );
     rows.push([text, ratio(valuesOf(us, figure), best).toFixed(2)]);
   };
+  const compareCpu = (us: PairResult | undefined, text: string, other: string): void => {
+    const them = of(other);
+    if (us === undefined || them === undefined) return;
+    const spent = (it: PairResult): number =>
+      median(sideOf(it, TRANSFERS, 'cpu', 0)) + median(sideOf(it, TRANSFERS, 'cpu', 1));
+    rows.push([text, (spent(us) / spent(them)).toFixed(2)]);
+  };
   const both = ['go-libp2p', 'rust-libp2p'];
   for (const figure of ['upload', 'download']) {
+    compare(quinn, figure, `quinn, ${figure}: at least 1.0 × the better of go and rust`, both);
     compare(quiche, figure, `quiche, ${figure}: at least 2 × js-libp2p's`, ['js-libp2p']);
     compare(node, figure, `node:quic, ${figure}: at least 1.0 × the better of go and rust`, both);
   }
+  const streams = `quinn, ${run.counts.streams} streams: at least 1.0 × go-libp2p`;
+  compare(quinn, 'streams', streams, ['go-libp2p']);
+  compareCpu(quinn, 'quinn, CPU of both sides: at most 1.0 × go-libp2p', 'go-libp2p');
+  compare(quinn, 'roundTrip', 'quinn, one byte there and back: at most 1.0 × go-libp2p', [
+    'go-libp2p',
+  ]);
+  compare(quinn, 'handshake', 'quinn, warm handshake and round trip: at most 1.1 × rust-libp2p', [
+    'rust-libp2p',
+  ]);
   for (const us of [quiche, node]) {
     const text = `${us?.dialer}, warm handshake and round trip: at most 1.0 × go-libp2p's`;
     compare(us, 'handshake', text, ['go-libp2p']);

@@ -12,9 +12,10 @@
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { multiaddr } from '@multiformats/multiaddr';
-import type { Connection } from '../src/connection.ts';
+import type { TransportConnection } from '../src/connection.ts';
 import { generateHostKey } from '../src/identity/keys.ts';
-import { readExactly, type Stream, writeAll } from '../src/stream.ts';
+import { readExactly, writeAll } from '../src/stream/bytes.ts';
+import type { Stream } from '../src/stream.ts';
 import { tcpTransport } from '../src/transports/tcp.ts';
 
 /** More than are measured. */
@@ -51,7 +52,7 @@ const echo = async (stream: Stream): Promise<void> => {
   open.streams--;
 };
 
-const serve = async (connection: Connection): Promise<void> => {
+const serve = async (connection: TransportConnection): Promise<void> => {
   open.connections++;
   connection.closed.then(() => open.connections--);
   for (;;) {
@@ -69,7 +70,7 @@ const fail = (error: unknown): void => {
 const MESSAGE = new Uint8Array(32);
 
 /** A stream that has echoed once. */
-const openStream = async (connection: Connection): Promise<Stream> => {
+const openStream = async (connection: TransportConnection): Promise<Stream> => {
   const stream = await connection.openStream();
   stream.write(MESSAGE);
   await readExactly(stream, MESSAGE.length);
@@ -84,7 +85,7 @@ const closeStream = async (stream: Stream): Promise<void> => {
 };
 
 /** A connection on which a stream has echoed once. */
-const openConnection = async (): Promise<Connection> => {
+const openConnection = async (): Promise<TransportConnection> => {
   const signal = AbortSignal.timeout(30_000);
   const connection = await transport.dial(multiaddr(address), { expectedPeer: undefined, signal });
   await closeStream(await openStream(connection));
@@ -93,9 +94,9 @@ const openConnection = async (): Promise<Connection> => {
 };
 
 const streams: Stream[] = [];
-const connections: Connection[] = [];
+const connections: TransportConnection[] = [];
 
-const openMore = async (count: number, over: Connection | undefined): Promise<void> => {
+const openMore = async (count: number, over: TransportConnection | undefined): Promise<void> => {
   if (over !== undefined) {
     const opening = Array.from({ length: count }, () => openStream(over));
     streams.push(...(await Promise.all(opening)));
@@ -120,7 +121,7 @@ const bytesInUse = (): number => {
   return heapUsed + external;
 };
 
-let over: Connection | undefined;
+let over: TransportConnection | undefined;
 if (role === 'listen') {
   const listener = await transport.listen(multiaddr('/ip4/127.0.0.1/tcp/0'), {
     onConnection: (connection) => void serve(connection).catch(fail),

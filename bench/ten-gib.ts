@@ -84,12 +84,12 @@ const measure = async (
 
 const rows: string[][] = [];
 const tcp = { TRANSPORT: 'tcp', SECURE_CHANNEL: 'noise', MUXER: 'yamux' };
-const [quiche, ...others] = (await participants()).filter(({ name }) => !name.startsWith('js'));
-if (quiche === undefined) throw new Error('no participant');
-for (const participant of [quiche, ...others]) {
+const [first, ...others] = (await participants()).filter(({ name }) => !name.startsWith('js'));
+if (first === undefined) throw new Error('no participant');
+for (const participant of [first, ...others]) {
   rows.push(...(await measure(participant.name, participant, { TRANSPORT: 'quic-v1' })));
 }
-rows.push(...(await measure('libp2p-lean, tcp, noise, yamux', quiche, tcp)));
+rows.push(...(await measure('libp2p-lean, tcp, noise, yamux', first, tcp)));
 await redis.stop();
 const head = ['stack', 'side', 'MiB at 10 %', 'at 50 %', 'at the end', 'peak', 'Gbit/s'];
 print({

@@ -10,7 +10,8 @@ import { mkdir, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { isLeanError, messageOf } from '../src/errors.ts';
+import { messageOf } from '../src/errors.ts';
+import { isHarnessError } from '../src/harness/errors.ts';
 import { printable } from '../src/printable.ts';
 import { noRedis } from './redis-server.ts';
 import { allCells, parseShard, type Selection, selectCells, shardOf } from './runner/cells.ts';
@@ -366,7 +367,7 @@ try {
   await program.parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) exitCode = error.exitCode === 0 ? 0 : 2;
-  else if (isLeanError(error, 'ERR_CONFIG')) {
+  else if (isHarnessError(error, 'ERR_CONFIG')) {
     say(`libp2p-lean-matrix: ${messageOf(error)}`);
     exitCode = 2;
   } else throw error;

@@ -86,7 +86,7 @@ export const bundle = async (logLevel = 'silent') => {
     minifySyntax: true,
     minifyWhitespace: true,
     legalComments: 'linked',
-    external: ['@infisical/quic-*', '@matrixai/quic-*'],
+    external: ['@libp2p-lean/quinn-*', '@infisical/quic-*', '@matrixai/quic-*'],
     plugins: [redisWithoutCommands],
     logLevel,
   });

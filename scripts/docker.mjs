@@ -20,7 +20,7 @@ import { fileURLToPath } from 'node:url';
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
 
 /** Target of the Dockerfile → the name its image gets. */
-const IMAGES = { quiche: 'libp2p-lean', 'node-quic': 'libp2p-lean:node-quic' };
+const IMAGES = { quinn: 'libp2p-lean', 'node-quic': 'libp2p-lean:node-quic' };
 /** What the Dockerfile's other stages are labelled with. */
 const STAGE_LABEL = 'libp2p-lean.stage';
 
@@ -83,6 +83,14 @@ const buildImage = (target, buildArgs = {}) => {
   }
 };
 
+/** What the quinn engine is built on; where no image with cargo can be had, the images do without it. */
+const rustImage = () => {
+  const rust = 'rust:1-slim-bookworm';
+  if (inspectImage(rust) !== undefined || succeeds('docker', 'pull', rust)) return {};
+  console.log(`skipped: the quinn engine (there is no image ${rust}); the images run on quiche`);
+  return { RUST_IMAGE: 'node:26-bookworm-slim' };
+};
+
 const findNodeQuicTree = () => {
   const named = process.env.NODE_QUIC_TREE;
   if (named && !existsSync(named))
@@ -102,7 +110,7 @@ const buildFromTree = (tree) => {
   remove();
   try {
     cpSync(tree, path.join(root, copy), { recursive: true, verbatimSymlinks: true });
-    buildImage('node-quic', { NODE_QUIC_TREE: copy });
+    buildImage('node-quic', { NODE_QUIC_TREE: copy, ...rustImage() });
   } finally {
     remove();
   }
@@ -112,11 +120,11 @@ const buildFromTree = (tree) => {
 const build = () => {
   if (!engineRuns()) throw new Error('no Docker engine answers');
   try {
-    buildImage('quiche');
+    buildImage('quinn', rustImage());
     const tree = findNodeQuicTree();
     if (tree !== undefined) buildFromTree(tree);
     else if (process.env.NODE_QUIC_SOURCE === 'yes')
-      buildImage('node-quic', { NODE_QUIC_SOURCE: 'yes' });
+      buildImage('node-quic', { NODE_QUIC_SOURCE: 'yes', ...rustImage() });
     else
       console.log(
         `skipped: ${IMAGES['node-quic']} (NODE_QUIC_TREE is not set; see docs/container.md)`,

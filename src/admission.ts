@@ -7,15 +7,25 @@
 import { LeanError } from './errors.ts';
 import { plainHost } from './multiaddr.ts';
 
-/** Of one listener. A host is an IPv4 address or an IPv6 /56, which is what one customer gets. */
+/**
+ * Of one listener; a node holds all its listeners together to the first two, too. What peers opened is
+ * counted, not what was dialled. A host is an IPv4 address or an IPv6 /56, which is what one customer
+ * gets; loopback, where all that runs on this machine comes from, has no limits of its own.
+ */
 export interface AdmissionLimits {
-  /** Connections, those that are not authenticated yet among them. */
+  /**
+   * Connections, those that are not authenticated yet among them: 10,000. When there are so many, a
+   * newcomer takes the place of one that is not authenticated yet, or is refused if there is none.
+   */
   readonly maxConnections: number;
-  /** Those of one host. Loopback, where all that runs on this machine comes from, has no such limit. */
+  /** Those of one host: 512. A newcomer takes the place of one of its own host, or is refused. */
   readonly maxConnectionsPerHost: number;
-  /** Connections that are not authenticated yet: upgrades, QUIC handshakes. */
+  /**
+   * Connections that are not authenticated yet, upgrades and QUIC handshakes: 1,000. When there are so
+   * many, the host that has most of them loses its oldest to a newcomer.
+   */
   readonly maxPending: number;
-  /** Those of one host; loopback has no such limit. */
+  /** Those of one host: 256. When there are so many, it loses its oldest to a newcomer. */
   readonly maxPendingPerHost: number;
 }
 

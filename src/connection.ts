@@ -1,6 +1,6 @@
 /**
  * A connection to an authenticated peer: what QUIC gives at once, and what TCP gives after the
- * upgrade (secure channel, then muxer). Protocols and the node see only this.
+ * upgrade (secure channel, then muxer).
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
@@ -9,8 +9,12 @@ import type { PeerId } from './identity/peer-id.ts';
 import { printable } from './printable.ts';
 import type { Stream } from './stream.ts';
 
-export interface Connection {
-  readonly direction: 'dialed' | 'accepted';
+/** Which side of a connection somebody is: the one that opened it, or the one that took it. */
+export type Role = 'dialer' | 'listener';
+
+interface AuthenticatedConnection {
+  /** This side's. */
+  readonly role: Role;
   readonly localPeer: PeerId;
   /** Proven by the handshake. */
   readonly remotePeer: PeerId;
@@ -22,6 +26,44 @@ export interface Connection {
   readonly description: string;
 
   /**
+   * Closes the connection and all its streams at once and tells the peer. Resolves when that has
+   * left this machine's socket. Idempotent; never rejects.
+   */
+  close(code?: number, reason?: string): Promise<void>;
+
+  /** Resolves, never rejects, when the connection has ended, whoever ended it. */
+  readonly closed: Promise<CloseReason>;
+}
+
+/** What a node gives its user, and its protocol handlers. Disposing of it closes it. */
+export interface Connection extends AuthenticatedConnection, AsyncDisposable {
+  /**
+   * Opens a stream for a protocol; waits while the peer's stream limit is reached.
+   *
+   * One protocol is selected without waiting for the peer's consent (`selectLazily`), so that the first
+   * payload leaves with the proposal: the stream's first `read()` throws ERR_PROTOCOL_NOT_SUPPORTED if
+   * the peer refuses. Several are proposed in turn, and the stream has the first one that the peer takes.
+   *
+   * @throws ERR_CONNECTION_CLOSED; ERR_ABORTED; for several protocols what `select` throws,
+   * ERR_PROTOCOL_NOT_SUPPORTED when the peer takes none of them, and ERR_TIMEOUT; ERR_OPTIONS for none.
+   */
+  newStream(
+    protocols: string | readonly string[],
+    options?: { readonly signal?: AbortSignal | undefined },
+  ): Promise<ProtocolStream>;
+
+  /** What it makes this node hold; bytes. */
+  readonly memory: Readonly<
+    Pick<ConnectionMemory, 'limit' | 'held' | 'peak' | 'unread' | 'unsent' | 'streams'>
+  >;
+}
+
+/** A stream and the protocol that it was opened for. */
+export type ProtocolStream = Stream & { readonly protocol: string };
+
+/** What a transport makes, for the node alone: of those who accept streams there must be one only. */
+export interface TransportConnection extends AuthenticatedConnection {
+  /**
    * Opens a bidirectional stream; waits while the peer's stream limit is reached. The peer learns of
    * it with the first byte written.
    *
@@ -32,16 +74,6 @@ export interface Connection {
   /** The next stream that the peer opened, or `null` once the connection is closed. */
   acceptStream(): Promise<Stream | null>;
 
-  /**
-   * Closes the connection and all its streams at once and tells the peer. Resolves when that has
-   * left this machine's socket. Idempotent; never rejects.
-   */
-  close(code?: number, reason?: string): Promise<void>;
-
-  /** Resolves, never rejects, when the connection has ended, whoever ended it. */
-  readonly closed: Promise<CloseReason>;
-
-  /** What it makes this node hold. */
   readonly memory: ConnectionMemory;
 }
 

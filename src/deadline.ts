@@ -7,28 +7,39 @@ import { LeanError } from './errors.ts';
  * instance `() => stream.reset()`.
  *
  * @param what names the work in the message: `<what> took longer than <ms> ms`.
+ * @param signal ends the wait as the time limit does, with ERR_ABORTED.
  */
 export const withDeadline = <T>(
   work: Promise<T>,
   ms: number,
   what: string,
   expire?: () => void,
+  signal?: AbortSignal,
 ): Promise<T> =>
   new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      reject(tookTooLong(what, ms));
+    const settle = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+    };
+    const giveUp = (error: LeanError): void => {
+      settle();
+      reject(error);
       expire?.();
-    }, ms);
+    };
+    const onAbort = (): void => giveUp(aborted(what, signal?.reason));
+    const timer = setTimeout(() => giveUp(tookTooLong(what, ms)), ms);
     work.then(
       (value) => {
-        clearTimeout(timer);
+        settle();
         resolve(value);
       },
       (error) => {
-        clearTimeout(timer);
+        settle();
         reject(error);
       },
     );
+    signal?.addEventListener('abort', onAbort, { once: true });
+    if (signal?.aborted === true) onAbort();
   });
 
 export interface Deadline {
@@ -57,10 +68,17 @@ export const startDeadline = (ms: number, what: string, parent?: AbortSignal): D
   };
 };
 
-/** `work`, or a rejection with the signal's reason as soon as it fires. Leaves no listener behind. */
-export const orAborted = <T>(work: Promise<T>, signal: AbortSignal): Promise<T> =>
+/**
+ * `work`, or a rejection as soon as `signal` fires: its reason if that is a LeanError, else ERR_ABORTED.
+ * Leaves no listener behind.
+ */
+export const orAborted = <T>(
+  work: Promise<T>,
+  signal: AbortSignal,
+  what = 'the operation',
+): Promise<T> =>
   new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason);
+    const onAbort = (): void => reject(aborted(what, signal.reason));
     signal.addEventListener('abort', onAbort, { once: true });
     work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
     if (signal.aborted) onAbort();
@@ -69,7 +87,12 @@ export const orAborted = <T>(work: Promise<T>, signal: AbortSignal): Promise<T> 
 const tookTooLong = (what: string, ms: number): LeanError =>
   new LeanError('ERR_TIMEOUT', `${what} took longer than ${ms} ms`);
 
-const aborted = (what: string, reason: unknown): LeanError =>
+/** What to throw when a signal has fired with `reason`. */
+export const aborted = (what: string, reason: unknown): LeanError =>
   reason instanceof LeanError
     ? reason
     : new LeanError('ERR_ABORTED', `${what} was aborted`, { cause: reason });
+
+/** The same for a signal that has fired. */
+export const abortedBy = (signal: AbortSignal, what: string): LeanError =>
+  aborted(what, signal.reason);

@@ -46,6 +46,7 @@ export type ErrorCode =
   | 'ERR_STREAM_STOPPED'
   | 'ERR_STREAM_CLOSED'
   | 'ERR_STREAM_LIMIT'
+  | 'ERR_CONCURRENT_READ'
   | 'ERR_EOF'
   | 'ERR_TIMEOUT'
   | 'ERR_ABORTED'
@@ -54,11 +55,10 @@ export type ErrorCode =
   | 'ERR_PROTOCOL_VIOLATION'
   | 'ERR_PROTOCOL_NOT_SUPPORTED'
   | 'ERR_PING_MISMATCH'
+  // options of the library's user
+  | 'ERR_OPTIONS'
   // engines
-  | 'ERR_ENGINE_UNAVAILABLE'
-  // harness
-  | 'ERR_CONFIG'
-  | 'ERR_REDIS';
+  | 'ERR_ENGINE_UNAVAILABLE';
 
 /** True when `error` is a {@link LeanError}, optionally with that code. */
 export const isLeanError = (error: unknown, code?: ErrorCode): error is LeanError =>
@@ -80,3 +80,7 @@ export const messageOf = (error: unknown): string => {
           .join(' ');
   return printable(line, MAX_MESSAGE);
 };
+
+/** Anything thrown, as an Error. */
+export const errorOf = (thrown: unknown): Error =>
+  thrown instanceof Error ? thrown : new Error(String(thrown));

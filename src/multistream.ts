@@ -6,16 +6,12 @@
  * When one of these functions fails, the stream is of no further use and has been abandoned.
  */
 
+import { orAborted } from './deadline.ts';
 import { isLeanError, LeanError } from './errors.ts';
 import { quote } from './printable.ts';
-import {
-  encodeVarint,
-  readExactly,
-  readVarint,
-  type Stream,
-  StreamResetError,
-  writeAll,
-} from './stream.ts';
+import { encodeVarint, readExactly, readVarint, writeAll } from './stream/bytes.ts';
+import { iterate } from './stream/iterate.ts';
+import { type Stream, StreamResetError } from './stream.ts';
 
 export const MULTISTREAM = '/multistream/1.0.0';
 
@@ -63,20 +59,22 @@ export const selectLazily = (stream: Stream, protocol: string): Stream => {
   };
   const lazy: Stream = {
     id: stream.id,
-    read: async (into) => {
-      await checkAnswer();
-      lazy.read = (room) => stream.read(room);
-      return stream.read(into);
+    read: async (into, signal) => {
+      const answered = checkAnswer();
+      await (signal === undefined ? answered : orAborted(answered, signal, 'reading'));
+      lazy.read = (room, stop) => stream.read(room, stop);
+      return stream.read(into, signal);
     },
     unread: (chunk) => stream.unread(chunk),
     write: (chunk) => stream.write(chunk),
-    drain: () => stream.drain(),
+    drain: (signal) => stream.drain(signal),
     closeWrite: () => stream.closeWrite(),
     stopSending: (code) => {
       const stop = () => stream.stopSending(code);
       checkAnswer().then(stop, stop);
     },
     reset: (code) => stream.reset(code),
+    [Symbol.asyncIterator]: () => iterate(lazy),
   };
   return lazy;
 };

@@ -7,39 +7,73 @@
  *
  * - a chunk that `read()` resolves with belongs to the caller;
  * - a chunk given to `write()` belongs to the stream and must not be changed afterwards.
+ *
+ * What each call does in each state, in every stack (test/stream/contract.ts tests each cell). What
+ * this side ended throws ERR_STREAM_CLOSED; what the peer ended, ERR_STREAM_RESET or
+ * ERR_STREAM_STOPPED, with its code; what ended with the connection, ERR_CONNECTION_CLOSED.
+ *
+ * | state                 | `read()`                              | `write()`               | `drain()`     |
+ * | --------------------- | ------------------------------------- | ----------------------- | ------------- |
+ * | open                  | the next chunk, or waits for it       | takes it                | waits for room |
+ * | another read waits    | ERR_CONCURRENT_READ; the first goes on | –                      | –             |
+ * | peer finished         | what came, then `null` for ever       | as before               | as before     |
+ * | peer reset            | ERR_STREAM_RESET ¹                    | ERR_STREAM_STOPPED ²    | as `write()`  |
+ * | peer stopped reading  | as before                             | ERR_STREAM_STOPPED ³    | as `write()`  |
+ * | our `stopSending()`   | ERR_STREAM_CLOSED ⁴                   | as before               | as before     |
+ * | our `closeWrite()`    | as before                             | ERR_STREAM_CLOSED       | as before ⁵   |
+ * | our `reset(code)`     | ERR_STREAM_RESET with our code ⁴      | ERR_STREAM_CLOSED       | as `write()`  |
+ * | connection ended ⁶    | what came, then `null` if the peer had finished, else ERR_CONNECTION_CLOSED | ERR_CONNECTION_CLOSED | as `write()` |
+ *
+ * A call that waits when a state begins ends as one that is made in it.
+ *
+ * 1. Bytes that came before it may still be read first.
+ * 2. In QUIC a reset ends one direction. Our peers' `reset()` ends both, as every reset does in yamux and mplex.
+ * 3. Yamux and mplex cannot say this: there the peer's stack discards what comes, and resets the stream
+ *    when that is too much.
+ * 4. What had come is discarded. Where all had been read, the peer's FIN too, nothing changes.
+ * 5. What was written still leaves, so it waits and resolves as ever.
+ * 6. Whoever ended it, and whether or not we had finished. A stream that was over in both directions stays as it was.
  */
 
 import { LeanError } from './errors.ts';
 
-export interface Stream {
+export interface Stream extends AsyncIterable<Uint8Array, void, undefined> {
   /** Names the stream in logs; unique within its connection. */
   readonly id: string;
 
   /**
-   * The next chunk, never empty, or `null` once the peer has finished writing and all was read
-   * (again `null` on every later call). One read at a time.
+   * The next chunk, never empty, or `null` once the peer has finished writing and all was read. One
+   * read at a time.
    *
    * @param into memory of the caller's that the stream may read into, so that nothing is allocated;
    * the chunk is then a part of it. Streams are free to ignore it.
-   * @throws ERR_STREAM_RESET when the peer reset the stream (`error.resetCode` has its code; a few
-   * bytes that came just before may still be read first) or this side did; ERR_CONNECTION_CLOSED when the connection ended before the peer finished.
+   * @param signal ends the wait with its reason, if that is a LeanError, else with ERR_ABORTED, whose `cause`
+   * it is. The stream stays as it was, and no byte is lost.
+   * @throws as the table says.
    */
-  read(into?: Uint8Array): Promise<Uint8Array | null>;
+  read(into?: Uint8Array, signal?: AbortSignal): Promise<Uint8Array | null>;
 
-  /** Puts bytes back: the next `read()` resolves with them. For parsers that read too far. */
+  /**
+   * Puts bytes back: the next `read()` resolves with them. For parsers that read too far. Does nothing
+   * after `stopSending()` and `reset()`; never throws.
+   */
   unread(chunk: Uint8Array): void;
 
   /**
-   * Queues `chunk`. True: there is room for more. False: it was taken all the same, but wait for
-   * `drain()` before writing more. What is written in one turn of the event loop leaves together.
+   * Queues `chunk`, which may be empty. True: there is room for more. False: it was taken all the same, but
+   * wait for `drain()` before writing more. What is written in one turn of the event loop leaves together.
    *
-   * @throws ERR_STREAM_STOPPED when the peer no longer wants our bytes; ERR_STREAM_CLOSED after
-   * `closeWrite()` or `reset()`; ERR_CONNECTION_CLOSED.
+   * @throws as the table says.
    */
   write(chunk: Uint8Array): boolean;
 
-  /** Resolves when there is room to write again. Rejects as `write()` throws. */
-  drain(): Promise<void>;
+  /**
+   * Resolves when there is room to write again; several may wait.
+   *
+   * @param signal as for `read()`.
+   * @throws as the table says.
+   */
+  drain(signal?: AbortSignal): Promise<void>;
 
   /** Half-closes: the peer reads EOF after all that was written. Idempotent; never throws. */
   closeWrite(): void;
@@ -49,6 +83,9 @@ export interface Stream {
 
   /** Abandons both directions at once. Idempotent; never throws. */
   reset(code?: number): void;
+
+  /** `for await (const chunk of stream)` reads to the end; leaving early is `stopSending(0)`. */
+  [Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined>;
 }
 
 /** ERR_STREAM_RESET and ERR_STREAM_STOPPED carry the application error code of whoever did it. */
@@ -68,95 +105,3 @@ export class StreamResetError extends LeanError {
     this.by = by;
   }
 }
-
-/** Writes `chunk` and waits until there is room for more. */
-export const writeAll = async (stream: Stream, chunk: Uint8Array): Promise<void> => {
-  if (!stream.write(chunk)) await stream.drain();
-};
-
-/**
- * Reads exactly `length` bytes; what came beyond them is put back.
- *
- * @throws ERR_EOF when the peer finished earlier.
- */
-export const readExactly = async (stream: Stream, length: number): Promise<Uint8Array> => {
-  const first = await stream.read();
-  if (first === null) throw endOfStream(0, length);
-  if (first.length === length) return first;
-  if (first.length > length) {
-    stream.unread(first.subarray(length));
-    return first.subarray(0, length);
-  }
-  const out = new Uint8Array(length);
-  out.set(first);
-  let filled = first.length;
-  while (filled < length) {
-    const chunk = await stream.read();
-    if (chunk === null) throw endOfStream(filled, length);
-    const wanted = length - filled;
-    if (chunk.length > wanted) {
-      out.set(chunk.subarray(0, wanted), filled);
-      stream.unread(chunk.subarray(wanted));
-      return out;
-    }
-    out.set(chunk, filled);
-    filled += chunk.length;
-  }
-  return out;
-};
-
-const endOfStream = (got: number, wanted: number): LeanError =>
-  new LeanError('ERR_EOF', `the peer closed the stream after ${got} of ${wanted} bytes`);
-
-/**
- * Reads an unsigned varint (multiformats unsigned-varint; at most `2^53 - 1`).
- *
- * @param max the largest value allowed.
- * @returns the value, or `null` when the stream ended before its first byte.
- * @throws ERR_MESSAGE_TOO_LONG above `max`; ERR_PROTOCOL_VIOLATION for an encoding that is over-long
- * or not minimal; ERR_EOF in its middle.
- */
-export const readVarint = async (stream: Stream, max: number): Promise<number | null> => {
-  let value = 0;
-  let scale = 1;
-  let taken = 0;
-  for (;;) {
-    const chunk = await stream.read();
-    if (chunk === null) {
-      if (taken === 0) return null;
-      throw new LeanError('ERR_EOF', 'the peer closed the stream inside a length prefix');
-    }
-    for (let i = 0; i < chunk.length; i++) {
-      const byte = chunk[i] as number;
-      taken++;
-      value += (byte & 0x7f) * scale;
-      if (byte < 0x80) {
-        if (i + 1 < chunk.length) stream.unread(chunk.subarray(i + 1));
-        if (byte === 0 && taken > 1) {
-          throw new LeanError('ERR_PROTOCOL_VIOLATION', 'length prefix is not minimally encoded');
-        }
-        if (value > max) throw tooLong(value, max);
-        return value;
-      }
-      scale *= 128;
-      if (taken === 7) {
-        throw new LeanError('ERR_PROTOCOL_VIOLATION', 'length prefix is longer than 7 bytes');
-      }
-    }
-    if (value > max) throw tooLong(value, max);
-  }
-};
-
-const tooLong = (value: number, max: number): LeanError =>
-  new LeanError('ERR_MESSAGE_TOO_LONG', `message of ${value} bytes; at most ${max} are allowed`);
-
-/** The unsigned-varint encoding of `value`, an integer in 0 … 2^53 - 1; 1 to 8 bytes. */
-export const encodeVarint = (value: number): Uint8Array => {
-  const out: number[] = [];
-  while (value >= 0x80) {
-    out.push((value % 128) | 0x80);
-    value = Math.floor(value / 128);
-  }
-  out.push(value);
-  return Uint8Array.from(out);
-};

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isLeanError } from '../src/errors.ts';
 import { MULTISTREAM, negotiate, select, selectLazily } from '../src/multistream.ts';
-import { readExactly, type Stream, StreamResetError, writeAll } from '../src/stream.ts';
+import { readExactly, writeAll } from '../src/stream/bytes.ts';
+import { type Stream, StreamResetError } from '../src/stream.ts';
 import { type PairOptions, streamPair } from './support/stream-pair.ts';
 
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { RedisServer } from '../../interop/redis-server.ts';
+import { lackOfQuinn } from '../../src/quic/quinn/binding.ts';
 import { type Command, run, start, within } from './processes.ts';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -26,11 +27,15 @@ export const nodeQuic = (): string | undefined => {
 
 export const nodeQuicFlags = (): readonly string[] => QUIC_FLAGS;
 
+/** Where there is cargo. */
+const QUINN = 'native/quinn.node';
+
 /** Lays out what a container image holds, in a folder that is removed when this process ends. */
 const layOut = (): string => {
   const image = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-bench-'));
   process.once('exit', () => rmSync(image, { recursive: true, force: true }));
-  for (const part of ['bin', 'dist', 'package.json']) {
+  const quinn = existsSync(path.join(ROOT, QUINN)) ? [QUINN] : [];
+  for (const part of ['bin', 'dist', 'package.json', ...quinn]) {
     cpSync(path.join(ROOT, part), path.join(image, part), { recursive: true });
   }
   mkdirSync(path.join(image, 'dist/.compile-cache'));
@@ -50,13 +55,16 @@ const warm = async (participant: Participant): Promise<Participant> => {
 export const participants = async (): Promise<Participant[]> => {
   const image = layOut();
   const launcher = path.join(image, 'bin/libp2p-lean');
-  const quiche: Participant = {
-    name: 'libp2p-lean, quiche',
+  const on = (engine: string): Participant => ({
+    name: `libp2p-lean, ${engine}`,
     file: process.execPath,
     args: [launcher],
-    env: { QUIC_ENGINE: 'quiche' },
-  };
-  const ours = [await warm(quiche)];
+    env: { QUIC_ENGINE: engine },
+  });
+  const ours: Participant[] = [];
+  if (lackOfQuinn() === undefined) ours.push(await warm(on('quinn')));
+  else process.stderr.write(`skipped: ${lackOfQuinn()}\n`);
+  ours.push(await warm(on('quiche')));
   const quic = nodeQuic();
   if (quic === undefined) {
     process.stderr.write('skipped: node:quic (NODE_QUIC names no Node.js that has it)\n');

@@ -42,6 +42,8 @@ export interface Implementation {
   readonly env: Readonly<Record<string, string>>;
   /** Environment variables without which the implementation is skipped. */
   readonly requiresEnv: readonly string[];
+  /** Files of the checkout without which the implementation is skipped, unless it runs in a container. */
+  readonly requiresFiles: readonly string[];
 }
 
 export interface Images {
@@ -66,6 +68,7 @@ const ENTRY_KEYS = [
   'image',
   'env',
   'requiresEnv',
+  'requiresFiles',
 ];
 
 const names = (
@@ -156,6 +159,7 @@ const readImplementation = (file: YamlFile, node: YamlNode): Implementation => {
     image: text('image'),
     env,
     requiresEnv: names(file, entry.get('requiresEnv'), `${id}: requiresEnv`, []),
+    requiresFiles: names(file, entry.get('requiresFiles'), `${id}: requiresFiles`, []),
   };
 };
 

@@ -1,6 +1,6 @@
 /**
- * Our own participant as it is shipped: `bin/` and the bundled `dist/`, in a folder of the cache under a
- * hash of the checkout and everything that goes into it. An edit while a matrix runs changes nothing in it.
+ * Our own participant as it is shipped: `bin/`, the bundled `dist/` and, where it was built, the binary of
+ * quinn, in a folder of the cache under a hash of the checkout and everything that goes into it. An edit while a matrix runs changes nothing in it.
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -24,8 +24,11 @@ const PARTS = [
   'package-lock.json',
 ];
 
+/** There only where `cargo` is. */
+const QUINN = 'native/quinn.node';
+
 export interface Package {
-  /** Folder with bin/ and dist/; `node_modules` in it is the checkout's. */
+  /** Folder with bin/, dist/ and perhaps native/; `node_modules` in it is the checkout's. */
   readonly root: string;
   /** Version of the package, and the commit where git knows it. */
   readonly version: string;
@@ -48,7 +51,8 @@ const filesIn = async (path: string): Promise<string[]> => {
 export const packageOf = async (checkout: string): Promise<Package> => {
   // The checkout's path is part of it: the folder links to its node_modules.
   const hash = createHash('sha256').update(`${process.version}\0${checkout}\0`);
-  for (const part of PARTS) {
+  const parts = existsSync(join(checkout, QUINN)) ? [...PARTS, QUINN] : PARTS;
+  for (const part of parts) {
     for (const file of await filesIn(join(checkout, part))) {
       hash.update(`${file.slice(checkout.length)}\0`).update(await readFile(file));
     }
@@ -88,6 +92,10 @@ const build = async (checkout: string, into: string): Promise<void> => {
   await mkdir(join(into, 'dist/.compile-cache')); // its code caches go when it does
   await cp(join(checkout, 'bin'), join(into, 'bin'), { recursive: true });
   await cp(join(checkout, 'package.json'), join(into, 'package.json'));
+  if (existsSync(join(checkout, QUINN))) {
+    await mkdir(join(into, 'native'));
+    await cp(join(checkout, QUINN), join(into, QUINN));
+  }
   await symlink(join(checkout, 'node_modules'), join(into, 'node_modules'));
 };
 

@@ -1,5 +1,6 @@
 /** Determines how each implementation is run here, or why it cannot be. */
 
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { messageOf } from '../../src/errors.ts';
@@ -40,6 +41,7 @@ export const resolveParticipants = async (
   for (const implementation of implementations) {
     const { id, env, image, command } = implementation;
     const unset = implementation.requiresEnv.filter((name) => !process.env[name]);
+    const missing = implementation.requiresFiles.find((file) => !existsSync(join(ROOT, file)));
     if (unset.length > 0) skipped.set(id, `${unset.join(', ')} is not set`);
     else if (implementation.legacy && dialect !== 'legacy') {
       skipped.set(id, 'it speaks the legacy dialect only; run it with --dialect legacy');
@@ -48,6 +50,8 @@ export const resolveParticipants = async (
       else skipped.set(id, `there is no image ${image} here; \`make docker\` builds ours`);
     } else if (exec === 'docker' && implementation.path === undefined) {
       skipped.set(id, 'it has no container image');
+    } else if (missing !== undefined) {
+      skipped.set(id, `there is no ${missing} in this checkout; \`make install\` says why`);
     } else if (command !== undefined) {
       let root = ROOT;
       if (implementation.package) {

@@ -18,7 +18,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { stringify } from 'yaml';
-import { isLeanError, messageOf } from '../../src/errors.ts';
+import { messageOf } from '../../src/errors.ts';
+import { isHarnessError } from '../../src/harness/errors.ts';
 import { printable } from '../../src/printable.ts';
 import { allCells, type Cell } from '../runner/cells.ts';
 import { type CommandResult, run } from '../runner/command.ts';
@@ -314,7 +315,7 @@ const chooseCells = (cells: readonly Cell[], all: boolean): readonly Cell[] => {
 try {
   process.exitCode = await main();
 } catch (error) {
-  if (!isLeanError(error, 'ERR_CONFIG') && !(error instanceof TypeError)) throw error;
+  if (!isHarnessError(error, 'ERR_CONFIG') && !(error instanceof TypeError)) throw error;
   process.stderr.write(`upstream-check: ${messageOf(error)}\n`);
   process.exitCode = 2;
 }

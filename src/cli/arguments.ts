@@ -1,8 +1,9 @@
 /** The argument parser. @see main */
 
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { LeanError } from '../errors.ts';
 import { hasHarnessVariables } from '../harness/environment.ts';
+import { HarnessError } from '../harness/errors.ts';
+import { ENGINE_CHOICES } from '../quic/engine-name.ts';
 import { VERSION } from '../version.ts';
 import { EXIT } from './process.ts';
 import { parseSize } from './size.ts';
@@ -30,7 +31,7 @@ Two dialects are understood; a variable that is empty or null is unset.
   TEST_KEY          -                      names the test in Redis
   TEST_TIMEOUT_SECS test_timeout_seconds   seconds for the whole run (180)
   DEBUG             DEBUG                  true: a log of every step on stderr
-  QUIC_ENGINE       QUIC_ENGINE            auto, node, quiche (auto)
+  QUIC_ENGINE       QUIC_ENGINE            auto, quinn, node, quiche (auto)
   NODE_QUIC         NODE_QUIC              path of a Node.js built with node:quic, for auto and node
 
 With these variables set, libp2p-lean without a command does the same.`;
@@ -39,8 +40,17 @@ const LISTEN_HELP = `
 Prints its addresses, one a line, then logs peers on stderr until Ctrl-C. With --perf, anyone who may dial
 it can make it send as much as they like.
 
+Limits on what peers may cost, and their defaults; a refusal at one is logged:
+  maxConnections 10000, maxConnectionsPerHost 512, maxConnectionsPerPeer 64
+  maxPending 1000, maxPendingPerHost 256      handshakes under way
+  maxStreams                                  a peer's on one connection: QUIC 256, else 1024
+  connectionMemory 16MiB                      held for one connection
+  stallTimeout 30000                          ms until a writer that waits for its peer is given up
+  handshakeTimeout 10000, idleTimeout         ms; idle: QUIC 30000, else none
+
 Examples:
   $ libp2p-lean listen
+  $ libp2p-lean listen --limit maxConnections=100 --limit connectionMemory=4MiB
   $ libp2p-lean listen /ip6/::1/udp/4001/quic-v1
   $ libp2p-lean listen /ip4/0.0.0.0/udp/4001/quic-v1 /ip4/0.0.0.0/tcp/4001 /ip4/0.0.0.0/tcp/4002/ws
   $ libp2p-lean listen --perf`;
@@ -91,13 +101,19 @@ export const parse = async (args: readonly string[]): Promise<number> => {
     '--engine <name>',
     'QUIC engine; NODE_QUIC names a Node.js that has node:quic',
   )
-    .choices(['auto', 'node', 'quiche'])
+    .choices(ENGINE_CHOICES)
     .default('auto')
     .env('QUIC_ENGINE');
   const debug = new Option('--debug', 'log every step on stderr; DEBUG=true does the same').default(
     process.env.DEBUG === 'true' || undefined,
   );
 
+  const limit = new Option(
+    '--limit <name=value>',
+    'what peers may cost; may be given several times',
+  )
+    .argParser(limitOf)
+    .default({}, 'see below');
   const insecure = new Option(
     '-k, --insecure',
     'dial wss listeners whatever their certificate; the peer id is proven all the same',
@@ -117,6 +133,7 @@ export const parse = async (args: readonly string[]): Promise<number> => {
     .description('listen and answer ping and identify')
     .argument('[multiaddr...]', 'where to listen', [DEFAULT_LISTEN])
     .option('--perf', 'serve /perf/1.0.0 too, to anyone')
+    .addOption(limit)
     .addOption(engine)
     .addOption(debug)
     .addHelpText('after', LISTEN_HELP)
@@ -154,6 +171,7 @@ export const parse = async (args: readonly string[]): Promise<number> => {
       new Option('--to <multiaddr>', 'dial and measure').conflicts(['listen', 'runServer']),
     )
     .option('--listen [multiaddr...]', `the same as listen --perf; default ${DEFAULT_LISTEN}`)
+    .addOption(limit)
     .option('--upload <size>', 'what to upload, on each stream: 1GiB, 500MB, 1000', size)
     .option('--download <size>', 'what to download, on each stream', size)
     .option('--streams <n>', 'streams at once', positiveInteger, 1)
@@ -174,7 +192,7 @@ export const parse = async (args: readonly string[]): Promise<number> => {
     .action(async (options) => {
       const { serverAddress, listen: addresses, to } = options;
       if (options.runServer && serverAddress === undefined) {
-        throw new LeanError('ERR_CONFIG', '--run-server needs --server-address host:port');
+        throw new HarnessError('ERR_CONFIG', '--run-server needs --server-address host:port');
       }
       if (serverAddress !== undefined) {
         const { runClient, runServer } = await import('./perf-executable.ts');
@@ -188,7 +206,7 @@ export const parse = async (args: readonly string[]): Promise<number> => {
         code = await listen(where, { ...options, perf: true });
       } else if (!hasHarnessVariables(process.env)) {
         const what = 'give --to or --listen, or set the variables of a perf test';
-        throw new LeanError('ERR_CONFIG', `nothing to measure: ${what}`);
+        throw new HarnessError('ERR_CONFIG', `nothing to measure: ${what}`);
       } else {
         const { perf } = await import('./perf.ts');
         code = await perf(process.env);
@@ -229,6 +247,16 @@ const size = (text: string): number => {
   const value = parseSize(text);
   if (value === undefined) throw new InvalidArgumentError('It must be a size such as 1GiB.');
   return value;
+};
+
+/** Which limits there are, and what they may be, is the node's to say. */
+const limitOf = (text: string, before: Readonly<Record<string, number>>) => {
+  const [, name = '', value = ''] = /^(\w+)=(.*)$/.exec(text) ?? [];
+  const number = parseSize(value);
+  if (number === undefined) {
+    throw new InvalidArgumentError('It must be name=value, such as maxConnections=100.');
+  }
+  return { ...before, [name]: number };
 };
 
 const seconds = (text: string): number => {

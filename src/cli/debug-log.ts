@@ -3,6 +3,8 @@
 import { createConsola, type LogObject } from 'consola/core';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../harness/log.ts';
+import { logEvents } from '../harness/node-log.ts';
+import type { LeanNode } from '../node/node.ts';
 import { quote } from '../printable.ts';
 import { note } from './process.ts';
 
@@ -16,6 +18,9 @@ export const createDebugLog = (): Log => {
   });
   return (event, detail) => logger.debug(event, detail ?? {});
 };
+
+/** Shows what `node` does. */
+export const debugNode = (node: LeanNode): void => logEvents(node, createDebugLog());
 
 /** `2026-01-25T10:00:00.123Z event key=value key=value` */
 const format = ({ date, args }: LogObject): string => {

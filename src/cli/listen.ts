@@ -1,15 +1,17 @@
 /** `libp2p-lean listen`: a node for people to dial. */
 
+import { describeClose } from '../connection.ts';
 import { orAborted } from '../deadline.ts';
-import type { EngineChoice } from '../harness/environment.ts';
-import type { Log } from '../harness/log.ts';
-import { createNode } from '../node/node.ts';
+import { messageOf } from '../errors.ts';
+import type { NodeLimits } from '../node/limits.ts';
+import { createNode, type LeanNode } from '../node/node.ts';
 import { parseAddress } from './addresses.ts';
 import { EXIT, note, onTermination, print } from './process.ts';
+import { type TransportFlags, transportsOf } from './transports.ts';
 
-export interface ListenFlags {
-  readonly engine: EngineChoice;
+export interface ListenFlags extends TransportFlags {
   readonly debug?: boolean;
+  readonly limit?: Partial<NodeLimits>;
   /** Serve `/perf/1.0.0` too, to anyone. */
   readonly perf?: boolean;
 }
@@ -17,13 +19,17 @@ export interface ListenFlags {
 /**
  * Listens on all of `addresses` until SIGINT or SIGTERM.
  *
- * @throws ERR_CONFIG, ERR_LISTEN, ERR_ENGINE_UNAVAILABLE; nothing was printed then.
+ * @throws ERR_CONFIG, ERR_OPTIONS for a limit, ERR_LISTEN, ERR_ENGINE_UNAVAILABLE; nothing was printed then.
  */
 export const listen = async (addresses: readonly string[], flags: ListenFlags): Promise<number> => {
   const wanted = addresses.map(parseAddress);
   const signal = onTermination(EXIT.ok);
-  const log: Log = flags.debug ? (await import('./debug-log.ts')).createDebugLog() : logPeers;
-  const node = await createNode({ quicEngine: flags.engine, prepare: [], log });
+  const node = await createNode({
+    transports: transportsOf(flags),
+    limits: flags.limit ?? {},
+  });
+  if (flags.debug) (await import('./debug-log.ts')).debugNode(node);
+  else notePeers(node);
   if (flags.perf) (await import('./perf-people.ts')).serve(node);
   try {
     for (const address of wanted) await node.listen(address);
@@ -36,13 +42,18 @@ export const listen = async (addresses: readonly string[], flags: ListenFlags): 
 };
 
 /** Who comes and who goes, on stderr. */
-const logPeers: Log = (event, detail = {}) => {
-  const { peer, address, via, remote, error, reason, protocol } = detail;
-  const line = {
-    accepted: `${peer} connected from ${address} over ${via}`,
-    disconnected: `${peer} left: ${reason}`,
-    refused: `${remote} was refused: ${error}`,
-    'stream accepted': `${peer} opened ${protocol}`,
-  }[event];
-  if (line !== undefined) note(line);
+const notePeers = (node: LeanNode): void => {
+  node.addEventListener('connection:open', ({ detail: { connection } }) => {
+    const { remotePeer, remoteAddress, description } = connection;
+    note(`${remotePeer} connected from ${remoteAddress} over ${description}`);
+  });
+  node.addEventListener('connection:close', ({ detail: { connection, reason } }) =>
+    note(`${connection.remotePeer} left: ${describeClose(reason)}`),
+  );
+  node.addEventListener('connection:refuse', ({ detail: { error, remote } }) =>
+    note(`${remote} was refused: ${messageOf(error)}`),
+  );
+  node.addEventListener('stream:open', ({ detail: { connection, protocol } }) =>
+    note(`${connection.remotePeer} opened ${protocol}`),
+  );
 };

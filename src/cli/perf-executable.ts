@@ -4,13 +4,12 @@
  */
 
 import { orAborted } from '../deadline.ts';
-import { LeanError } from '../errors.ts';
-import type { EngineChoice } from '../harness/environment.ts';
-import { type Log, noLog } from '../harness/log.ts';
-import { transportsFor } from '../harness/transports.ts';
-import { hostKeyFromSeed } from '../identity/keys.ts';
-import { createNode, type NodeOptions } from '../node/node.ts';
+import { HarnessError } from '../harness/errors.ts';
+import { type HostKey, hostKeyFromSeed } from '../identity/keys.ts';
+import { createNode, type LeanNode } from '../node/node.ts';
 import { handlePerf, PERF, type PerfProgress, perf } from '../protocols/perf.ts';
+import type { EngineChoice } from '../quic/engine-name.ts';
+import { quic, tcp } from '../transports/factories.ts';
 import { parseAddress } from './addresses.ts';
 import { EXIT, onTermination, print } from './process.ts';
 
@@ -34,10 +33,7 @@ const SERVER_SEED = new Uint8Array(32);
 export const runServer = async (flags: ExecutableFlags): Promise<number> => {
   const addresses = addressesOf(flags.serverAddress);
   const signal = onTermination(EXIT.ok);
-  const node = await createNode({
-    ...(await nodeOptions(flags)),
-    hostKey: hostKeyFromSeed(SERVER_SEED),
-  });
+  const node = await startNode(flags, hostKeyFromSeed(SERVER_SEED));
   node.handle(PERF, async (stream) => void (await handlePerf(stream)));
   try {
     for (const address of Object.values(addresses)) await node.listen(parseAddress(address));
@@ -56,11 +52,11 @@ export const runServer = async (flags: ExecutableFlags): Promise<number> => {
 export const runClient = async (flags: ExecutableFlags): Promise<number> => {
   const address = parseAddress(addressesOf(flags.serverAddress)[flags.transport]);
   const signal = onTermination(EXIT.failed);
-  // Loaded before the clock starts, as TCP is, which the options bring along.
-  const prepare = flags.transport === 'tcp' ? [] : [flags.transport];
-  const node = await createNode({ ...(await nodeOptions(flags)), prepare });
+  const node = await startNode(flags);
   const { uploadBytes, downloadBytes } = flags;
   try {
+    // Before the clock starts.
+    await node.prepare({ addresses: [address] });
     const start = performance.now();
     let last = { at: start, uploaded: 0, downloaded: 0 };
     const onProgress = ({ uploaded, downloaded }: PerfProgress): void => {
@@ -69,12 +65,8 @@ export const runClient = async (flags: ExecutableFlags): Promise<number> => {
       printLine('intermediary', at - last.at, ...moved).catch(() => undefined);
       last = { at, uploaded, downloaded };
     };
-    const work = (async () => {
-      const connection = await node.dial(address, { signal });
-      const stream = await node.openStream(connection, PERF, signal);
-      await perf(stream, uploadBytes, downloadBytes, { onProgress });
-    })();
-    await orAborted(work, signal);
+    const connection = await node.dial(address, { signal });
+    await perf(connection, uploadBytes, downloadBytes, { onProgress, signal });
     await printLine('final', performance.now() - start, uploadBytes, downloadBytes);
     return EXIT.ok;
   } finally {
@@ -82,21 +74,23 @@ export const runClient = async (flags: ExecutableFlags): Promise<number> => {
   }
 };
 
-const nodeOptions = async (flags: ExecutableFlags): Promise<NodeOptions> => {
-  const log: Log = flags.debug ? (await import('./debug-log.ts')).createDebugLog() : noLog;
-  const { transports } = transportsFor({
-    transport: 'tcp',
-    secureChannel: 'noise',
-    muxer: 'yamux',
+const startNode = async (flags: ExecutableFlags, hostKey?: HostKey): Promise<LeanNode> => {
+  const node = await createNode({
+    ...(hostKey && { hostKey }),
+    transports: [
+      quic({ engine: flags.engine }),
+      tcp({ secureChannels: ['noise'], muxers: ['yamux'] }),
+    ],
   });
-  return { quicEngine: flags.engine, log, ...(transports && { transports }) };
+  if (flags.debug) (await import('./debug-log.ts')).debugNode(node);
+  return node;
 };
 
 const addressesOf = (serverAddress: string): Readonly<Record<'tcp' | 'quic-v1', string>> => {
   const match = /^(?:\[([0-9a-f:.]+)\]|([^:[\]/]+)):(\d{1,5})$/i.exec(serverAddress);
   if (match === null) {
     const shown = JSON.stringify(serverAddress);
-    throw new LeanError('ERR_CONFIG', `--server-address is ${shown}; it must be host:port`);
+    throw new HarnessError('ERR_CONFIG', `--server-address is ${shown}; it must be host:port`);
   }
   const [, ip6, host = '', port] = match;
   const kind = ip6 !== undefined ? 'ip6' : /^[\d.]+$/.test(host) ? 'ip4' : 'dns';

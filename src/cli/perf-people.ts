@@ -1,18 +1,16 @@
 /** `libp2p-lean perf --to`: how fast a link and an implementation are, for people; and who serves it. */
 
 import type { Connection } from '../connection.ts';
-import { orAborted } from '../deadline.ts';
 import { isLeanError, LeanError, messageOf } from '../errors.ts';
-import type { EngineChoice } from '../harness/environment.ts';
-import { type Log, noLog } from '../harness/log.ts';
 import { createNode, type LeanNode } from '../node/node.ts';
 import { handlePerf, PERF, perf } from '../protocols/perf.ts';
-import { kindsOf, parseAddress } from './addresses.ts';
+import { parseAddress } from './addresses.ts';
 import type { ShowProgress } from './perf-progress.ts';
 import { EXIT, note, onTermination, print } from './process.ts';
 import { formatRate, formatSize } from './size.ts';
+import { type TransportFlags, transportsOf } from './transports.ts';
 
-export interface PerfFlags {
+export interface PerfFlags extends TransportFlags {
   /** Bytes, of each stream; with neither, 1 GiB each way. */
   readonly upload?: number;
   readonly download?: number;
@@ -20,9 +18,6 @@ export interface PerfFlags {
   readonly streams: number;
   readonly json?: boolean;
   readonly debug?: boolean;
-  readonly engine: EngineChoice;
-  /** Dials `wss` listeners whatever their certificate. */
-  readonly insecure?: boolean;
 }
 
 type Direction = 'upload' | 'download';
@@ -38,18 +33,15 @@ const PROGRESS_INTERVAL = 100;
 export const perfTo = async (to: string, flags: PerfFlags): Promise<number> => {
   const address = parseAddress(to);
   const signal = onTermination(EXIT.failed);
-  const log: Log = flags.debug ? (await import('./debug-log.ts')).createDebugLog() : noLog;
   const live = process.stderr.isTTY && !flags.json && !flags.debug;
   const show = live ? (await import('./perf-progress.ts')).showProgress : undefined;
-  const node = await createNode({
-    quicEngine: flags.engine,
-    insecureWss: flags.insecure === true,
-    prepare: kindsOf([address]),
-    log,
-  });
+  const node = await createNode({ transports: transportsOf(flags) });
+  if (flags.debug) (await import('./debug-log.ts')).debugNode(node);
   try {
+    // Not counted as time of the dial.
+    await node.prepare({ addresses: [address] });
     const start = performance.now();
-    const connection = await orAborted(node.dial(address, { signal }), signal);
+    const connection = await node.dial(address, { signal });
     const connectMs = performance.now() - start;
     const { description } = connection;
     const remote = `${connection.remoteAddress}/p2p/${connection.remotePeer}`;
@@ -61,8 +53,7 @@ export const perfTo = async (to: string, flags: PerfFlags): Promise<number> => {
     ] as const;
     for (const [direction, bytes] of wanted) {
       if (bytes === 0 && !(flags[direction] === 0)) continue;
-      const work = transfer(node, connection, direction, bytes, flags.streams, signal, show);
-      const timeMs = await orAborted(work, signal);
+      const timeMs = await transfer(connection, direction, bytes, flags.streams, signal, show);
       const total = bytes * flags.streams;
       await say(flags, { event: direction, bytes: total, streams: flags.streams, timeMs });
     }
@@ -74,7 +65,6 @@ export const perfTo = async (to: string, flags: PerfFlags): Promise<number> => {
 
 /** Moves `bytes` on each of `streams` streams at once. @returns milliseconds until all were answered. */
 const transfer = async (
-  node: LeanNode,
   connection: Connection,
   direction: Direction,
   bytes: number,
@@ -86,9 +76,10 @@ const transfer = async (
   const bar = show?.(direction, bytes * streams);
   const start = performance.now();
   const one = async (index: number): Promise<void> => {
-    const stream = await node.openStream(connection, PERF, signal);
+    const stream = await connection.newStream(PERF, { signal });
     const [up, down] = direction === 'upload' ? [bytes, 0] : [0, bytes];
     await perf(stream, up, down, {
+      signal,
       progressInterval: PROGRESS_INTERVAL,
       ...(bar && {
         onProgress: ({ uploaded, downloaded }) => {

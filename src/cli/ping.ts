@@ -2,18 +2,16 @@
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { type CloseReason, type Connection, describeClose } from '../connection.ts';
-import { orAborted, startDeadline } from '../deadline.ts';
+import { startDeadline } from '../deadline.ts';
 import { messageOf } from '../errors.ts';
-import type { EngineChoice } from '../harness/environment.ts';
-import { type Log, noLog } from '../harness/log.ts';
-
 import { createNode, type LeanNode } from '../node/node.ts';
 import { PING, PING_SIZE, ping as pingOnce } from '../protocols/ping.ts';
 import type { Stream } from '../stream.ts';
-import { kindsOf, parseAddress } from './addresses.ts';
+import { parseAddress } from './addresses.ts';
 import { EXIT, note, onTermination, print } from './process.ts';
+import { type TransportFlags, transportsOf } from './transports.ts';
 
-export interface PingFlags {
+export interface PingFlags extends TransportFlags {
   /** Pings to send; without end when absent. */
   readonly count?: number;
   /** Seconds between pings. */
@@ -22,9 +20,6 @@ export interface PingFlags {
   readonly timeout: number;
   readonly json?: boolean;
   readonly debug?: boolean;
-  readonly engine: EngineChoice;
-  /** Dials `wss` listeners whatever their certificate. */
-  readonly insecure?: boolean;
 }
 
 /**
@@ -36,22 +31,19 @@ export interface PingFlags {
 export const ping = async (addresses: readonly string[], flags: PingFlags): Promise<number> => {
   const given = addresses.map(parseAddress);
   const signal = onTermination(EXIT.failed);
-  const log: Log = flags.debug ? (await import('./debug-log.ts')).createDebugLog() : noLog;
   const say = flags.json ? sayJson : sayText;
-  const node = await createNode({
-    quicEngine: flags.engine,
-    insecureWss: flags.insecure === true,
-    prepare: kindsOf(given),
-    log,
-  });
+  const node = await createNode({ transports: transportsOf(flags) });
+  if (flags.debug) (await import('./debug-log.ts')).debugNode(node);
   try {
+    // Not counted as time of the dial.
+    await node.prepare({ addresses: given });
     const start = performance.now();
     const connection = await dial(node, given, flags, signal);
     const connectMs = performance.now() - start;
     const address = `${connection.remoteAddress}/p2p/${connection.remotePeer}`;
     const { description } = connection;
     await say({ event: 'connected', address, description, raced: given.length, connectMs });
-    const sent = await pingUntil(node, connection, flags, signal, say);
+    const sent = await pingUntil(connection, flags, signal, say);
     await say({ event: 'summary', address, ...sent, ...statistics(sent.rtts) });
     if (sent.failure !== undefined) note(`libp2p-lean: ${sent.failure}`);
     return sent.rtts.length > 0 && sent.failure === undefined ? EXIT.ok : EXIT.failed;
@@ -68,7 +60,7 @@ const dial = async (
 ): Promise<Connection> => {
   const deadline = startDeadline(flags.timeout * 1000, 'dialling', parent);
   try {
-    return await orAborted(node.dial(addresses, { signal: deadline.signal }), deadline.signal);
+    return await node.dial(addresses, { signal: deadline.signal });
   } finally {
     deadline.clear();
   }
@@ -85,7 +77,6 @@ interface Sent {
 
 /** Pings one after the other, until the count is reached, `signal` fires or the connection ends. */
 const pingUntil = async (
-  node: LeanNode,
   connection: Connection,
   flags: PingFlags,
   signal: AbortSignal,
@@ -108,9 +99,9 @@ const pingUntil = async (
     seq++;
     const next = performance.now() + flags.interval * 1000;
     try {
-      const open = stream ?? (await orAborted(node.openStream(connection, PING, either), either));
+      const open = stream ?? (await connection.newStream(PING, { signal: either }));
       stream = open;
-      const rttMs = await orAborted(pingOnce(open, flags.timeout * 1000), either);
+      const rttMs = await pingOnce(open, { timeout: flags.timeout * 1000, signal: either });
       rtts.push(rttMs);
       await say({ event: 'answer', peer: connection.remotePeer.toString(), seq, rttMs });
     } catch (error) {

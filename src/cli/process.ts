@@ -1,6 +1,7 @@
 /** How a command meets the process: signals, exit codes, stdout. */
 
 import { isLeanError, LeanError } from '../errors.ts';
+import { isHarnessError } from '../harness/errors.ts';
 import { printable } from '../printable.ts';
 
 /** Exit codes; the harness's contract. */
@@ -8,7 +9,7 @@ export const EXIT = { ok: 0, failed: 1, usage: 2, unsupported: 127 } as const;
 
 /** 2 for a wrong configuration, 127 for what is not supported here, 1 for every other failure. */
 export const exitCodeOf = (error: unknown): number => {
-  if (isLeanError(error, 'ERR_CONFIG')) return EXIT.usage;
+  if (isHarnessError(error, 'ERR_CONFIG') || isLeanError(error, 'ERR_OPTIONS')) return EXIT.usage;
   if (isLeanError(error, 'ERR_UNSUPPORTED')) return EXIT.unsupported;
   if (isLeanError(error, 'ERR_ENGINE_UNAVAILABLE')) return EXIT.unsupported;
   return EXIT.failed;

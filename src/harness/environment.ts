@@ -10,19 +10,18 @@
 
 import { isIP } from 'node:net';
 import { LeanError } from '../errors.ts';
+import type { AddressKind } from '../multiaddr.ts';
+import type { MuxerName } from '../mux/muxer.ts';
+import { ENGINE_CHOICES, type EngineChoice } from '../quic/engine-name.ts';
+import type { SecureChannelName } from '../secure/secure-channel.ts';
+import { HarnessError } from './errors.ts';
 
 export type Dialect = 'legacy' | 'unified';
-
-/** The transports that this participant runs, by their names in the matrices. */
-export type TransportName = 'quic-v1' | 'tcp' | 'ws' | 'wss';
-export type SecureChannelName = 'noise' | 'tls';
-export type MuxerName = 'yamux' | 'mplex';
-export type EngineChoice = 'auto' | 'node' | 'quiche';
 
 export interface HarnessConfig {
   readonly dialect: Dialect;
   readonly role: 'dialer' | 'listener';
-  readonly transport: TransportName;
+  readonly transport: AddressKind;
   /** Absent for transports that bring their own: `quic-v1`. */
   readonly secureChannel: SecureChannelName | undefined;
   readonly muxer: MuxerName | undefined;
@@ -78,27 +77,25 @@ const NAMES: Readonly<Record<Dialect, Names>> = {
   },
 };
 
-/** Every name the matrices know, and whether this participant runs it. */
-const TRANSPORTS: ReadonlyMap<string, boolean> = new Map([
-  ['quic-v1', true],
-  ['tcp', true],
-  ['ws', true],
-  ['wss', true],
-  ['quic', false],
-  ['webtransport', false],
-  ['webrtc', false],
-  ['webrtc-direct', false],
-  ['https', false],
+/** Every name that the matrices know, and whether this participant runs it. */
+const namesOf = <Name extends string>(
+  ours: Readonly<Record<Name, true>>,
+  others: readonly string[],
+): ReadonlyMap<string, boolean> =>
+  new Map([
+    ...Object.keys(ours).map((name) => [name, true] as const),
+    ...others.map((name) => [name, false] as const),
+  ]);
+
+const TRANSPORTS = namesOf<AddressKind>({ 'quic-v1': true, tcp: true, ws: true, wss: true }, [
+  'quic',
+  'webtransport',
+  'webrtc',
+  'webrtc-direct',
+  'https',
 ]);
-const SECURE_CHANNELS: ReadonlyMap<string, boolean> = new Map([
-  ['noise', true],
-  ['tls', true],
-  ['plaintext', false],
-]);
-const MUXERS: ReadonlyMap<string, boolean> = new Map([
-  ['yamux', true],
-  ['mplex', true],
-]);
+const SECURE_CHANNELS = namesOf<SecureChannelName>({ noise: true, tls: true }, ['plaintext']);
+const MUXERS = namesOf<MuxerName>({ yamux: true, mplex: true }, []);
 
 const DEFAULT_TIMEOUT_SECONDS = '180';
 const MAX_TIMEOUT_SECONDS = 86_400;
@@ -148,7 +145,7 @@ const detectDialect = (environment: Environment): Dialect | undefined => {
 export const readEnvironment = (environment: Environment): HarnessConfig => {
   const dialect = detectDialect(environment);
   if (dialect === undefined) {
-    throw new LeanError(
+    throw new HarnessError(
       'ERR_CONFIG',
       'no role given: set IS_DIALER (unified-testing) or is_dialer (test-plans) to true or false',
     );
@@ -162,7 +159,7 @@ export const readEnvironment = (environment: Environment): HarnessConfig => {
   const config: HarnessConfig = {
     dialect,
     role,
-    transport: transport.name as TransportName,
+    transport: transport.name as AddressKind,
     secureChannel: secureChannel?.name as SecureChannelName | undefined,
     muxer: muxer?.name as MuxerName | undefined,
     listenerIp: ipOf(environment, names.listenerIp),
@@ -195,13 +192,13 @@ export const read = (environment: Environment, name: string): string | undefined
 const required = (environment: Environment, name: string, may: string): string => {
   const value = read(environment, name);
   if (value === undefined) {
-    throw new LeanError('ERR_CONFIG', `${name} is not set; it must be ${may}`);
+    throw new HarnessError('ERR_CONFIG', `${name} is not set; it must be ${may}`);
   }
   return value;
 };
 
-export const malformed = (name: string, value: string, may: string): LeanError =>
-  new LeanError('ERR_CONFIG', `${name} is ${quote(value)}; it must be ${may}`);
+export const malformed = (name: string, value: string, may: string): HarnessError =>
+  new HarnessError('ERR_CONFIG', `${name} is ${quote(value)}; it must be ${may}`);
 
 /** One printable line, whatever the value holds. */
 const quote = (value: string): string =>
@@ -295,8 +292,9 @@ const debugOf = (environment: Environment, dialect: Dialect): boolean => {
 
 const engineOf = (environment: Environment): EngineChoice => {
   const value = read(environment, 'QUIC_ENGINE') ?? 'auto';
-  if (value !== 'auto' && value !== 'node' && value !== 'quiche') {
-    throw malformed('QUIC_ENGINE', value, 'auto, node or quiche');
+  const choice = ENGINE_CHOICES.find((it) => it === value);
+  if (choice === undefined) {
+    throw malformed('QUIC_ENGINE', value, `one of ${ENGINE_CHOICES.join(', ')}`);
   }
-  return value;
+  return choice;
 };

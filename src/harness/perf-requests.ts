@@ -21,7 +21,8 @@ import {
   sendZeros,
   watch,
 } from '../protocols/perf.ts';
-import { readExactly, type Stream, writeAll } from '../stream.ts';
+import { readExactly, writeAll } from '../stream/bytes.ts';
+import type { Stream } from '../stream.ts';
 
 export type PerfRequest = 'spec' | 'two-counts';
 

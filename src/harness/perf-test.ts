@@ -8,15 +8,14 @@ import type { Connection } from '../connection.ts';
 import { orAborted, startDeadline } from '../deadline.ts';
 import { LeanError, messageOf } from '../errors.ts';
 import { reachableAddresses } from '../multiaddr.ts';
-import { createNode, type LeanNode } from '../node/node.ts';
+import type { LeanNode } from '../node/node.ts';
 import { PERF } from '../protocols/perf.ts';
 import type { Log } from './log.ts';
 import type { PerfConfig } from './perf-environment.ts';
 import { formatPerfReport, type PerfMeasurement } from './perf-report.ts';
 import { handleEitherPerf, type PerfRequest, probeRequest, requestPerf } from './perf-requests.ts';
 import { openRendezvous, type Rendezvous } from './rendezvous.ts';
-import { bindAddress, checkAddress, type TestOptions } from './transport-test.ts';
-import { transportsFor } from './transports.ts';
+import { bindAddress, buildNode, checkAddress, type TestOptions } from './transport-test.ts';
 
 /** Milliseconds without a byte after which a transfer has failed, on either side. */
 const STALL_TIMEOUT = 10_000;
@@ -38,7 +37,7 @@ export const runPerfTest = async (config: PerfConfig, options: TestOptions): Pro
   const meeting = startDeadline(config.timeout, 'the test', deadline.signal);
   const { redis, key } = config;
   const rendezvous = openRendezvous({ redis, key, signal: meeting.signal, log });
-  const building = createNode({ quicEngine: config.quicEngine, log, ...transportsFor(config) });
+  const building = buildNode(config, log);
   try {
     if (config.role === 'listener') {
       await publish(config, rendezvous, await building, log);
@@ -47,8 +46,7 @@ export const runPerfTest = async (config: PerfConfig, options: TestOptions): Pro
     } else {
       const connection = await connect(config, rendezvous, building, meeting.signal, log);
       meeting.clear();
-      const node = await building;
-      const measured = await measure(config, node, connection, deadline.signal, log);
+      const measured = await measure(config, connection, deadline.signal, log);
       await options.print(formatPerfReport(measured));
     }
   } catch (error) {
@@ -79,7 +77,7 @@ const publish = async (
     const served = await handleEitherPerf(stream, { stallTimeout: STALL_TIMEOUT });
     log('served', { peer: remotePeer.toString(), ...served });
   });
-  const bound = await node.listen(bindAddress(config));
+  const { address: bound } = await node.listen(bindAddress(config));
   const [address = bound] = reachableAddresses(bound);
   await rendezvous.publish(address.toString(), 'string');
   rendezvous.close();
@@ -103,13 +101,12 @@ const connect = async (
 /** All uploads, then all downloads, then the round trips of one byte each way. */
 const measure = async (
   config: PerfConfig,
-  node: LeanNode,
   connection: Connection,
   signal: AbortSignal,
   log: Log,
 ): Promise<PerfMeasurement> => {
   const options = { stallTimeout: STALL_TIMEOUT };
-  const open = () => node.openStream(connection, PERF, signal);
+  const open = () => connection.newStream(PERF, { signal });
   const probing = open().then((stream) => probeRequest(stream, options));
   const request: PerfRequest = await during('the first request', signal, probing);
   log('measuring', { request });

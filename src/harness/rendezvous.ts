@@ -12,6 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { orAborted } from '../deadline.ts';
 import { LeanError, messageOf } from '../errors.ts';
 import type { RedisAddress } from './environment.ts';
+import { HarnessError } from './errors.ts';
 import type { Log } from './log.ts';
 
 export interface RendezvousOptions {
@@ -111,10 +112,10 @@ export const openRendezvous = ({ redis, key, signal, log }: RendezvousOptions): 
     }
   };
 
-  const refused = (error: unknown): LeanError =>
-    error instanceof LeanError
+  const refused = (error: unknown): LeanError | HarnessError =>
+    error instanceof LeanError || error instanceof HarnessError
       ? error
-      : new LeanError('ERR_REDIS', `${where} refused: ${firstSentence(messageOf(error))}`, {
+      : new HarnessError('ERR_REDIS', `${where} refused: ${firstSentence(messageOf(error))}`, {
           cause: error,
         });
 
@@ -122,7 +123,7 @@ export const openRendezvous = ({ redis, key, signal, log }: RendezvousOptions): 
     const text = typeof value === 'string' ? value.trim() : '';
     if (text === '' || text.length > MAX_VALUE_LENGTH) {
       const what = text === '' ? 'nothing' : `${text.length} characters`;
-      throw new LeanError('ERR_REDIS', `${key} in ${where} holds ${what}, not a multiaddr`);
+      throw new HarnessError('ERR_REDIS', `${key} in ${where} holds ${what}, not a multiaddr`);
     }
     return text;
   };
@@ -152,7 +153,7 @@ export const openRendezvous = ({ redis, key, signal, log }: RendezvousOptions): 
             if (Array.isArray(popped[0])) return check(popped[0][1]);
           } else {
             const what = `a ${String(type)}; a list or a string was expected`;
-            throw new LeanError('ERR_REDIS', `${key} in ${where} holds ${what}`);
+            throw new HarnessError('ERR_REDIS', `${key} in ${where} holds ${what}`);
           }
         }
       } catch (error) {

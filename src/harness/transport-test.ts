@@ -13,10 +13,12 @@ import { createNode, type LeanNode } from '../node/node.ts';
 import { quote } from '../printable.ts';
 import { PING, ping } from '../protocols/ping.ts';
 import type { HarnessConfig } from './environment.ts';
-import type { Log } from './log.ts';
+import { HarnessError } from './errors.ts';
+import { type Log, noLog } from './log.ts';
+import { logEvents } from './node-log.ts';
 import { openRendezvous, type Rendezvous } from './rendezvous.ts';
 import { formatReport, type Measurement } from './report.ts';
-import { transportsFor } from './transports.ts';
+import { transportUnderTest } from './transports.ts';
 
 /** How long a listener may take to answer one ping, ms: go-libp2p's and js-libp2p's value. */
 const ANSWER_TIMEOUT = 10_000;
@@ -68,13 +70,16 @@ export const runTransportTest = async (
   }
 };
 
-const buildNode = async (config: HarnessConfig, log: Log): Promise<LeanNode> =>
-  createNode({
-    quicEngine: config.quicEngine,
+/** Fails at once where the QUIC engine is missing, before anybody waits for Redis. */
+export const buildNode = async (config: HarnessConfig, log: Log): Promise<LeanNode> => {
+  const node = await createNode({
     dialTimeout: config.timeout,
-    log,
-    ...transportsFor(config),
+    transports: [transportUnderTest(config)],
   });
+  if (log !== noLog) logEvents(node, log);
+  await node.prepare({ role: config.role });
+  return node;
+};
 
 /** Publishes, then serves until `signal` fires. */
 const runListener = async (
@@ -84,7 +89,7 @@ const runListener = async (
   signal: AbortSignal,
   log: Log,
 ): Promise<void> => {
-  const bound = await node.listen(bindAddress(config));
+  const { address: bound } = await node.listen(bindAddress(config));
   const [address = bound] = reachableAddresses(bound);
   await rendezvous.publish(address.toString());
   rendezvous.close();
@@ -123,11 +128,11 @@ const runDialer = async (
   const start = performance.now();
   const connection = await during(dialling, node.dial(remote, { signal }));
   const connected = performance.now();
-  const stream = await during(pinging, node.openStream(connection, PING, signal));
-  await during(pinging, ping(stream, answerTimeout));
+  const stream = await during(pinging, connection.newStream(PING, { signal }));
+  await during(pinging, ping(stream, { timeout: answerTimeout }));
   const handshakePlusOneRtt = performance.now() - start;
   log('first ping answered', { handshake: connected - start, handshakePlusOneRtt });
-  const pingRtt = await during(pinging, ping(stream, answerTimeout));
+  const pingRtt = await during(pinging, ping(stream, { timeout: answerTimeout }));
   log('second ping answered', { pingRtt });
   stream.closeWrite();
   return { handshakePlusOneRtt, pingRtt };
@@ -141,10 +146,10 @@ export const checkAddress = (config: HarnessConfig, published: string): Multiadd
     address = parseMultiaddr(published);
     peerOf(address);
   } catch (cause) {
-    throw new LeanError('ERR_REDIS', `${held}, which is not a multiaddr`, { cause });
+    throw new HarnessError('ERR_REDIS', `${held}, which is not a multiaddr`, { cause });
   }
   if (kindOf(address) !== config.transport) {
-    throw new LeanError('ERR_REDIS', `${held}, which is not a ${config.transport} address`);
+    throw new HarnessError('ERR_REDIS', `${held}, which is not a ${config.transport} address`);
   }
   return address;
 };

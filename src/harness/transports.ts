@@ -1,38 +1,22 @@
-/** From the harness's names to the node's transports; only what the test needs is imported. */
+/** From the harness's names to a node's transports: the one under test. */
 
-import type { NodeOptions, TransportContext } from '../node/node.ts';
-import type { Transport } from '../transports/transport.ts';
-import type { UpgradeOptions } from '../transports/upgrade.ts';
+import { quic, tcp, websocket } from '../transports/factories.ts';
+import type { TransportFactory } from '../transports/transport.ts';
 import type { HarnessConfig } from './environment.ts';
 
-type Stack = Pick<HarnessConfig, 'transport' | 'secureChannel' | 'muxer'>;
+type Stack = Pick<HarnessConfig, 'transport' | 'secureChannel' | 'muxer' | 'quicEngine'>;
 
-/**
- * The part of the node's options that a test decides. Making the node fails at once where the QUIC
- * engine is missing, before anybody waits for Redis.
- */
-export const transportsFor = ({ transport, secureChannel, muxer }: Stack): NodeOptions => {
+export const transportUnderTest = ({
+  transport,
+  secureChannel,
+  muxer,
+  quicEngine,
+}: Stack): TransportFactory => {
   if (transport === 'quic-v1' || secureChannel === undefined || muxer === undefined) {
-    return { prepare: ['quic-v1'] };
+    return quic({ engine: quicEngine });
   }
-  return {
-    transports: async (context: TransportContext): Promise<Transport[]> => {
-      const upgrade: UpgradeOptions = {
-        hostKey: context.hostKey,
-        limits: context.limits,
-        // Also what a wss listener shows.
-        ...((secureChannel === 'tls' || transport === 'wss') && { tls: await context.tls() }),
-        secure: [secureChannel],
-        muxers: [muxer],
-      };
-      if (transport === 'tcp') {
-        const { tcpTransport } = await import('../transports/tcp.ts');
-        return [tcpTransport(upgrade)];
-      }
-      const { wsTransport } = await import('../transports/websocket.ts');
-      // The certificates of wss listeners in a test network are self-signed; the peer is
-      // authenticated by the secure channel within.
-      return [wsTransport({ ...upgrade, insecureWss: true })];
-    },
-  };
+  const stack = { secureChannels: [secureChannel], muxers: [muxer] };
+  // The certificates of wss listeners in a test network are self-signed; the peer is authenticated by
+  // the secure channel within.
+  return transport === 'tcp' ? tcp(stack) : websocket({ ...stack, insecureWss: true });
 };

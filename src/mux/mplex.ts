@@ -3,7 +3,7 @@
  * falls behind holds up the whole connection for a while, and is reset then.
  */
 
-import { encodeVarint } from '../stream.ts';
+import { encodeVarint } from '../stream/bytes.ts';
 import { MuxStream, type MuxStreamOwner } from './mux-stream.ts';
 import {
   type Carrier,

@@ -1,9 +1,11 @@
 /** A stream of a muxer: queues in both directions, with the muxer's protocol behind {@link MuxStreamOwner}. */
 
 import { type ConnectionMemory, STREAM_RESOURCE_LIMIT_EXCEEDED } from '../connection-memory.ts';
-import { type Deferred, defer } from '../deferred.ts';
 import { LeanError } from '../errors.ts';
 import { ByteQueue } from '../stream/byte-queue.ts';
+import { iterate } from '../stream/iterate.ts';
+import { ReceiveSide, type ReceiveSource } from '../stream/receive-side.ts';
+import { SendSide, type SendSink } from '../stream/send-side.ts';
 import type { StallWatch, WaitingWriter } from '../stream/stall-watch.ts';
 import { type Stream, StreamResetError } from '../stream.ts';
 
@@ -30,7 +32,7 @@ export interface MuxStreamOwner<S> {
   onFinished(stream: S): void;
 }
 
-export class MuxStream implements Stream, WaitingWriter {
+export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter {
   /** Unique within the muxer. */
   readonly key: number;
   /** Whether the peer opened it. */
@@ -44,27 +46,23 @@ export class MuxStream implements Stream, WaitingWriter {
   /** Where it is counted: until both directions have ended. */
   #memory: ConnectionMemory | undefined;
 
-  // In.
-  readonly #received = new ByteQueue();
-  #putBack: ByteQueue | undefined;
-  #reader: Deferred<Uint8Array | null> | undefined;
-  #readEnded = false;
-  #readError: LeanError | undefined;
+  readonly #receive: ReceiveSide;
+  /** The peer has finished writing. */
+  #remoteEnded = false;
   /** Bytes discarded since `stopSending()`; -1: not called. */
   #discarded = -1;
 
-  // Out.
+  readonly #send: SendSide;
   readonly #pending = new ByteQueue();
-  #writer: Deferred<void> | undefined;
-  #writeClosed = false;
   #finSent = false;
-  #writeError: LeanError | undefined;
 
   #abandoned = false;
 
   constructor(owner: MuxStreamOwner<MuxStream>, key: number, inbound: boolean) {
     this.#owner = owner;
     this.#memory = owner.memory;
+    this.#receive = new ReceiveSide(this, owner.memory);
+    this.#send = new SendSide(this);
     this.key = key;
     this.inbound = inbound;
   }
@@ -75,7 +73,7 @@ export class MuxStream implements Stream, WaitingWriter {
 
   /** Bytes received and not yet read, or put back. */
   get unreadBytes(): number {
-    return this.#received.bytes + (this.#putBack?.bytes ?? 0);
+    return this.#receive.bytes;
   }
 
   /** Bytes written and not yet sent. */
@@ -90,100 +88,82 @@ export class MuxStream implements Stream, WaitingWriter {
 
   // The application's side.
 
-  read(): Promise<Uint8Array | null> {
-    const back = this.#putBack?.shift();
-    if (back !== undefined) {
-      this.#memory?.addUnread(-back.length);
-      return Promise.resolve(back);
-    }
-    const chunk = this.#received.shift();
-    if (chunk !== undefined) {
-      this.#memory?.addUnread(-chunk.length);
-      this.#owner.onConsumed(this, chunk.length);
-      return Promise.resolve(chunk);
-    }
-    if (this.#readError !== undefined) return Promise.reject(this.#readError);
-    if (this.#readEnded) return Promise.resolve(null);
-    this.#reader = defer();
-    return this.#reader.promise;
+  read(into?: Uint8Array, signal?: AbortSignal): Promise<Uint8Array | null> {
+    return this.#receive.read(into, signal);
   }
 
   unread(chunk: Uint8Array): void {
-    if (chunk.length === 0) return;
-    this.#putBack ??= new ByteQueue();
-    this.#putBack.unshift(chunk);
-    this.#memory?.addUnread(chunk.length);
+    this.#receive.unread(chunk);
   }
 
   write(chunk: Uint8Array): boolean {
-    if (this.#writeError !== undefined) throw this.#writeError;
-    if (this.#writeClosed) throw writeAfterClose();
+    this.#send.assertOpen();
     if (chunk.length > 0) {
       this.#pending.push(chunk);
       this.#memory?.addUnsent(chunk.length);
       this.#owner.onWritable(this);
     }
-    return this.#hasRoom(WRITE_HIGH_WATER);
+    return this.hasRoom();
   }
 
-  drain(): Promise<void> {
-    if (this.#writeError !== undefined) return Promise.reject(this.#writeError);
-    if (this.#hasRoom(WRITE_HIGH_WATER)) return Promise.resolve();
-    if (this.#writer === undefined) {
-      this.#writer = defer();
-      this.#owner.stalls.add(this);
-    }
-    return this.#writer.promise;
-  }
-
-  #hasRoom(mark: number): boolean {
-    const { bytes } = this.#pending;
-    return bytes < mark && (this.#memory?.mayWrite(bytes) ?? true);
+  drain(signal?: AbortSignal): Promise<void> {
+    return this.#send.drain(signal);
   }
 
   closeWrite(): void {
-    if (this.#writeClosed || this.#writeError !== undefined) return;
-    this.#writeClosed = true;
-    this.#owner.onWritable(this);
+    if (this.#send.close()) this.#owner.onWritable(this);
   }
 
   stopSending(): void {
-    if (this.#discarded >= 0 || this.#readError !== undefined) return;
+    if (this.#discarded >= 0 || this.#receive.error !== undefined) return;
     this.#discarded = 0;
-    this.dropUnread();
-    if (this.#readEnded) return;
-    this.#readError = readAfterStop();
-    this.#reader?.reject(this.#readError);
-    this.#reader = undefined;
+    this.#receive.abandon(readAfterStop());
   }
 
   reset(code = 0): void {
-    this.#abort(code, writeAfterClose());
+    this.#abandon(code, resetByUs());
+  }
+
+  [Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    return iterate(this);
   }
 
   /** Waited for its peer in vain; stall-watch.ts. */
   onStalled(error: LeanError): void {
-    this.#abort(STREAM_RESOURCE_LIMIT_EXCEEDED, error);
+    this.#abandon(STREAM_RESOURCE_LIMIT_EXCEEDED, error);
   }
 
-  #abort(code: number, writeError: LeanError): void {
-    if (this.isReset || (this.#readEnded && this.#finSent)) {
-      // Over already, but for what nobody will read now.
-      this.dropUnread();
-      return;
-    }
+  #abandon(code: number, writeError: LeanError): void {
+    const isOver = this.isReset || (this.#remoteEnded && this.#finSent);
     const what = 'the stream was reset by us';
-    const error = new StreamResetError('ERR_STREAM_RESET', code, what, 'local');
-    this.dropUnread();
-    this.#abandon(error, writeError);
+    this.#receive.abandon(new StreamResetError('ERR_STREAM_RESET', code, what, 'local'));
+    if (isOver) return;
+    this.#abandoned = true;
+    this.#endWriting(writeError);
     this.#owner.onReset(this, code);
+  }
+
+  // Its sides'.
+
+  onTaken(bytes: number): void {
+    this.#owner.onConsumed(this, bytes);
+  }
+
+  hasRoom(mark = WRITE_HIGH_WATER): boolean {
+    const { bytes } = this.#pending;
+    return bytes < mark && (this.#memory?.mayWrite(bytes) ?? true);
+  }
+
+  onWriter(waits: boolean): void {
+    if (waits) this.#owner.stalls.add(this);
+    else this.#owner.stalls.delete(this);
   }
 
   // The muxer's side.
 
   /** Whether anything more may come in: not after the peer's end or a reset. */
   get isReadable(): boolean {
-    return !this.#readEnded && !this.isReset;
+    return !this.#remoteEnded && !this.isReset;
   }
 
   /** Takes payload off the wire. The piece is kept, or copied if it is small. */
@@ -194,25 +174,13 @@ export class MuxStream implements Stream, WaitingWriter {
       if (this.#discarded > STOPPED_ALLOWANCE) this.reset();
       return;
     }
-    const reader = this.#reader;
-    if (reader !== undefined) {
-      this.#reader = undefined;
-      this.#owner.onConsumed(this, piece.length);
-      reader.resolve(piece);
-      return;
-    }
-    this.#received.push(piece);
-    this.#memory?.addUnread(piece.length);
+    this.#receive.push(piece);
   }
 
   /** The peer has finished writing. */
   onRemoteEnd(): void {
-    if (this.#readEnded) return;
-    this.#readEnded = true;
-    if (this.#received.bytes === 0) {
-      this.#reader?.resolve(null);
-      this.#reader = undefined;
-    }
+    this.#remoteEnded = true;
+    this.#receive.finish();
     this.#finishIfDone();
   }
 
@@ -221,32 +189,26 @@ export class MuxStream implements Stream, WaitingWriter {
    * stream of ours: a peer that refuses its protocol says so and resets it in the same breath.
    */
   onRemoteReset(code: number): void {
-    const keeps = this.#readEnded || (!this.inbound && this.unreadBytes <= LAST_WORDS);
-    if (!keeps) this.dropUnread();
-    const read = new StreamResetError('ERR_STREAM_RESET', code, 'the stream was reset by the peer');
-    const write = new StreamResetError(
-      'ERR_STREAM_STOPPED',
-      code,
-      'the stream was reset by the peer',
-    );
-    this.#abandon(this.#readEnded ? undefined : read, this.#finSent ? undefined : write);
+    const what = 'the stream was reset by the peer';
+    const error = new StreamResetError('ERR_STREAM_RESET', code, what);
+    this.#abandoned = true;
+    if (!this.inbound && this.unreadBytes <= LAST_WORDS) this.#receive.close(error);
+    else if (!this.#remoteEnded) this.#receive.abandon(error);
+    if (!this.#finSent) this.#endWriting(new StreamResetError('ERR_STREAM_STOPPED', code, what));
     this.#finish();
   }
 
-  /** The connection ended; `byUs`: what is still unread is discarded. */
-  onConnectionClosed(error: LeanError, byUs: boolean): void {
-    if (byUs) this.dropUnread();
-    if (!this.#readEnded || byUs) {
-      this.#readError ??= error;
-      this.#reader?.reject(this.#readError);
-      this.#reader = undefined;
-    }
-    this.#dropPending(error);
+  /** The connection ended. What came can still be read. */
+  onConnectionClosed(error: LeanError): void {
+    this.#receive.close(error);
+    this.#endWriting(error);
+    this.#receive.release();
+    this.#memory = undefined;
   }
 
   /** Whether `closeWrite()` was called, everything before it was sent, and its end was not yet. */
   get isEndDue(): boolean {
-    return this.#writeClosed && this.pendingBytes === 0 && !this.#finSent;
+    return this.#send.isClosed && this.pendingBytes === 0 && !this.#finSent;
   }
 
   /** The end of what we write was sent. */
@@ -268,59 +230,33 @@ export class MuxStream implements Stream, WaitingWriter {
 
   /** Lets the writer go on if there is room. */
   wakeWriter(): void {
-    if (this.#writer === undefined || !this.#hasRoom(WRITE_LOW_WATER)) return;
-    this.#owner.stalls.delete(this);
-    this.#writer.resolve();
-    this.#writer = undefined;
+    if (this.#send.hasWriter && this.hasRoom(WRITE_LOW_WATER)) this.#send.wake();
   }
 
   #finishIfDone(): void {
-    if (this.#readEnded && this.#finSent) this.#finish();
+    if (this.#remoteEnded && this.#finSent) this.#finish();
   }
 
   /** From here on the stream belongs to nobody but whoever holds it, and what is still to be read does. */
   #finish(): void {
-    this.#memory?.addUnread(-this.unreadBytes);
+    this.#receive.release();
     this.#memory = undefined;
     this.#owner.onFinished(this);
   }
 
-  #abandon(readError: LeanError | undefined, writeError: LeanError | undefined): void {
-    this.#abandoned = true;
-    if (readError !== undefined) {
-      this.#readError ??= readError;
-      this.#reader?.reject(this.#readError);
-      this.#reader = undefined;
-    }
-    if (writeError !== undefined) this.#dropPending(writeError);
-  }
-
   /** Throws away what was received. */
   dropUnread(): void {
-    this.#memory?.addUnread(-(this.#putBack?.bytes ?? 0));
-    this.#putBack = undefined;
-    const { bytes } = this.#received;
-    if (bytes === 0) return;
-    this.#received.clear();
-    this.#memory?.addUnread(-bytes);
-    this.#owner.onConsumed(this, bytes);
+    this.#receive.dropUnread();
   }
 
-  #dropPending(error: LeanError): void {
+  #endWriting(error: LeanError): void {
     this.#memory?.addUnsent(-this.#pending.bytes);
     this.#pending.clear();
-    this.#writeError ??= error;
-    if (this.#writer === undefined) return;
-    this.#owner.stalls.delete(this);
-    // Whoever waits in drain() learns of it; nobody need be.
-    this.#writer.promise.catch(() => {});
-    this.#writer.reject(this.#writeError);
-    this.#writer = undefined;
+    this.#send.fail(error);
   }
 }
 
-const writeAfterClose = (): LeanError =>
-  new LeanError('ERR_STREAM_CLOSED', 'write on a stream that we closed');
+const resetByUs = (): LeanError => new LeanError('ERR_STREAM_CLOSED', 'the stream was reset by us');
 
 const readAfterStop = (): LeanError =>
   new LeanError('ERR_STREAM_CLOSED', 'read on a stream that we stopped reading');

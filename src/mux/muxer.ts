@@ -1,6 +1,6 @@
 /** Many streams over one wire: what yamux and mplex share. */
 
-import { type CloseReason, describeClose } from '../connection.ts';
+import { type CloseReason, describeClose, type Role } from '../connection.ts';
 import {
   ConnectionMemory,
   DEFAULT_MEMORY_LIMITS,
@@ -8,6 +8,7 @@ import {
   STREAM_RESOURCE_LIMIT_EXCEEDED,
   tooMuchMemory,
 } from '../connection-memory.ts';
+import { abortedBy } from '../deadline.ts';
 import { defer } from '../deferred.ts';
 import { type ErrorCode, isLeanError, LeanError, messageOf } from '../errors.ts';
 import { StallWatch } from '../stream/stall-watch.ts';
@@ -33,11 +34,7 @@ export interface Carrier {
   close(): Promise<void>;
 }
 
-export type CreateMuxer = (
-  carrier: Carrier,
-  role: 'dialer' | 'listener',
-  limits?: Partial<MuxLimits>,
-) => Muxer;
+export type CreateMuxer = (carrier: Carrier, role: Role, limits?: Partial<MuxLimits>) => Muxer;
 
 /** Bounds of one connection; bytes and milliseconds. */
 export interface MuxLimits extends MemoryLimits {
@@ -97,7 +94,7 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
   readonly closed: Promise<CloseReason>;
   readonly memory: ConnectionMemory;
   readonly stalls: StallWatch;
-  protected readonly role: 'dialer' | 'listener';
+  protected readonly role: Role;
   protected readonly limits: MuxLimits;
   protected readonly streams = new Map<number, S>();
   /** Streams that the peer opened and that still exist. */
@@ -130,7 +127,7 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
   /** Lets the reading of the wire go on. */
   #resume: (() => void) | undefined;
 
-  constructor(carrier: Carrier, role: 'dialer' | 'listener', limits: Partial<MuxLimits>) {
+  constructor(carrier: Carrier, role: Role, limits: Partial<MuxLimits>) {
     this.#carrier = carrier;
     this.#stream = carrier.stream;
     this.role = role;
@@ -202,10 +199,10 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
       // The wire is gone already.
     }
     const error = this.#closedError(reason);
-    for (const stream of this.streams.values())
-      stream.onConnectionClosed(error, reason.by === 'local');
+    for (const stream of this.streams.values()) stream.onConnectionClosed(error);
     this.memory.addStreams(-this.streams.size);
     this.streams.clear();
+    // Nobody will ever read those.
     for (const stream of this.#waitingStreams) stream.dropUnread();
     this.#ready = [];
     this.#dropControl();
@@ -227,12 +224,7 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
   }
 
   openStream(signal?: AbortSignal): Promise<Stream> {
-    if (signal?.aborted === true) {
-      const error = new LeanError('ERR_ABORTED', 'opening a stream was aborted', {
-        cause: signal.reason,
-      });
-      return Promise.reject(error);
-    }
+    if (signal?.aborted === true) return Promise.reject(abortedBy(signal, 'opening a stream'));
     if (this.ending !== undefined) return Promise.reject(this.#closedError(this.ending));
     if (this.refusesStreams()) {
       const error = new LeanError('ERR_CONNECTION_CLOSED', 'the peer is closing the connection');

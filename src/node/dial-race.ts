@@ -8,7 +8,7 @@
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
-import type { Connection } from '../connection.ts';
+import type { TransportConnection } from '../connection.ts';
 import { LeanError, messageOf } from '../errors.ts';
 import { kindOf } from '../multiaddr.ts';
 
@@ -17,7 +17,7 @@ const HEAD_START = 250;
 
 export interface RaceOptions {
   /** Dials one address. Must settle soon after `signal` aborts. */
-  readonly dialOne: (address: Multiaddr, signal: AbortSignal) => Promise<Connection>;
+  readonly dialOne: (address: Multiaddr, signal: AbortSignal) => Promise<TransportConnection>;
   /** Ends the race; its reason is what `race` then throws. */
   readonly signal: AbortSignal;
   readonly headStart?: number;
@@ -31,7 +31,7 @@ export interface RaceOptions {
 export const race = (
   addresses: readonly Multiaddr[],
   { dialOne, signal, headStart = HEAD_START }: RaceOptions,
-): Promise<Connection> =>
+): Promise<TransportConnection> =>
   new Promise((resolve, reject) => {
     const others = new AbortController();
     const failures: Failure[] = [];

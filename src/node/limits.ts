@@ -1,27 +1,66 @@
-/** What a peer may cost this node: the limits that its user can set. */
+/** What peers may cost a node: the limits that its user can set. */
 
-import { DEFAULT_MEMORY_LIMITS, type MemoryLimits } from '../connection-memory.ts';
+import { DEFAULT_ADMISSION_LIMITS } from '../admission.ts';
+import { DEFAULT_MEMORY_LIMITS } from '../connection-memory.ts';
 import { LeanError } from '../errors.ts';
+import type { TransportLimits } from '../transports/transport.ts';
 
-/** Each is described where it is defined. */
-export type NodeLimits = MemoryLimits;
+/**
+ * Each is described, with its default and what happens at it, where it is defined: `AdmissionLimits`
+ * (connections and handshakes, in all and per host), `MemoryLimits` (memory, stalled writers),
+ * `TransportLimits` (times, streams).
+ */
+export interface NodeLimits extends TransportLimits {
+  /**
+   * Connections with one peer: 64. One more that the peer makes is closed; those that we dial count, and
+   * are not refused.
+   */
+  readonly maxConnectionsPerPeer: number;
+}
 
-export const DEFAULT_NODE_LIMITS: NodeLimits = DEFAULT_MEMORY_LIMITS;
+/** What the connections of a node are counted against. */
+export type ConnectionLimits = Pick<
+  NodeLimits,
+  'maxConnections' | 'maxConnectionsPerHost' | 'maxConnectionsPerPeer'
+>;
 
-/** The least `connectionMemory`: what a few streams need to get on at all. */
-const MIN_CONNECTION_MEMORY = 1 << 20;
-/** The longest timer. */
+/** Those that are the same for every transport. */
+export const DEFAULT_NODE_LIMITS = {
+  ...DEFAULT_ADMISSION_LIMITS,
+  ...DEFAULT_MEMORY_LIMITS,
+  maxConnectionsPerPeer: 64,
+  handshakeTimeout: 10_000,
+} as const satisfies Partial<NodeLimits>;
+
+/** The longest timer, milliseconds. */
 const MAX_TIMEOUT = 2 ** 31 - 1;
+const MAX_COUNT = 2 ** 32;
 
-/** The limits given, and the defaults of the others. @throws ERR_CONFIG. */
-export const nodeLimitsOf = (given: Partial<NodeLimits> = {}): NodeLimits => {
-  const limits = { ...DEFAULT_NODE_LIMITS, ...given };
-  inRange('connectionMemory', limits.connectionMemory, MIN_CONNECTION_MEMORY, 2 ** 40);
-  inRange('stallTimeout', limits.stallTimeout, 1, MAX_TIMEOUT);
-  return limits;
+/** What each may be: whole numbers. */
+const RANGES: Readonly<Record<keyof NodeLimits, readonly [least: number, most: number]>> = {
+  maxConnections: [0, MAX_COUNT],
+  maxConnectionsPerHost: [0, MAX_COUNT],
+  maxConnectionsPerPeer: [0, MAX_COUNT],
+  maxPending: [1, MAX_COUNT],
+  maxPendingPerHost: [1, MAX_COUNT],
+  maxStreams: [1, 2 ** 16],
+  // What a few streams need to get on at all.
+  connectionMemory: [1 << 20, 2 ** 40],
+  stallTimeout: [1, MAX_TIMEOUT],
+  handshakeTimeout: [1, MAX_TIMEOUT],
+  idleTimeout: [1, MAX_TIMEOUT],
 };
 
-const inRange = (name: string, value: number, least: number, most: number): void => {
-  if (Number.isInteger(value) && value >= least && value <= most) return;
-  throw new LeanError('ERR_CONFIG', `limits.${name} must be in ${least} … ${most}, not ${value}`);
+/** @returns what was given. @throws ERR_OPTIONS for a limit that is unknown or out of range. */
+export const checkLimits = (given: Partial<NodeLimits> = {}): Partial<NodeLimits> => {
+  for (const [name, value] of Object.entries(given)) {
+    if (!Object.hasOwn(RANGES, name)) {
+      throw new LeanError('ERR_OPTIONS', `there is no limit ${name}`);
+    }
+    const [least, most] = RANGES[name as keyof NodeLimits];
+    if (Number.isInteger(value) && value >= least && value <= most) continue;
+    const may = `a whole number in ${least} … ${most}`;
+    throw new LeanError('ERR_OPTIONS', `the limit ${name} must be ${may}, not ${value}`);
+  }
+  return given;
 };

@@ -5,12 +5,14 @@
 
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import type { Multiaddr } from '@multiformats/multiaddr';
+import type { Connection } from '../connection.ts';
 import { withDeadline } from '../deadline.ts';
 import { isLeanError, LeanError } from '../errors.ts';
 import { parsePublicKey } from '../identity/keys.ts';
 import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
 import { decodeMultiaddr } from '../multiaddr.ts';
-import { encodeVarint, readExactly, readVarint, type Stream, writeAll } from '../stream.ts';
+import { encodeVarint, readExactly, readVarint, writeAll } from '../stream/bytes.ts';
+import type { Stream } from '../stream.ts';
 
 export const IDENTIFY = '/ipfs/id/1.0.0';
 
@@ -39,6 +41,24 @@ const MAX_PROTOCOLS = 1024;
 /** Milliseconds for the whole exchange; go-libp2p's and js-libp2p's value. */
 const TIMEOUT = 5_000;
 
+export interface IdentifyOptions {
+  /** Ends the exchange. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Asks the peer of `connection` who it is.
+ *
+ * @throws as {@link readIdentify}; ERR_ABORTED; ERR_PROTOCOL_NOT_SUPPORTED.
+ */
+export const identify = async (
+  connection: Connection,
+  { signal }: IdentifyOptions = {},
+): Promise<IdentifyInfo> => {
+  const stream = await connection.newStream(IDENTIFY, { signal });
+  return readIdentify(stream, connection.remotePeer, { signal });
+};
+
 /**
  * Dialer: reads what the peer says of itself and ends the stream.
  *
@@ -47,10 +67,14 @@ const TIMEOUT = 5_000;
  * ERR_KEY_TYPE; ERR_EOF when no message came; ERR_MESSAGE_TOO_LONG, ERR_PROTOCOL_VIOLATION;
  * ERR_TIMEOUT; what the stream throws. The stream is then reset.
  */
-export const identify = async (stream: Stream, expected?: PeerId): Promise<IdentifyInfo> => {
+export const readIdentify = async (
+  stream: Stream,
+  expected?: PeerId,
+  { signal }: IdentifyOptions = {},
+): Promise<IdentifyInfo> => {
   try {
     const read = readMessages(stream);
-    const message = await withDeadline(read, TIMEOUT, 'identify', () => stream.reset());
+    const message = await withDeadline(read, TIMEOUT, 'identify', () => stream.reset(), signal);
     const info = decodeIdentify(message);
     if (expected !== undefined && info.publicKey !== undefined) {
       const found = peerIdOf(parsePublicKey(info.publicKey));

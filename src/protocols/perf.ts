@@ -5,9 +5,11 @@
  * Counts are Numbers, exact up to 2^53 - 1. Nothing is allocated per chunk.
  */
 
-import { withDeadline } from '../deadline.ts';
+import type { Connection } from '../connection.ts';
+import { aborted, withDeadline } from '../deadline.ts';
 import { isLeanError, LeanError } from '../errors.ts';
-import { readExactly, type Stream, writeAll } from '../stream.ts';
+import { readExactly, writeAll } from '../stream/bytes.ts';
+import type { Stream } from '../stream.ts';
 
 export const PERF = '/perf/1.0.0';
 
@@ -37,6 +39,8 @@ export interface PerfOptions {
   readonly progressInterval?: number;
   /** Milliseconds without progress that end the transfer with ERR_TIMEOUT (30,000). */
   readonly stallTimeout?: number;
+  /** Ends the transfer with ERR_ABORTED. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Milliseconds, with a fraction. */
@@ -48,18 +52,20 @@ export interface PerfResult {
 }
 
 /**
- * Dialer: one transfer, which uses up the stream.
+ * Dialer: one transfer, on a stream of its own or on `target`, which it uses up.
  *
  * @param uploadBytes, downloadBytes integers in 0 … 2^53 - 1.
  * @throws ERR_EOF when the peer sent fewer bytes than asked for, ERR_PROTOCOL_VIOLATION when more;
- * ERR_TIMEOUT when nothing moves; what the stream throws. The stream is then reset.
+ * ERR_TIMEOUT when nothing moves; ERR_ABORTED; what the stream throws. The stream is then reset.
  */
-export const perf = (
-  stream: Stream,
+export const perf = async (
+  target: Connection | Stream,
   uploadBytes: number,
   downloadBytes: number,
   options: PerfOptions = {},
 ): Promise<PerfResult> => {
+  const { signal } = options;
+  const stream = 'newStream' in target ? await target.newStream(PERF, { signal }) : target;
   const moved = { uploaded: 0, downloaded: 0 };
   return watch(stream, moved, options, async () => {
     const start = performance.now();
@@ -179,15 +185,16 @@ export const watch = async <T>(
   options: PerfOptions,
   transfer: () => Promise<T>,
 ): Promise<T> => {
-  const { onProgress, progressInterval = 1_000, stallTimeout = STALL_TIMEOUT } = options;
-  let stalled: LeanError | undefined;
+  const { onProgress, progressInterval = 1_000, stallTimeout = STALL_TIMEOUT, signal } = options;
+  /** Why it was ended from here. */
+  let ended: LeanError | undefined;
   let before = -1;
   let quiet = 0;
   const stallTimer = setInterval(() => {
     const now = moved.uploaded + moved.downloaded;
     quiet = now === before ? quiet + 1 : 0;
     if (quiet === STALL_LOOKS) {
-      stalled = new LeanError(
+      ended = new LeanError(
         'ERR_TIMEOUT',
         `perf: nothing moved for ${stallTimeout} ms, after ${moved.uploaded} bytes up and ` +
           `${moved.downloaded} bytes down`,
@@ -200,14 +207,21 @@ export const watch = async <T>(
     onProgress === undefined
       ? undefined
       : setInterval(() => onProgress({ ...moved }), progressInterval);
+  const onAbort = (): void => {
+    ended = aborted('the transfer', signal?.reason);
+    stream.reset();
+  };
+  signal?.addEventListener('abort', onAbort, { once: true });
+  if (signal?.aborted === true) onAbort();
   try {
     return await transfer();
   } catch (error) {
     stream.reset();
-    throw stalled ?? error;
+    throw ended ?? error;
   } finally {
     clearInterval(stallTimer);
     clearInterval(progressTimer);
+    signal?.removeEventListener('abort', onAbort);
   }
 };
 

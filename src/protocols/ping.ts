@@ -1,9 +1,11 @@
 /** Ping (libp2p/specs ping/ping.md): 32 random bytes there and back, as often as the dialer likes. */
 
 import { randomBytes } from 'node:crypto';
+import type { Connection } from '../connection.ts';
 import { withDeadline } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
-import { readExactly, type Stream, writeAll } from '../stream.ts';
+import { readExactly, writeAll } from '../stream/bytes.ts';
+import type { Stream } from '../stream.ts';
 
 export const PING = '/ipfs/ping/1.0.0';
 
@@ -19,16 +21,43 @@ const ANSWER_TIMEOUT = 10_000;
 /** Milliseconds that a listener waits for the next ping on a stream. */
 const IDLE_TIMEOUT = 60_000;
 
+export interface PingOptions {
+  /** Ends the ping. */
+  readonly signal?: AbortSignal | undefined;
+  /** Milliseconds that the answer may take (10,000). */
+  readonly timeout?: number;
+}
+
 /**
- * One round trip on `stream`, which can be used for the next ping afterwards; at most one at a time.
- * The caller ends the stream with `closeWrite()`.
+ * One round trip, on a stream of its own or on `target`, which then can be used for the next ping; one
+ * at a time, and the caller ends that stream with `closeWrite()`. On a stream of its own the first
+ * flight has the proposal of the protocol, too.
  *
  * @returns the round-trip time in milliseconds, with a fraction.
  * @throws ERR_PING_MISMATCH when other bytes came back; ERR_EOF when the peer closed the stream
- * first; ERR_TIMEOUT after `timeout` milliseconds, the stream is then reset; what the stream throws.
+ * first; ERR_TIMEOUT and ERR_ABORTED, the stream is then reset; what the stream throws.
  */
-export const ping = (stream: Stream, timeout = ANSWER_TIMEOUT): Promise<number> =>
-  withDeadline(roundTrip(stream), timeout, 'the answer to a ping', () => stream.reset());
+export const ping = async (
+  target: Connection | Stream,
+  options: PingOptions = {},
+): Promise<number> => {
+  if (!('newStream' in target)) return pingOn(target, options);
+  const { signal } = options;
+  const stream = await target.newStream(PING, { signal });
+  try {
+    return await pingOn(stream, options);
+  } finally {
+    stream.closeWrite();
+  }
+};
+
+const pingOn = (
+  stream: Stream,
+  { signal, timeout = ANSWER_TIMEOUT }: PingOptions,
+): Promise<number> => {
+  const reset = () => stream.reset();
+  return withDeadline(roundTrip(stream), timeout, 'the answer to a ping', reset, signal);
+};
 
 const roundTrip = async (stream: Stream): Promise<number> => {
   const payload = randomBytes(PING_SIZE);

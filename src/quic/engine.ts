@@ -1,7 +1,7 @@
 /**
  * The seam between libp2p and QUIC. An engine speaks QUIC v1 (RFC 9000) with mutual TLS 1.3 and the
- * ALPN `libp2p`; it knows nothing of peer ids, multiaddrs or protocols. Two engines implement it:
- * the folders `node/` and `quiche/`; nothing above this folder knows which one runs.
+ * ALPN `libp2p`; it knows nothing of peer ids, multiaddrs or protocols. Three engines implement it:
+ * the folders `quinn/`, `node/` and `quiche/`; nothing above this folder knows which one runs.
  */
 
 import { type AdmissionLimits, DEFAULT_ADMISSION_LIMITS } from '../admission.ts';
@@ -15,12 +15,13 @@ import {
 import type { SocketAddress } from '../socket-address.ts';
 import type { Stream } from '../stream.ts';
 import type { TlsCredentials } from '../tls/credentials.ts';
-
-/** `node` is `node:quic`; `quiche` is Cloudflare's quiche through its N-API binding. */
-export type EngineName = 'node' | 'quiche';
+import type { EngineName } from './engine-name.ts';
 
 export interface QuicEngine {
   readonly name: EngineName;
+
+  /** Limits that it has no use for: setting them changes nothing. */
+  readonly lacks: readonly (keyof QuicLimits)[];
 
   /**
    * Binds one UDP socket and accepts connections on it.
@@ -91,6 +92,26 @@ export interface QuicConnection {
   close(code?: number, reason?: string): Promise<void>;
   readonly closed: Promise<CloseReason>;
   readonly memory: ConnectionMemory;
+  /** What it has done so far, where the engine counts that; `undefined` once it has ended. */
+  stats?(): QuicStats | undefined;
+}
+
+/** Statistics of a connection; milliseconds, bytes, packets. */
+export interface QuicStats {
+  /** Smoothed, and the shortest. */
+  readonly rtt: number;
+  readonly minRtt: number;
+  readonly congestionWindow: number;
+  /** How often the network was found congested. */
+  readonly congestionEvents: number;
+  /** UDP payload of the datagrams that the path is known to carry. */
+  readonly datagramSize: number;
+  readonly sentPackets: number;
+  readonly lostPackets: number;
+  readonly lostBytes: number;
+  /** UDP payload. */
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
 }
 
 /**

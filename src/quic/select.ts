@@ -1,60 +1,68 @@
 /** Which QUIC engine runs. Engines are imported only when one is to be used. */
 
 import { isBuiltin } from 'node:module';
+import type { Role } from '../connection.ts';
 import { LeanError, messageOf } from '../errors.ts';
-import type { EngineName, QuicEngine } from './engine.ts';
+import type { QuicEngine } from './engine.ts';
+import type { EngineChoice, EngineName } from './engine-name.ts';
 
 export interface SelectedEngine {
   readonly engine: QuicEngine;
   /** One line for logs: why it is this one. */
   readonly why: string;
+  /** One line for whoever is about to listen where others than this machine can reach it. */
+  readonly caution?: string;
 }
 
+/** What `auto` takes: the first one that is here. */
+const PREFERENCE: readonly EngineName[] = ['quinn', 'node', 'quiche'];
+
+const LABEL: Record<EngineName, string> = { quinn: 'quinn', node: 'node:quic', quiche: 'quiche' };
+
 /**
- * Loads the engine `wanted`; `auto` takes `node:quic` where the runtime has it and it can do `role`,
- * else quiche.
+ * Loads the engine `wanted`; `auto` takes quinn where there is its binary, else `node:quic` where the
+ * runtime has it and it can do `role`, else quiche.
  *
  * @throws ERR_ENGINE_UNAVAILABLE when that engine, or with `auto` every engine, is unavailable.
  */
-export const selectEngine = async (
-  wanted: 'auto' | EngineName,
-  role: 'dial' | 'listen',
-): Promise<SelectedEngine> => {
-  if (wanted === 'quiche') return { engine: await load.quiche(), why: 'quiche was asked for' };
-  const lack = lackOfNodeQuic(role);
-  if (wanted === 'node') {
-    if (lack !== undefined) throw unavailable(`the engine node (node:quic): ${lack}`);
-    return { engine: await load.node(), why: 'node:quic was asked for' };
+export const selectEngine = async (wanted: EngineChoice, role: Role): Promise<SelectedEngine> => {
+  if (wanted !== 'auto') {
+    return { engine: await load[wanted](role), why: `${LABEL[wanted]} was asked for` };
   }
-  let whyNotNode = lack;
-  if (whyNotNode === undefined) {
+  const lacks: string[] = [];
+  let last: unknown;
+  for (const name of PREFERENCE) {
     try {
-      return { engine: await load.node(), why: 'this runtime has node:quic' };
+      const engine = await load[name](role);
+      const why = lacks.length === 0 ? `${LABEL[name]} is here` : lacks.join('; ');
+      return name === 'quiche' ? { engine, why, caution: CAUTION } : { engine, why };
     } catch (error) {
-      whyNotNode = messageOf(error);
+      lacks.push(messageOf(error));
+      last = error;
     }
   }
-  try {
-    return { engine: await load.quiche(), why: `node:quic: ${whyNotNode}` };
-  } catch (error) {
-    throw unavailable(
-      `no QUIC engine; node:quic: ${whyNotNode}; quiche: ${messageOf(error)}`,
-      error,
-    );
-  }
+  throw unavailable(`no QUIC engine; ${lacks.join('; ')}`, last);
 };
 
-const load: Record<EngineName, () => Promise<QuicEngine>> = {
-  node: async () => (await import('./node/engine.ts')).nodeQuicEngine(),
+const CAUTION =
+  'the QUIC engine is quiche 0.18, of 2023, which has known vulnerabilities; quinn, the better one, is not here';
+
+const load: Record<EngineName, (role: Role) => Promise<QuicEngine>> = {
+  quinn: async () => (await import('./quinn/engine.ts')).quinnEngine(),
+  node: async (role) => {
+    const lack = lackOfNodeQuic(role);
+    if (lack !== undefined) throw unavailable(`the engine node (node:quic): ${lack}`);
+    return (await import('./node/engine.ts')).nodeQuicEngine();
+  },
   quiche: async () => (await import('./quiche/engine.ts')).quicheEngine(),
 };
 
 /** Why `node:quic` cannot do `role` here; `undefined` when it can. Costs nothing. */
-const lackOfNodeQuic = (role: 'dial' | 'listen'): string | undefined => {
+const lackOfNodeQuic = (role: Role): string | undefined => {
   if (!isBuiltin('node:quic')) {
     return 'this runtime does not have it (a Node built and started with --experimental-quic, or Bun, has)';
   }
-  if (role === 'listen' && process.versions.bun !== undefined) {
+  if (role === 'listener' && process.versions.bun !== undefined) {
     return "Bun's cannot listen for libp2p: it refuses self-signed client certificates";
   }
   return undefined;

@@ -6,7 +6,9 @@
 import { LeanError } from '../errors.ts';
 import type { HostKey } from '../identity/keys.ts';
 import type { PeerId } from '../identity/peer-id.ts';
-import { readExactly, type Stream } from '../stream.ts';
+import { readExactly } from '../stream/bytes.ts';
+import { iterate } from '../stream/iterate.ts';
+import type { Stream } from '../stream.ts';
 import type { Wire } from '../wire/wire.ts';
 import { TAG_LENGTH } from './chacha.ts';
 import { encodePayload, verifyPayload } from './noise-payload.ts';
@@ -68,10 +70,10 @@ export const secureWithNoise = async (
   identity: NoiseIdentity,
   options: SecureOptions,
 ): Promise<SecureChannel> => {
-  const initiator = options.role === 'dialer';
-  const handshake = startHandshake({ initiator, staticKey: identity.staticKey });
+  const isDialer = options.role === 'dialer';
+  const handshake = startHandshake({ initiator: isDialer, staticKey: identity.staticKey });
   let payload: Uint8Array;
-  if (initiator) {
+  if (isDialer) {
     sendMessage(stream, handshake.write(EMPTY));
     payload = handshake.read(await readMessage(stream));
   } else {
@@ -80,8 +82,8 @@ export const secureWithNoise = async (
     payload = handshake.read(await readMessage(stream));
   }
   const { peer, muxers } = verify(handshake, payload, options.expectedPeer);
-  const muxer = initiator ? agree(options.muxers, muxers) : agree(muxers, options.muxers);
-  if (initiator) sendMessage(stream, handshake.write(identity.payload));
+  const muxer = isDialer ? agree(options.muxers, muxers) : agree(muxers, options.muxers);
+  if (isDialer) sendMessage(stream, handshake.write(identity.payload));
   const { send, receive } = handshake.finish();
   return { wire: new NoiseWire(stream, wire, send, receive), remotePeer: peer, muxer };
 };
@@ -97,17 +99,17 @@ const verify = (handshake: Handshake, payload: Uint8Array, expected: PeerId | un
   return verified;
 };
 
-/** connections/inlined-muxer-negotiation.md: the first of the initiator's that both speak. */
+/** connections/inlined-muxer-negotiation.md: the first of the dialer's that both speak. */
 const agree = (
-  initiators: readonly string[] | undefined,
-  responders: readonly string[] | undefined,
+  dialers: readonly string[] | undefined,
+  listeners: readonly string[] | undefined,
 ): string | undefined => {
-  if (initiators === undefined || responders === undefined) return undefined;
-  const muxer = initiators.find((name) => responders.includes(name));
+  if (dialers === undefined || listeners === undefined) return undefined;
+  const muxer = dialers.find((name) => listeners.includes(name));
   if (muxer !== undefined) return muxer;
   throw new LeanError(
     'ERR_PROTOCOL_NOT_SUPPORTED',
-    `no common muxer: the dialer speaks ${initiators.join(', ')}, the listener ${responders.join(', ')}`,
+    `no common muxer: the dialer speaks ${dialers.join(', ')}, the listener ${listeners.join(', ')}`,
   );
 };
 
@@ -195,9 +197,9 @@ class NoiseWire implements Wire {
     return !this.#full && this.#pendingBytes < WRITE_HIGH_WATER;
   }
 
-  async drain(): Promise<void> {
+  async drain(signal?: AbortSignal): Promise<void> {
     this.#flush();
-    await this.#stream.drain();
+    await this.#stream.drain(signal);
     this.#full = false;
   }
 
@@ -262,14 +264,14 @@ class NoiseWire implements Wire {
     }
   }
 
-  async read(): Promise<Uint8Array | null> {
+  async read(_into?: Uint8Array, signal?: AbortSignal): Promise<Uint8Array | null> {
     const back = this.#putBack.pop();
     if (back !== undefined) return back;
     for (;;) {
       const chunk = this.#plain.shift();
       if (chunk !== undefined) return chunk;
       if (this.#failure !== undefined) throw this.#failure;
-      const sealed = await this.#stream.read();
+      const sealed = await this.#stream.read(undefined, signal);
       if (sealed === null) {
         if (this.#length >= 0 || this.#lengthByte >= 0) {
           throw this.#fail('ERR_EOF', 'the peer closed the connection inside a message');
@@ -342,6 +344,10 @@ class NoiseWire implements Wire {
     this.#plain.length = 0;
     this.#putBack.length = 0;
     this.#stream.stopSending();
+  }
+
+  [Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    return iterate(this);
   }
 
   reset(): void {

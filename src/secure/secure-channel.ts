@@ -1,10 +1,11 @@
 /** What a secure channel is to the upgrade: a wire whose other end is known. */
 
+import type { Role } from '../connection.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import type { Wire } from '../wire/wire.ts';
 
 /** The harness's names; `/noise` and `/tls/1.0.0` on the wire. */
-export type SecureName = 'noise' | 'tls';
+export type SecureChannelName = 'noise' | 'tls';
 
 export interface SecureChannel {
   /** Plaintext in and out. */
@@ -16,7 +17,7 @@ export interface SecureChannel {
 }
 
 export interface SecureOptions {
-  readonly role: 'dialer' | 'listener';
+  readonly role: Role;
   /** Who must answer; `undefined` accepts whoever does. */
   readonly expectedPeer: PeerId | undefined;
   /** Protocol names of the muxers that we speak, best first. */

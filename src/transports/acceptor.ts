@@ -2,7 +2,7 @@
 
 import type { Socket } from 'node:net';
 import { createAdmission, tooMany } from '../admission.ts';
-import type { Connection } from '../connection.ts';
+import type { TransportConnection } from '../connection.ts';
 import { LeanError } from '../errors.ts';
 import type { TransportListenOptions } from './transport.ts';
 import type { UpgradeLimits } from './upgrade.ts';
@@ -19,7 +19,7 @@ export interface Arrival {
   /** Ends it and reports why, as an eviction does; without effect once it is a connection. */
   refuse(why: LeanError): void;
   /** Upgrades it and hands the connection up, or reports why not. To be called once. */
-  upgrade(start: (signal: AbortSignal) => Promise<Connection>): void;
+  upgrade(start: (signal: AbortSignal) => Promise<TransportConnection>): void;
 }
 
 export const createAcceptor = (
@@ -27,7 +27,7 @@ export const createAcceptor = (
   { onConnection, onRefused }: TransportListenOptions,
 ): Acceptor => {
   const admission = createAdmission(limits);
-  const connections = new Set<Connection>();
+  const connections = new Set<TransportConnection>();
   /** What each socket that has not become a connection is ended with. */
   const arrivals = new Set<(why: LeanError) => void>();
   const upgrades = new Set<Promise<void>>();
@@ -41,7 +41,7 @@ export const createAcceptor = (
       // It is for logs.
     }
   };
-  const handUp = (connection: Connection): void => {
+  const handUp = (connection: TransportConnection): void => {
     try {
       onConnection(connection);
     } catch {
@@ -78,8 +78,10 @@ export const createAcceptor = (
         guest.leave();
       });
 
-      const run = async (start: (signal: AbortSignal) => Promise<Connection>): Promise<void> => {
-        let connection: Connection;
+      const run = async (
+        start: (signal: AbortSignal) => Promise<TransportConnection>,
+      ): Promise<void> => {
+        let connection: TransportConnection;
         try {
           connection = await start(stop.signal);
         } catch (error) {

@@ -5,7 +5,8 @@
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
-import type { Connection } from '../connection.ts';
+import { isLoopback } from '../admission.ts';
+import type { Role, TransportConnection } from '../connection.ts';
 import { LeanError } from '../errors.ts';
 import type { HostKey } from '../identity/keys.ts';
 import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
@@ -22,6 +23,8 @@ export interface QuicTransportOptions {
   /** Issued for `hostKey`. */
   readonly tls: TlsIdentity;
   readonly limits?: Partial<QuicLimits>;
+  /** Emitted as a warning of the process, once, before it listens beyond loopback. */
+  readonly caution?: string;
 }
 
 /** Hosts must be IP addresses: names are resolved by the node, which dials every result. */
@@ -30,17 +33,20 @@ export const quicTransport = ({
   hostKey,
   tls,
   limits,
+  caution,
 }: QuicTransportOptions): Transport => {
   const localPeer = peerIdOf(hostKey.publicKey);
   const verifyCertificate = createVerifier();
   const common = { credentials: tls, ...(limits && { limits }) };
+  let warned = caution === undefined;
+  const warn = ({ host }: SocketAddress): void => {
+    if (warned || isLoopback(host)) return;
+    warned = true;
+    process.emitWarning(caution ?? '', CAUTION);
+  };
   const description = `quic-v1 (${engine.name})`;
-  const connect = (
-    quic: QuicConnection,
-    direction: Connection['direction'],
-    remotePeer: PeerId,
-  ): Connection => ({
-    direction,
+  const connect = (quic: QuicConnection, role: Role, remotePeer: PeerId): TransportConnection => ({
+    role,
     localPeer,
     remotePeer,
     description,
@@ -65,15 +71,17 @@ export const quicTransport = ({
       };
       const quic = await engine.dial(remote, { ...common, authenticate, signal });
       if (remotePeer === undefined) throw await unauthenticated(quic);
-      return connect(quic, 'dialed', remotePeer);
+      return connect(quic, 'dialer', remotePeer);
     },
 
     listen: async (address, { onConnection, onRefused }) => {
       // From the engine's certificate to the peer it proved: spares a second verification.
       const proven = new WeakMap<Uint8Array, PeerId>();
+      const local = quicAddressOf(address);
+      warn(local);
       const listener = await engine.listen({
         ...common,
-        address: quicAddressOf(address),
+        address: local,
         authenticate: (chain) => {
           const peer = verifyCertificate(chain);
           if (chain[0] !== undefined) proven.set(chain[0], peer);
@@ -81,7 +89,7 @@ export const quicTransport = ({
         onConnection: (quic) => {
           const { peerCertificate } = quic;
           const peer = proven.get(peerCertificate) ?? verifyCertificate([peerCertificate]);
-          onConnection(connect(quic, 'accepted', peer));
+          onConnection(connect(quic, 'listener', peer));
         },
         onRefused: (error, remote) => onRefused(error, multiaddrOf('quic-v1', remote).toString()),
       });
@@ -92,6 +100,9 @@ export const quicTransport = ({
     },
   };
 };
+
+/** The name of the warning. */
+export const CAUTION = 'LeanCaution';
 
 /** @throws ERR_ADDRESS */
 const quicAddressOf = (address: Multiaddr): SocketAddress => {

@@ -12,7 +12,7 @@ import { createUpgrade, type Path, type UpgradeOptions } from './upgrade.ts';
 /** Milliseconds of silence after which the kernel probes whether the peer is still there. */
 const KEEP_ALIVE_DELAY = 15_000;
 
-/** @throws ERR_CONFIG when `tls` is wanted without a certificate, or a list is empty. */
+/** @throws ERR_OPTIONS when `tls` is wanted without a certificate, or a list is empty. */
 export const tcpTransport = (options: UpgradeOptions): Transport => {
   const upgrade = createUpgrade(options);
   return {
@@ -22,7 +22,7 @@ export const tcpTransport = (options: UpgradeOptions): Transport => {
       const target = targetOf(address, ['tcp']);
       const socket = await openSocket(target, signal);
       const wire = socketWire(socket, 'tcp');
-      return upgrade.dialed(wire, socketPath('tcp', socket), expectedPeer, signal);
+      return upgrade.asDialer(wire, socketPath('tcp', socket), expectedPeer, signal);
     },
     listen: async (address, settings) => {
       const target = targetOf(address, ['tcp']);
@@ -38,7 +38,7 @@ export const tcpTransport = (options: UpgradeOptions): Transport => {
         if (arrival === undefined) return;
         const path = socketPath('tcp', socket);
         const wire = socketWire(socket, 'tcp');
-        arrival.upgrade((signal) => upgrade.accepted(wire, path, signal));
+        arrival.upgrade((signal) => upgrade.asListener(wire, path, signal));
       });
       return listenOn(server, target, acceptor);
     },
@@ -122,6 +122,7 @@ export const socketPath = (kind: AddressKind, socket: Socket): Path => {
     transport: kind,
     localAddress: () => multiaddrOf(kind, { host: localAddress, port: localPort }),
     remoteAddress: () => multiaddrOf(kind, { host: remoteAddress, port: remotePort }),
+    watchIdle: (ms, expire) => socket.setTimeout(ms, expire),
   };
 };
 

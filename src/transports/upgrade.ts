@@ -5,7 +5,7 @@
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { type AdmissionLimits, DEFAULT_ADMISSION_LIMITS } from '../admission.ts';
-import type { Connection } from '../connection.ts';
+import type { Role, TransportConnection } from '../connection.ts';
 import { startDeadline } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
 import type { HostKey } from '../identity/keys.ts';
@@ -15,7 +15,7 @@ import { createMplex, MPLEX } from '../mux/mplex.ts';
 import type { CreateMuxer, Muxer, MuxerName, MuxLimits } from '../mux/muxer.ts';
 import { createYamux, YAMUX } from '../mux/yamux.ts';
 import { createNoiseIdentity, NOISE, secureWithNoise } from '../secure/noise.ts';
-import type { SecureChannel, SecureName } from '../secure/secure-channel.ts';
+import type { SecureChannel, SecureChannelName } from '../secure/secure-channel.ts';
 import { createTlsContext, secureWithTls, TLS } from '../secure/tls.ts';
 import type { Stream } from '../stream.ts';
 import type { TlsIdentity } from '../tls/issue.ts';
@@ -26,7 +26,7 @@ export interface UpgradeOptions {
   /** Needed for the secure channel `tls`. */
   readonly tls?: TlsIdentity;
   /** Secure channels, best first; with one, that one is forced. */
-  readonly secure: readonly SecureName[];
+  readonly secure: readonly SecureChannelName[];
   /** Muxers, best first; with one, that one is forced. */
   readonly muxers: readonly MuxerName[];
   readonly limits?: Partial<UpgradeLimits & MuxLimits>;
@@ -35,12 +35,18 @@ export interface UpgradeOptions {
 /** Bounds of a transport. */
 export interface UpgradeLimits extends AdmissionLimits {
   /** How long the upgrade of one connection may take; milliseconds. */
-  readonly upgradeTimeout: number;
+  readonly handshakeTimeout: number;
+  /**
+   * How long a connection may be without a byte in either direction until it is closed; milliseconds.
+   * `Infinity`: the kernel's probes (TCP keep-alive) find out whether the peer's machine is still there.
+   */
+  readonly idleTimeout: number;
 }
 
 export const DEFAULT_UPGRADE_LIMITS: UpgradeLimits = {
   ...DEFAULT_ADMISSION_LIMITS,
-  upgradeTimeout: 10_000,
+  handshakeTimeout: 10_000,
+  idleTimeout: Number.POSITIVE_INFINITY,
 };
 
 export interface Upgrade {
@@ -51,13 +57,13 @@ export interface Upgrade {
    * @throws ERR_PROTOCOL_NOT_SUPPORTED, ERR_HANDSHAKE, ERR_PEER_ID_MISMATCH, the ERR_CERT_… codes,
    * ERR_TIMEOUT, ERR_ABORTED, ERR_CONNECTION_CLOSED, ERR_EOF, ERR_PROTOCOL_VIOLATION.
    */
-  dialed(
+  asDialer(
     wire: Wire,
     path: Path,
     expected: PeerId | undefined,
     signal: AbortSignal,
-  ): Promise<Connection>;
-  accepted(wire: Wire, path: Path, signal: AbortSignal): Promise<Connection>;
+  ): Promise<TransportConnection>;
+  asListener(wire: Wire, path: Path, signal: AbortSignal): Promise<TransportConnection>;
 }
 
 /** What a connection is made over. */
@@ -66,6 +72,8 @@ export interface Path {
   readonly transport: string;
   localAddress(): Multiaddr;
   remoteAddress(): Multiaddr;
+  /** Calls `expire` when nothing has gone over it in either direction for `ms` milliseconds. */
+  watchIdle(ms: number, expire: () => void): void;
 }
 
 const MUXERS: Readonly<Record<MuxerName, { protocol: string; create: CreateMuxer }>> = {
@@ -73,22 +81,20 @@ const MUXERS: Readonly<Record<MuxerName, { protocol: string; create: CreateMuxer
   mplex: { protocol: MPLEX, create: createMplex },
 };
 
-const SECURE: Readonly<Record<SecureName, string>> = { noise: NOISE, tls: TLS };
+const SECURE: Readonly<Record<SecureChannelName, string>> = { noise: NOISE, tls: TLS };
 
-type Role = 'dialer' | 'listener';
-
-/** @throws ERR_CONFIG when `tls` is wanted and there is no certificate for it, or a list is empty. */
+/** @throws ERR_OPTIONS when `tls` is wanted and there is no certificate for it, or a list is empty. */
 export const createUpgrade = (options: UpgradeOptions): Upgrade => {
   const { hostKey, secure, limits = {} } = options;
-  if (secure.length === 0) throw new LeanError('ERR_CONFIG', 'no secure channel is given');
-  if (options.muxers.length === 0) throw new LeanError('ERR_CONFIG', 'no muxer is given');
+  if (secure.length === 0) throw new LeanError('ERR_OPTIONS', 'no secure channel is given');
+  if (options.muxers.length === 0) throw new LeanError('ERR_OPTIONS', 'no muxer is given');
   const localPeer = peerIdOf(hostKey.publicKey);
   const upgradeLimits: UpgradeLimits = { ...DEFAULT_UPGRADE_LIMITS, ...limits };
   const secureProtocols = secure.map((name) => SECURE[name]);
   const muxers = options.muxers.map((name) => MUXERS[name].protocol);
   const noise = secure.includes('noise') ? createNoiseIdentity(hostKey, muxers) : undefined;
   if (secure.includes('tls') && options.tls === undefined) {
-    throw new LeanError('ERR_CONFIG', 'the secure channel tls needs a certificate');
+    throw new LeanError('ERR_OPTIONS', 'the secure channel tls needs a certificate');
   }
   const tlsContext = options.tls === undefined ? undefined : createTlsContext(options.tls);
 
@@ -96,7 +102,7 @@ export const createUpgrade = (options: UpgradeOptions): Upgrade => {
     wire: Wire,
     role: Role,
     expectedPeer: PeerId | undefined,
-  ): Promise<{ channel: SecureChannel; name: SecureName }> => {
+  ): Promise<{ channel: SecureChannel; name: SecureChannelName }> => {
     const [only] = secureProtocols;
     let stream: Stream = wire;
     let protocol: string;
@@ -147,8 +153,8 @@ export const createUpgrade = (options: UpgradeOptions): Upgrade => {
     role: Role,
     expected: PeerId | undefined,
     signal: AbortSignal,
-  ): Promise<Connection> => {
-    const deadline = startDeadline(upgradeLimits.upgradeTimeout, 'the upgrade', signal);
+  ): Promise<TransportConnection> => {
+    const deadline = startDeadline(upgradeLimits.handshakeTimeout, 'the upgrade', signal);
     let top = wire;
     const onAbort = (): void => {
       top.reset();
@@ -161,7 +167,7 @@ export const createUpgrade = (options: UpgradeOptions): Upgrade => {
       top = secured.channel.wire;
       const muxed = await setUpMuxer(secured.channel, role);
       if (deadline.signal.aborted) throw deadline.signal.reason;
-      return makeConnection(
+      const connection = makeConnection(
         role,
         localPeer,
         secured.channel.remotePeer,
@@ -169,6 +175,12 @@ export const createUpgrade = (options: UpgradeOptions): Upgrade => {
         `${path.transport}/${secured.name}/${muxed.name}`,
         muxed.muxer,
       );
+      const { idleTimeout } = upgradeLimits;
+      if (Number.isFinite(idleTimeout)) {
+        const why = `nothing was sent or received for ${idleTimeout} ms`;
+        path.watchIdle(idleTimeout, () => connection.close(0, why));
+      }
+      return connection;
     } catch (error) {
       // A listener lets its refusal reach the peer.
       if (role === 'listener' && !deadline.signal.aborted) top.close();
@@ -182,8 +194,8 @@ export const createUpgrade = (options: UpgradeOptions): Upgrade => {
 
   return {
     limits: upgradeLimits,
-    dialed: (wire, path, expected, signal) => upgrade(wire, path, 'dialer', expected, signal),
-    accepted: (wire, path, signal) => upgrade(wire, path, 'listener', undefined, signal),
+    asDialer: (wire, path, expected, signal) => upgrade(wire, path, 'dialer', expected, signal),
+    asListener: (wire, path, signal) => upgrade(wire, path, 'listener', undefined, signal),
   };
 };
 
@@ -194,11 +206,11 @@ const makeConnection = (
   path: Path,
   description: string,
   muxer: Muxer,
-): Connection => {
+): TransportConnection => {
   let localAddress: Multiaddr | undefined;
   let remoteAddress: Multiaddr | undefined;
   return {
-    direction: role === 'dialer' ? 'dialed' : 'accepted',
+    role,
     localPeer,
     remotePeer,
     // Made when asked for: parsing them takes a noticeable part of a fast handshake.

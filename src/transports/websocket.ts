@@ -53,10 +53,10 @@ const WIRE_OPTIONS = {
 } as const;
 const KINDS: readonly AddressKind[] = ['ws', 'wss'];
 
-/** @throws ERR_CONFIG when `tls` is wanted without a certificate, or a list is empty. */
+/** @throws ERR_OPTIONS when `tls` is wanted without a certificate, or a list is empty. */
 export const wsTransport = (options: WsOptions): Transport => {
   const upgrade = createUpgrade(options);
-  const { upgradeTimeout } = upgrade.limits;
+  const { handshakeTimeout } = upgrade.limits;
   return {
     name: 'ws',
     handles: (address) => KINDS.some((kind) => kind === kindOf(address)),
@@ -65,8 +65,8 @@ export const wsTransport = (options: WsOptions): Transport => {
       const target = targetOf(address, KINDS);
       const insecure = options.insecureWss === true;
       const sni = address.getComponents().find(({ code }) => code === CODE_SNI)?.value;
-      const { wire, path } = await openWebSocket(target, sni, insecure, upgradeTimeout, signal);
-      return upgrade.dialed(wire, path, expectedPeer, signal);
+      const { wire, path } = await openWebSocket(target, sni, insecure, handshakeTimeout, signal);
+      return upgrade.asDialer(wire, path, expectedPeer, signal);
     },
 
     listen: async (address, settings) => {
@@ -75,7 +75,7 @@ export const wsTransport = (options: WsOptions): Transport => {
       const acceptor = createAcceptor(upgrade.limits, settings);
       /** Sockets that have not become WebSockets yet, by their remote end. */
       const waiting = new Map<string, { arrival: Arrival; timer: NodeJS.Timeout }>();
-      const server = await createServer(kind, options, upgradeTimeout);
+      const server = await createServer(kind, options, handshakeTimeout);
       const webSockets = new WebSocketServer({ ...WIRE_OPTIONS, noServer: true });
 
       const onSocket = (socket: Socket): void => {
@@ -83,10 +83,10 @@ export const wsTransport = (options: WsOptions): Transport => {
         if (arrival === undefined) return;
         const remote = remoteOf(socket);
         const expire = (): void => {
-          const limit = `the WebSocket handshake took longer than ${upgradeTimeout} ms`;
+          const limit = `the WebSocket handshake took longer than ${handshakeTimeout} ms`;
           arrival.refuse(new LeanError('ERR_TIMEOUT', limit));
         };
-        const timer = setTimeout(expire, upgradeTimeout);
+        const timer = setTimeout(expire, handshakeTimeout);
         waiting.set(remote, { arrival, timer });
         socket.on('close', () => {
           clearTimeout(timer);
@@ -106,7 +106,7 @@ export const wsTransport = (options: WsOptions): Transport => {
           }
           clearTimeout(found.timer);
           waiting.delete(remote);
-          found.arrival.upgrade((signal) => upgrade.accepted(wire, path, signal));
+          found.arrival.upgrade((signal) => upgrade.asListener(wire, path, signal));
         });
       };
 

@@ -1,54 +1,44 @@
-/** A connected socket, `net.Socket` or `tls.TLSSocket`, as a wire. */
+/** A socket as a wire. */
 
 import type { Socket } from 'node:net';
-import { type Deferred, defer } from '../deferred.ts';
 import { LeanError } from '../errors.ts';
-import { LINGER, READ_HIGH_COUNT, READ_HIGH_WATER, type Wire, WRITE_HIGH_WATER } from './wire.ts';
+import { iterate } from '../stream/iterate.ts';
+import { ReceiveSide } from '../stream/receive-side.ts';
+import { SendSide } from '../stream/send-side.ts';
+import { LINGER, READ_HIGH_WATER, type Wire, WRITE_HIGH_WATER } from './wire.ts';
 
 /** Wraps a connected socket: `net.Socket` or `tls.TLSSocket`. Takes over its data and its end. */
 export const socketWire = (socket: Socket, id: string): Wire => {
-  /** What `unread` put back, last first. */
-  const putBack: Uint8Array[] = [];
-  const received: Uint8Array[] = [];
-  let receivedBytes = 0;
   let paused = false;
   let ended = false;
   let corked = false;
   let closing: Promise<void> | undefined;
-  let failure: LeanError | undefined;
-  let reader: Deferred<Uint8Array | null> | undefined;
-  let writers: Deferred<void> | undefined;
+
+  const receive = new ReceiveSide({
+    onTaken: () => {
+      if (!paused || receive.bytes >= READ_HIGH_WATER / 2 || !receive.isOpen) return;
+      paused = false;
+      socket.resume();
+    },
+  });
+  const send = new SendSide({ hasRoom: () => socket.writableLength < WRITE_HIGH_WATER });
 
   const onData = (chunk: Uint8Array): void => {
-    if (closing !== undefined || failure !== undefined) return;
-    if (reader !== undefined) {
-      const { resolve } = reader;
-      reader = undefined;
-      resolve(chunk);
-      return;
-    }
-    received.push(chunk);
-    receivedBytes += chunk.length;
-    if (!paused && (receivedBytes >= READ_HIGH_WATER || received.length >= READ_HIGH_COUNT)) {
-      paused = true;
-      socket.pause();
-    }
+    if (!receive.isOpen) return;
+    receive.push(chunk);
+    if (paused || receive.bytes < READ_HIGH_WATER) return;
+    paused = true;
+    socket.pause();
   };
 
   const onEnd = (): void => {
     ended = true;
-    if (received.length > 0 || reader === undefined) return;
-    const { resolve } = reader;
-    reader = undefined;
-    resolve(null);
+    receive.finish();
   };
 
   const fail = (error: LeanError): void => {
-    failure ??= error;
-    reader?.reject(failure);
-    writers?.reject(failure);
-    reader = undefined;
-    writers = undefined;
+    receive.close(error);
+    send.fail(error);
   };
 
   const onError = (cause: Error): void => {
@@ -60,10 +50,7 @@ export const socketWire = (socket: Socket, id: string): Wire => {
     fail(new LeanError('ERR_CONNECTION_CLOSED', 'the connection is closed'));
   };
 
-  const onDrain = (): void => {
-    writers?.resolve();
-    writers = undefined;
-  };
+  const onDrain = (): void => send.wake();
 
   const uncork = (): void => {
     corked = false;
@@ -71,7 +58,7 @@ export const socketWire = (socket: Socket, id: string): Wire => {
   };
 
   // Both may have come before we listen for them.
-  ended = socket.readableEnded;
+  if (socket.readableEnded) onEnd();
   if (socket.destroyed) onClose();
   socket.on('data', onData);
   socket.on('end', onEnd);
@@ -81,34 +68,11 @@ export const socketWire = (socket: Socket, id: string): Wire => {
 
   const wire: Wire = {
     id,
-
-    read: () => {
-      const back = putBack.pop();
-      if (back !== undefined) return Promise.resolve(back);
-      const chunk = received.shift();
-      if (chunk !== undefined) {
-        receivedBytes -= chunk.length;
-        if (paused && receivedBytes < READ_HIGH_WATER / 2 && failure === undefined) {
-          paused = false;
-          socket.resume();
-        }
-        return Promise.resolve(chunk);
-      }
-      if (ended) return Promise.resolve(null);
-      if (failure !== undefined) return Promise.reject(failure);
-      reader = defer();
-      return reader.promise;
-    },
-
-    unread: (chunk) => {
-      if (chunk.length > 0) putBack.push(chunk);
-    },
+    read: (into, signal) => receive.read(into, signal),
+    unread: (chunk) => receive.unread(chunk),
 
     write: (chunk) => {
-      if (failure !== undefined) throw failure;
-      if (socket.writableEnded) {
-        throw new LeanError('ERR_STREAM_CLOSED', 'write on a connection that we closed');
-      }
+      send.assertOpen();
       if (!corked) {
         corked = true;
         socket.cork();
@@ -118,32 +82,25 @@ export const socketWire = (socket: Socket, id: string): Wire => {
       return socket.writableLength < WRITE_HIGH_WATER;
     },
 
-    drain: () => {
-      if (failure !== undefined) return Promise.reject(failure);
-      if (socket.writableLength < WRITE_HIGH_WATER) return Promise.resolve();
-      writers ??= defer();
-      return writers.promise;
-    },
+    drain: (signal) => send.drain(signal),
 
     closeWrite: () => {
-      socket.end();
+      if (send.close()) socket.end();
     },
 
-    stopSending: () => {
-      putBack.length = 0;
-      received.length = 0;
-      receivedBytes = 0;
-    },
+    stopSending: () =>
+      receive.abandon(new LeanError('ERR_STREAM_CLOSED', 'this side stopped reading')),
 
     reset: () => {
       fail(new LeanError('ERR_CONNECTION_CLOSED', 'the connection was reset by us'));
       socket.destroy();
     },
 
+    [Symbol.asyncIterator]: () => iterate(wire),
+
     close: () => {
       closing ??= new Promise((resolve) => {
-        putBack.length = 0;
-        received.length = 0;
+        receive.dropUnread();
         const timer = setTimeout(() => {
           socket.destroy();
           resolve();
@@ -176,8 +133,7 @@ export const socketWire = (socket: Socket, id: string): Wire => {
       socket.off('close', onClose);
       socket.off('drain', onDrain);
       if (corked) uncork();
-      received.unshift(...putBack.reverse());
-      for (const chunk of received.splice(0).reverse()) socket.unshift(chunk);
+      for (const chunk of receive.takeAll().reverse()) socket.unshift(chunk);
       return socket;
     },
   };

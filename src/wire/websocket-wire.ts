@@ -3,9 +3,11 @@
 import { randomFillSync } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
-import { type Deferred, defer } from '../deferred.ts';
 import { LeanError } from '../errors.ts';
-import { LINGER, READ_HIGH_COUNT, READ_HIGH_WATER, type Wire, WRITE_HIGH_WATER } from './wire.ts';
+import { iterate } from '../stream/iterate.ts';
+import { ReceiveSide } from '../stream/receive-side.ts';
+import { SendSide } from '../stream/send-side.ts';
+import { LINGER, READ_HIGH_WATER, type Wire, WRITE_HIGH_WATER } from './wire.ts';
 
 /** The longest message sent: less than any peer's limit, of which 1 MiB is the smallest known. */
 const MAX_SENT = 256 << 10;
@@ -27,50 +29,37 @@ const HEAD_ROOM = 16;
  * @param masked whether we are the client, whose frames must be masked.
  */
 export const wsWire = (socket: WebSocket, stream: Duplex, masked: boolean, id: string): Wire => {
-  /** What `unread` put back, last first. */
-  const putBack: Uint8Array[] = [];
-  const received: Uint8Array[] = [];
-  let receivedBytes = 0;
   let paused = false;
-  let ended = false;
-  let failure: LeanError | undefined;
-  let reader: Deferred<Uint8Array | null> | undefined;
-
   /** Chunks for the message of this turn. */
   let pending: Uint8Array[] = [];
   let pendingBytes = 0;
   let flushScheduled = false;
-  let writers: Deferred<void> | undefined;
-  let writeEnded = false;
   let closing: Promise<void> | undefined;
 
+  const receive = new ReceiveSide({
+    onTaken: () => {
+      if (!paused || receive.bytes >= READ_HIGH_WATER / 2 || !receive.isOpen) return;
+      paused = false;
+      socket.resume();
+    },
+  });
+  const send = new SendSide({ hasRoom: () => stream.writableLength < WRITE_HIGH_WATER });
+
   const fail = (error: LeanError): void => {
-    failure ??= error;
     pending = [];
     pendingBytes = 0;
-    reader?.reject(failure);
-    writers?.reject(failure);
-    reader = undefined;
-    writers = undefined;
+    receive.close(error);
+    send.fail(error);
   };
 
   socket.on('message', (message) => {
-    if (closing !== undefined || failure !== undefined) return;
     // `binaryType` is `nodebuffer`; text, which some peers may send, comes as its bytes.
     const chunk = message as Buffer;
-    if (chunk.length === 0) return;
-    if (reader !== undefined) {
-      const { resolve } = reader;
-      reader = undefined;
-      resolve(chunk);
-      return;
-    }
-    received.push(chunk);
-    receivedBytes += chunk.length;
-    if (!paused && (receivedBytes >= READ_HIGH_WATER || received.length >= READ_HIGH_COUNT)) {
-      paused = true;
-      socket.pause();
-    }
+    if (chunk.length === 0 || !receive.isOpen) return;
+    receive.push(chunk);
+    if (paused || receive.bytes < READ_HIGH_WATER) return;
+    paused = true;
+    socket.pause();
   });
 
   socket.on('error', (cause) => {
@@ -78,13 +67,7 @@ export const wsWire = (socket: WebSocket, stream: Duplex, masked: boolean, id: s
   });
 
   socket.on('close', (code) => {
-    if (code === NORMAL || code === GOING_AWAY || code === NO_STATUS) {
-      ended = true;
-      if (received.length === 0) {
-        reader?.resolve(null);
-        reader = undefined;
-      }
-    }
+    if (code === NORMAL || code === GOING_AWAY || code === NO_STATUS) receive.finish();
     fail(new LeanError('ERR_CONNECTION_CLOSED', `the WebSocket was closed with code ${code}`));
   });
 
@@ -105,15 +88,15 @@ export const wsWire = (socket: WebSocket, stream: Duplex, masked: boolean, id: s
         at += size;
         length += size;
         if (length < MAX_SENT) continue;
-        send(message, length);
+        sendMessage(message, length);
         message = [];
         length = 0;
       }
     }
-    if (length > 0) send(message, length);
+    if (length > 0) sendMessage(message, length);
   };
 
-  const send = (chunks: readonly Uint8Array[], length: number): void => {
+  const sendMessage = (chunks: readonly Uint8Array[], length: number): void => {
     if (masked) {
       stream.write(maskedFrame(chunks, length));
       return;
@@ -124,48 +107,22 @@ export const wsWire = (socket: WebSocket, stream: Duplex, masked: boolean, id: s
     stream.uncork();
   };
 
-  stream.on('drain', () => {
-    writers?.resolve();
-    writers = undefined;
-  });
+  stream.on('drain', () => send.wake());
 
   const endWriting = (): void => {
-    if (writeEnded) return;
+    if (!send.close()) return;
     flush();
-    writeEnded = true;
     socket.close(NORMAL);
   };
 
-  return {
+  const wire: Wire = {
     id,
 
-    read: () => {
-      const back = putBack.pop();
-      if (back !== undefined) return Promise.resolve(back);
-      const chunk = received.shift();
-      if (chunk !== undefined) {
-        receivedBytes -= chunk.length;
-        if (paused && receivedBytes < READ_HIGH_WATER / 2) {
-          paused = false;
-          socket.resume();
-        }
-        return Promise.resolve(chunk);
-      }
-      if (ended) return Promise.resolve(null);
-      if (failure !== undefined) return Promise.reject(failure);
-      reader = defer();
-      return reader.promise;
-    },
-
-    unread: (chunk) => {
-      if (chunk.length > 0) putBack.push(chunk);
-    },
+    read: (into, signal) => receive.read(into, signal),
+    unread: (chunk) => receive.unread(chunk),
 
     write: (chunk) => {
-      if (failure !== undefined) throw failure;
-      if (writeEnded) {
-        throw new LeanError('ERR_STREAM_CLOSED', 'write on a connection that we closed');
-      }
+      send.assertOpen();
       pending.push(chunk);
       pendingBytes += chunk.length;
       if (!flushScheduled) {
@@ -175,32 +132,27 @@ export const wsWire = (socket: WebSocket, stream: Duplex, masked: boolean, id: s
       return stream.writableLength + pendingBytes < WRITE_HIGH_WATER;
     },
 
-    drain: () => {
-      if (failure !== undefined) return Promise.reject(failure);
+    drain: (signal) => {
       flush();
-      if (stream.writableLength < WRITE_HIGH_WATER) return Promise.resolve();
-      writers ??= defer();
-      return writers.promise;
+      return send.drain(signal);
     },
 
     // A WebSocket has no half-close: this ends both directions once the peer has agreed.
     closeWrite: endWriting,
 
-    stopSending: () => {
-      putBack.length = 0;
-      received.length = 0;
-      receivedBytes = 0;
-    },
+    stopSending: () =>
+      receive.abandon(new LeanError('ERR_STREAM_CLOSED', 'this side stopped reading')),
 
     reset: () => {
       fail(new LeanError('ERR_CONNECTION_CLOSED', 'the connection was reset by us'));
       socket.terminate();
     },
 
+    [Symbol.asyncIterator]: () => iterate(wire),
+
     close: () => {
       closing ??= new Promise((resolve) => {
-        putBack.length = 0;
-        received.length = 0;
+        receive.dropUnread();
         if (socket.readyState === socket.CLOSED) {
           resolve();
           return;
@@ -220,6 +172,7 @@ export const wsWire = (socket: WebSocket, stream: Duplex, masked: boolean, id: s
       return closing;
     },
   };
+  return wire;
 };
 
 /** The head of a frame of `length` bytes, without a masking key. */

@@ -29,5 +29,3 @@ export const LINGER = 1_000;
 export const WRITE_HIGH_WATER = 256 << 10;
 /** Bytes received and not yet read above which the socket is paused. */
 export const READ_HIGH_WATER = 256 << 10;
-/** Chunks received and not yet read above which the socket is paused. */
-export const READ_HIGH_COUNT = 1024;

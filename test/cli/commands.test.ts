@@ -6,6 +6,7 @@ import { after, before, describe, type TestContext, test } from 'node:test';
 import { statistics } from '../../src/cli/ping.ts';
 import { createNode } from '../../src/node/node.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
+import { quic, tcp, websocket } from '../../src/transports/factories.ts';
 import { VERSION } from '../../src/version.ts';
 import { LAUNCHER, type Outcome, type Participant, run, start } from '../support/participant.ts';
 
@@ -45,9 +46,12 @@ describe('arguments', { timeout: 180_000 }, () => {
     [['ping'], /missing required argument 'multiaddr'/],
     [['ping', '-c', '0', '/ip4/1.2.3.4/udp/1/quic-v1'], /-c, --count.*whole number above 0/],
     [['ping', '-i', 'x', '/ip4/1.2.3.4/udp/1/quic-v1'], /-i, --interval.*number of seconds/],
-    [['ping', '--engine', 'x', '/ip4/1.2.3.4/udp/1/quic-v1'], /auto, node, quiche/],
+    [['ping', '--engine', 'x', '/ip4/1.2.3.4/udp/1/quic-v1'], /auto, quinn, node, quiche/],
     [['listen', '--port', '1'], /unknown option '--port'/],
     [['transport', 'x'], /too many arguments/],
+    [['listen', '--limit', 'maxStreams'], /--limit.*name=value/],
+    [['listen', '--limit', 'maxStream=1'], /no limit maxStream$/m],
+    [['listen', '--limit', 'maxStreams=0'], /maxStreams must be a whole number in 1 …/],
     [['ping', 'nonsense'], /"nonsense"/],
     [['listen', '/ip4/1.2.3.4/udp/x/quic-v1'], /\/ip4\/1\.2\.3\.4/],
   ];
@@ -86,7 +90,7 @@ describe('ping and listen', { timeout: 600_000 }, () => {
     const lines = stdout.split('\n');
     assert.match(
       lines[0] ?? '',
-      /^PING \/ip4\/.*: quic-v1 \((node|quiche)\), connected in \d+\.\d{3} ms$/,
+      /^PING \/ip4\/.*: quic-v1 \((quinn|node|quiche)\), connected in \d+\.\d{3} ms$/,
     );
     for (const seq of [1, 2, 3]) {
       const pattern = `^32 bytes from ${peer}: seq=${seq} time=\\d+\\.\\d{3} ms$`;
@@ -178,7 +182,7 @@ describe('ping and listen', { timeout: 600_000 }, () => {
       if (chunk !== null && pings > 1) stream.write(chunk);
       await stream.read();
     });
-    const there = await node.listen('/ip4/127.0.0.1/udp/0/quic-v1');
+    const there = (await node.listen('/ip4/127.0.0.1/udp/0/quic-v1')).address;
     const args = ['ping', '-c', '2', '-i', '0', '-W', '0.3', String(there)];
     const { code, stdout } = await run(args);
     assert.match(stdout, /\nno answer: seq=1 \(.*300 ms\)\n32 bytes from .*seq=2 /);
@@ -190,7 +194,7 @@ describe('ping and listen', { timeout: 600_000 }, () => {
     const node = await createNode();
     t.after(() => node.close());
     node.handle(PING, async (stream) => stream.reset());
-    const there = await node.listen('/ip4/127.0.0.1/udp/0/quic-v1');
+    const there = (await node.listen('/ip4/127.0.0.1/udp/0/quic-v1')).address;
     const { code, stdout } = await run(['ping', '-c', '1', String(there)]);
     assert.match(stdout, /\n1 sent, 0 answered, 100% loss, time \d+ ms\n$/);
     assert.equal(code, 1);
@@ -203,6 +207,18 @@ describe('ping and listen', { timeout: 600_000 }, () => {
     assertFailed(await run(['listen', '/ip4/127.0.0.1/tcp/0', inUse]), 1, /cannot listen/);
   });
 
+  test('listen with limits: who is refused is told, and logged', HANG, async (t) => {
+    const limits = ['--limit', 'maxConnectionsPerPeer=1', '--limit', 'connectionMemory=4MiB'];
+    const other = startFor(t, ['listen', '/ip4/127.0.0.1/tcp/0', ...limits]);
+    const [there = ''] = await other.waitFor(/\S+\/p2p\/\S+/);
+    const node = await createNode();
+    t.after(() => node.close());
+    const first = await node.dial(there);
+    assert.equal((await (await node.dial(there, { force: true })).closed).by, 'remote');
+    await other.waitFor(/ was refused: too many connections of this peer\n/, 'stderr');
+    assert((await ping(first)) > 0);
+  });
+
   test('listen on several addresses', HANG, async (t) => {
     const wanted = ['/udp/0/quic-v1', '/tcp/0', '/tcp/0/ws', '/tcp/0/tls/ws'];
     const other = startFor(t, ['listen', ...wanted.map((it) => `/ip4/127.0.0.1${it}`)]);
@@ -212,10 +228,12 @@ describe('ping and listen', { timeout: 600_000 }, () => {
       there.map((it) => it.replace(/\/p2p\/\w+$/, '').replace(/(?<=udp|tcp)\/\d+/, '/0')),
       wanted.map((it) => `/ip4/127.0.0.1${it}`),
     );
-    const node = await createNode({ insecureWss: true });
+    const node = await createNode({
+      transports: [quic(), tcp(), websocket({ insecureWss: true })],
+    });
     t.after(() => node.close());
     for (const each of there) {
-      await ping(await node.openStream(await node.dial(each), PING));
+      await ping(await node.dial(each, { force: true }));
     }
   });
 
@@ -272,7 +290,7 @@ describe('ping and listen', { timeout: 600_000 }, () => {
       const { code, stderr } = await run([...args, '--debug'], {}, node);
       assert.equal(code, 0, stderr);
       assert.match(stderr, /^loads file:/m);
-      const dial = /^\S+ dialling [\s\S]*?^\S+ connected /m.exec(stderr)?.[0] ?? '';
+      const dial = /^\S+ dial:start [\s\S]*?^\S+ connection:open /m.exec(stderr)?.[0] ?? '';
       assert.notEqual(dial, '');
       assert.doesNotMatch(dial, /^loads /m, args.join(' '));
     }

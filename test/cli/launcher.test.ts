@@ -5,6 +5,7 @@ import { spawnSync } from 'node:child_process';
 import {
   appendFileSync,
   cpSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -17,6 +18,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { VERSION } from '../../src/version.ts';
+import { whyNoQuinn } from '../support/engines.ts';
 import { LAUNCHER, run, start, type Variables } from '../support/participant.ts';
 
 const HANG = { timeout: 60_000 };
@@ -120,9 +122,11 @@ describe('NODE_QUIC', { timeout: 300_000 }, () => {
     ['/etc', 'which is not a file'],
     [process.execPath, `which is Node.js ${process.version} without node:quic`],
   ];
-  const participant = { IS_DIALER: 'true', TRANSPORT: 'quic-v1', REDIS_ADDR: 'x:1', TEST_KEY: 'k' };
+  const asked = { QUIC_ENGINE: 'node' };
+  const quic = { IS_DIALER: 'true', TRANSPORT: 'quic-v1', REDIS_ADDR: 'x:1', TEST_KEY: 'k' };
+  const participant = { ...quic, ...asked };
   const uses: [args: string[], variables: Variables][] = [
-    [['listen'], {}],
+    [['listen'], asked],
     [['listen', QUIC, '--engine', 'node'], { QUIC_ENGINE: 'quiche' }],
     [['ping', `${TCP}`, '/dnsaddr/example.org', '--engine=node'], {}],
     [['perf', '--listen', QUIC], { QUIC_ENGINE: 'node' }],
@@ -143,6 +147,26 @@ describe('NODE_QUIC', { timeout: 300_000 }, () => {
     });
   }
 
+  test('with auto it is looked at where there is no binary of quinn', HANG, async (t) => {
+    if (isBuiltin('node:quic')) return t.skip('this runtime has node:quic');
+    const root = emptyPackage(t);
+    const command = [process.execPath, path.join(root, 'bin', 'libp2p-lean')];
+    const variables = { NODE_QUIC: '/nowhere/node', DEBUG: 'true' };
+    const used = /libp2p-lean: NODE_QUIC is \/nowhere\/node, which does not exist;/;
+    assert.match((await run(['listen'], variables, command)).stderr, used);
+    const binary = path.join(root, 'native', 'quinn.node');
+    mkdirSync(path.dirname(binary));
+    writeFileSync(binary, 'not ELF');
+    const broken = await run(['listen'], variables, command);
+    assert.match(broken.stderr, /launcher: quinn: .*\n.*libp2p-lean: NODE_QUIC is /s);
+    if (whyNoQuinn !== undefined) return t.diagnostic(whyNoQuinn);
+    cpSync(path.join(path.dirname(LAUNCHER), '..', 'native', 'quinn.node'), binary);
+    const { stderr } = await run(['listen'], variables, command);
+    assert.match(stderr, /launcher: NODE_QUIC is not used: the engine is quinn\n/);
+    const asksForNode = await run(['listen', '--engine', 'node'], variables, command);
+    assert.match(asksForNode.stderr, used);
+  });
+
   test('is not looked at where it cannot be needed', HANG, async (t) => {
     const variables = { NODE_QUIC: '/nowhere/node', DEBUG: 'true', TRANSPORT: 'quic-v1' };
     const unused = /launcher: NODE_QUIC is not used: (.+)\n/;
@@ -160,7 +184,7 @@ describe('NODE_QUIC', { timeout: 300_000 }, () => {
   });
 
   for (const [name, args, variables] of [
-    ['auto', [], {}],
+    ...(whyNoQuinn === undefined ? [] : ([['auto', [], {}]] as const)),
     ['QUIC_ENGINE=node', [], { QUIC_ENGINE: 'node' }],
     ['--engine node', ['--engine', 'node'], { QUIC_ENGINE: 'quiche' }],
   ] as [string, string[], Variables][]) {
@@ -174,12 +198,12 @@ describe('NODE_QUIC', { timeout: 300_000 }, () => {
       if (!isBuiltin('node:quic')) {
         assert.match(ping.stderr, /launcher: using \S+ --experimental-quic .*: NODE_QUIC names it/);
       }
-      assert.match(ping.stderr, /QUIC engine engine=node/);
+      assert.match(ping.stderr, /engine:select engine=node/);
       assert.doesNotMatch(ping.stderr, /\(node:\d+\)/);
       assert.equal(ping.code, 0);
       listener.kill('SIGTERM');
       assert.equal((await listener.ended).code, 0);
-      assert.match(listener.stderr(), /QUIC engine engine=node/);
+      assert.match(listener.stderr(), /engine:select engine=node/);
     });
   }
 
@@ -194,7 +218,7 @@ describe('NODE_QUIC', { timeout: 300_000 }, () => {
       truncateSync(starts);
       // It gets as far as to that address.
       const args = ['listen', '/ip4/127.0.0.1/udp/x/quic-v1'];
-      const { code, stderr } = await runFor(t, args, { NODE_QUIC: file, ...variables });
+      const { code, stderr } = await runFor(t, args, { ...asked, NODE_QUIC: file, ...variables });
       assert.equal(code, 2, stderr);
       assert.doesNotMatch(stderr, /NODE_QUIC/);
       return readFileSync(starts, 'utf8').length;
@@ -225,7 +249,7 @@ describe('NODE_QUIC', { timeout: 300_000 }, () => {
 });
 
 test('DEBUG=true says the same of the engine as --debug', HANG, async (t) => {
-  const engineLine = /QUIC engine engine=\w+ role=listen why=.+/;
+  const engineLine = /engine:select engine=\w+ role=listener why=.+/;
   const [byFlag] = engineLine.exec(await listened(t, [QUIC, '--debug'], {})) ?? [];
   const [byVariable] = engineLine.exec(await listened(t, [QUIC], { DEBUG: 'true' })) ?? [];
   assert.ok(byFlag);

@@ -198,11 +198,11 @@ describe('the package', { timeout: 180_000 }, () => {
     writeFileSync(
       path.join(root, 'use.mts'),
       [
-        "import { createNode, type LeanNode, ping, PING } from 'libp2p-lean';",
+        "import { createNode, type LeanNode, ping } from 'libp2p-lean';",
         'const node: LeanNode = await createNode();',
-        "const address = await node.listen('/ip4/127.0.0.1/udp/0/quic-v1');",
+        "const { address } = await node.listen('/ip4/127.0.0.1/udp/0/quic-v1');",
         'const other = await createNode();',
-        'const rtt: number = await ping(await other.openStream(await other.dial(address), PING));',
+        'const rtt: number = await ping(await other.dial(address));',
         'console.log(rtt > 0);',
         'await Promise.all([node.close(), other.close()]);',
       ].join('\n'),

@@ -41,7 +41,7 @@ const hostileNode = async (t: TestContext): Promise<string> => {
   for (const protocol of [PING, PERF]) {
     node.handle(protocol, (_stream, connection) => connection.close(7, HOSTILE));
   }
-  return String(await node.listen(QUIC));
+  return String((await node.listen(QUIC)).address);
 };
 
 const startFor = (t: TestContext, ...given: Parameters<typeof start>): Participant => {
@@ -68,7 +68,7 @@ for (const flags of [[], ['--debug']]) {
     const [address = ''] = await listener.waitFor(/\/ip4\/\S+/);
     const connection = await (await nodeFor(t)).dial(address);
     await connection.close(7, HOSTILE);
-    await listener.waitFor(/ left: |disconnected/, 'stderr');
+    await listener.waitFor(/ left: |connection:close/, 'stderr');
     listener.kill('SIGTERM');
     const { stderr } = await listener.ended;
     assertHarmless(stderr);

@@ -30,7 +30,7 @@ const listen = async (t: TestContext, address = '/ip4/127.0.0.1/udp/0/quic-v1') 
   t.after(() => node.close());
   const served: PerfProgress[] = [];
   node.handle(PERF, async (stream) => void served.push(await handlePerf(stream)));
-  return { address: String(await node.listen(address)), served };
+  return { address: String((await node.listen(address)).address), served };
 };
 
 describe('perf --to', { timeout: 180_000 }, () => {
@@ -40,7 +40,7 @@ describe('perf --to', { timeout: 180_000 }, () => {
     const { code, stdout, stderr } = await run(args);
     assert.deepEqual([code, stderr], [0, '']);
     const expected =
-      /^PERF (\S+): quic-v1 \(quiche\), connected in \d+\.\d{3} ms\nupload {3}1 MiB in \d+\.\d{3} s, [\d.]+ [MG]bit\/s\ndownload 488 KiB in \d+\.\d{3} s, [\d.]+ [MG]bit\/s\n$/;
+      /^PERF (\S+): quic-v1 \((?:quinn|node|quiche)\), connected in \d+\.\d{3} ms\nupload {3}1 MiB in \d+\.\d{3} s, [\d.]+ [MG]bit\/s\ndownload 488 KiB in \d+\.\d{3} s, [\d.]+ [MG]bit\/s\n$/;
     assert.equal(expected.exec(stdout)?.[1], address, stdout);
     assert.deepEqual(served, [
       { uploaded: 2 ** 20, downloaded: 0 },
@@ -88,11 +88,11 @@ describe('perf --to', { timeout: 180_000 }, () => {
   test('a listener that does not serve perf: 1', async (t) => {
     const node = await createNode();
     t.after(() => node.close());
-    const address = String(await node.listen('/ip4/127.0.0.1/udp/0/quic-v1'));
+    const address = String((await node.listen('/ip4/127.0.0.1/udp/0/quic-v1')).address);
     const what =
       /\/perf\/1\.0\.0.*; the other side must serve it, as `libp2p-lean listen --perf` does$/m;
     assertFailed(await run(['perf', '--to', address]), 1, what);
-    const overTcp = String(await node.listen('/ip4/127.0.0.1/tcp/0'));
+    const overTcp = String((await node.listen('/ip4/127.0.0.1/tcp/0')).address);
     assertFailed(await run(['perf', '--to', overTcp]), 1, what);
   });
 });
@@ -107,7 +107,7 @@ describe('perf --listen and listen --perf', { timeout: 180_000 }, () => {
       const [address = ''] = await listener.waitFor(/\/ip4\/\S+/);
       const node = await createNode();
       t.after(() => node.close());
-      const stream = await node.openStream(await node.dial(address), PERF);
+      const stream = await (await node.dial(address)).newStream(PERF);
       await perf(stream, 3000, 2 ** 20);
       await listener.waitFor(new RegExp(`${node.peerId}: 2.93 KiB up, 1 MiB down in `), 'stderr');
       listener.kill('SIGINT');

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { createNetwork, docker, type Outcome, tryDocker, type Variables } from './docker.ts';
 
-const IMAGES = { quiche: 'libp2p-lean', 'node-quic': 'libp2p-lean:node-quic' } as const;
+const IMAGES = { quinn: 'libp2p-lean', 'node-quic': 'libp2p-lean:node-quic' } as const;
 type ImageName = keyof typeof IMAGES;
 const NAMES = Object.keys(IMAGES) as ImageName[];
 
@@ -194,7 +194,7 @@ for (const imageName of NAMES) {
       });
       await logged(listener.id, /published/);
       const { stderr } = await listener.stop(GRACE);
-      assert.match(stderr, imageName === 'quiche' ? /engine.*quiche/ : /engine.*node/);
+      assert.match(stderr, imageName === 'quinn' ? /engine=quinn/ : /engine=node/);
       // The entry point passes the flags; the launcher has nothing to start again.
       assert.doesNotMatch(stderr, /launcher: using/);
     });
@@ -242,7 +242,7 @@ for (const imageName of NAMES) {
     });
 
     it('holds what it needs and nothing else, owned by root: no shell, no other program', async () => {
-      const node = imageName === 'quiche' ? '/usr/local/bin/node' : '/opt/node-quic/bin/node';
+      const node = imageName === 'quinn' ? '/usr/local/bin/node' : '/opt/node-quic/bin/node';
       const list = `
         const { readdirSync, statSync } = require('node:fs');
         const walk = (folder) => readdirSync(folder + '/', { withFileTypes: true }).flatMap((entry) => {
@@ -279,9 +279,12 @@ for (const imageName of NAMES) {
         '/app/bin/libp2p-lean',
         '/app/bin/node-quic.js',
         '/app/bin/package.json',
+        '/app/bin/quinn.js',
         '/app/dist/.compile-cache/',
         '/app/dist/cli.cjs',
         '/app/dist/cli.cjs.LEGAL.txt',
+        '/app/native/LICENCES.txt',
+        '/app/native/quinn.node',
         '/app/node_modules/@infisical/quic-linux-*',
         '/app/package.json',
       ]);

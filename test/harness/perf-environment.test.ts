@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { isLeanError } from '../../src/errors.ts';
 import { type Environment, isPerfSuite } from '../../src/harness/environment.ts';
+import { isHarnessError } from '../../src/harness/errors.ts';
 import { readPerfEnvironment } from '../../src/harness/perf-environment.ts';
 
 /** What the suite's compose file gives a dialer (docs/write-a-perf-test-app.md). */
@@ -86,7 +86,7 @@ describe('the perf suite’s environment', () => {
     it(`refuses ${name}=${value} by name`, () => {
       assert.throws(
         () => readPerfEnvironment({ ...DIALER, [name]: value }),
-        (error) => isLeanError(error, 'ERR_CONFIG') && error.message.startsWith(`${name} is `),
+        (error) => isHarnessError(error, 'ERR_CONFIG') && error.message.startsWith(`${name} is `),
       );
     });
   }

@@ -3,7 +3,8 @@ import { describe, it } from 'node:test';
 import { isLeanError } from '../../src/errors.ts';
 import { handleEitherPerf, probeRequest, requestPerf } from '../../src/harness/perf-requests.ts';
 import { handlePerf, perf } from '../../src/protocols/perf.ts';
-import { readExactly, type Stream } from '../../src/stream.ts';
+import { readExactly } from '../../src/stream/bytes.ts';
+import type { Stream } from '../../src/stream.ts';
 import { streamPair } from '../support/stream-pair.ts';
 
 const KiB = 1024;

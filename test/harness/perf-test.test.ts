@@ -7,15 +7,17 @@ import { parse } from 'yaml';
 import { noRedis, type RedisServer, startRedis } from '../../interop/redis-server.ts';
 import { createNode } from '../../src/node/node.ts';
 import { handlePerf, PERF } from '../../src/protocols/perf.ts';
-import { readExactly } from '../../src/stream.ts';
+import { readExactly } from '../../src/stream/bytes.ts';
+import { whyNoQuinn } from '../support/engines.ts';
 import { type Outcome, type Participant, start, type Variables } from '../support/participant.ts';
 
 const HANG = { timeout: 60_000 };
 const MiB = 2 ** 20;
 
-/** What the matrix can ask for here: both engines where this machine has them, and one TCP stack. */
+/** What the matrix can ask for here: all engines where this machine has them, and one TCP stack. */
 const QUIC = (engine: string): Variables => ({ TRANSPORT: 'quic-v1', QUIC_ENGINE: engine });
 const STACKS: readonly (readonly [name: string, variables: Variables, skip: string | false])[] = [
+  ['quinn', QUIC('quinn'), whyNoQuinn ?? false],
   ['quiche', QUIC('quiche'), false],
   [
     'node:quic',
@@ -108,7 +110,7 @@ describe('perf test', { skip: noRedis, timeout: 180_000 }, () => {
         );
         assert(Number(upload?.min) > 0 && Number(download?.min) > 0 && Number(latency?.min) > 0);
 
-        await listener.waitFor(/disconnected/, 'stderr');
+        await listener.waitFor(/connection:close/, 'stderr');
         listener.kill('SIGTERM');
         const ended = await listener.ended;
         assert.deepEqual([ended.code, ended.stdout], [0, '']);
@@ -142,15 +144,15 @@ describe('perf test', { skip: noRedis, timeout: 180_000 }, () => {
         const listener = startFor(t, 'listener', key, { ...stack, DEBUG: 'true' });
         const endless = { ...stack, ...FEW, UPLOAD_BYTES: String(2 ** 40) };
         const dialer = startFor(t, 'dialer', key, endless);
-        await listener.waitFor(/(stream accepted [^\n]*\/perf\/1.0.0[\s\S]*){2}/, 'stderr');
+        await listener.waitFor(/(stream:open [^\n]*\/perf\/1.0.0[\s\S]*){2}/, 'stderr');
         dialer.kill('SIGTERM');
         const { code, stdout, stderr } = await dialer.ended;
         assert.deepEqual([code, stdout], [1, '']);
         // Nothing, where closing took all of the 100 ms that a signal leaves.
         assert.match(stderr, /^(libp2p-lean: ended by SIGTERM, upload 1 of 1\n)?$/);
-        await listener.waitFor(/disconnected/, 'stderr');
+        await listener.waitFor(/connection:close/, 'stderr');
         const second = startFor(t, 'dialer', key, endless);
-        await listener.waitFor(/(stream accepted [^\n]*\/perf\/1.0.0[\s\S]*){4}/, 'stderr');
+        await listener.waitFor(/(stream:open [^\n]*\/perf\/1.0.0[\s\S]*){4}/, 'stderr');
         listener.kill('SIGINT');
         assert.deepEqual([(await listener.ended).code, listener.stdout()], [0, '']);
         assertFailed(await second.ended, 1, /upload 1 of 1: /);
@@ -175,7 +177,7 @@ describe('perf test', { skip: noRedis, timeout: 180_000 }, () => {
           // The first request, and one byte up before a download.
           const begun = direction === 'UPLOAD' ? 2 : 3;
           await listener.waitFor(
-            new RegExp(`(stream accepted [^\\n]*/perf/1.0.0[\\s\\S]*){${begun}}`),
+            new RegExp(`(stream:open [^\\n]*/perf/1.0.0[\\s\\S]*){${begun}}`),
             'stderr',
           );
           await delay(300);
@@ -218,7 +220,7 @@ describe('perf test', { skip: noRedis, timeout: 180_000 }, () => {
       const node = await createNode();
       t.after(() => node.close());
       if (handler !== undefined) node.handle(PERF, handler);
-      const address = await node.listen('/ip4/127.0.0.1/udp/0/quic-v1');
+      const address = (await node.listen('/ip4/127.0.0.1/udp/0/quic-v1')).address;
       await redis.send(command, `${key}_listener_multiaddr`, String(address));
       return key;
     };

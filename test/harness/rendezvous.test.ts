@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { freePort, noRedis, startRedis } from '../../interop/redis-server.ts';
 import { LeanError } from '../../src/errors.ts';
+import { HarnessError } from '../../src/harness/errors.ts';
 import { openRendezvous, type Rendezvous } from '../../src/harness/rendezvous.ts';
 
 const KEY = 'a5b50d5e_listener_multiaddr';
@@ -30,7 +31,7 @@ const open = (
 
 const fails = async (promise: Promise<unknown>, code: string, message: RegExp): Promise<void> => {
   await assert.rejects(promise, (error: unknown) => {
-    assert.ok(error instanceof LeanError, String(error));
+    assert.ok(error instanceof LeanError || error instanceof HarnessError, String(error));
     assert.match(error.message, message);
     assert.equal(error.code, code);
     assert.doesNotMatch(error.message, /\n/);

@@ -123,10 +123,10 @@ describe('transport test', { skip: noRedis, timeout: 180_000 }, () => {
       assert.equal(dialer.code, 0, dialer.stderr);
       assertReport({ ...dialer, stderr: '' });
       const steps = [
-        'QUIC engine engine=',
+        'engine:select engine=',
         'fetched ',
-        'dialling ',
-        'connected peer=',
+        'dial:start ',
+        'connection:open peer=',
         'first ping',
       ];
       for (const step of steps)
@@ -134,10 +134,10 @@ describe('transport test', { skip: noRedis, timeout: 180_000 }, () => {
       for (const line of dialer.stderr.trimEnd().split('\n')) {
         assert.match(line, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \S/);
       }
-      await listener.waitFor(/disconnected/, 'stderr');
+      await listener.waitFor(/connection:close/, 'stderr');
       assert.match(
         listener.stderr(),
-        /published .*\n[\s\S]*accepted .*\n[\s\S]*protocol=\/ipfs\/ping\/1.0.0/,
+        /published .*\n[\s\S]*connection:open .*\n[\s\S]*protocol=\/ipfs\/ping\/1.0.0/,
       );
     });
   }

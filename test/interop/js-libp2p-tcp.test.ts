@@ -23,14 +23,14 @@ import { peerIdOf } from '../../src/identity/peer-id.ts';
 import { kindOf, withPeer } from '../../src/multiaddr.ts';
 import type { MuxerName } from '../../src/mux/muxer.ts';
 import { createNode, type LeanNode } from '../../src/node/node.ts';
-import { IDENTIFY, identify } from '../../src/protocols/identify.ts';
+import { identify } from '../../src/protocols/identify.ts';
 import { perf } from '../../src/protocols/perf.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
-import type { SecureName } from '../../src/secure/secure-channel.ts';
-import { readExactly, type Stream, writeAll } from '../../src/stream.ts';
+import type { SecureChannelName } from '../../src/secure/secure-channel.ts';
+import { readExactly, writeAll } from '../../src/stream/bytes.ts';
+import type { Stream } from '../../src/stream.ts';
 import { issueCertificate } from '../../src/tls/issue.ts';
-import { tcpTransport } from '../../src/transports/tcp.ts';
-import { wsTransport } from '../../src/transports/websocket.ts';
+import { tcp as leanTcp, websocket } from '../../src/transports/factories.ts';
 import { AGENT_VERSION } from '../../src/version.ts';
 
 const ECHO = '/test/echo/1';
@@ -67,13 +67,12 @@ const startPeer = async () => {
   return peer;
 };
 
-const startNode = (secure: readonly SecureName[], muxers: readonly MuxerName[]) =>
+const startNode = (secure: readonly SecureChannelName[], muxers: readonly MuxerName[]) =>
   createNode({
-    prepare: [],
-    transports: async ({ hostKey, tls: certificate }) => {
-      const options = { hostKey, tls: await certificate(), secure, muxers };
-      return [tcpTransport(options), wsTransport({ ...options, insecureWss: true })];
-    },
+    transports: [
+      leanTcp({ secureChannels: secure, muxers }),
+      websocket({ secureChannels: secure, muxers, insecureWss: true }),
+    ],
   });
 
 describe('js-libp2p over TCP and WebSocket', () => {
@@ -113,7 +112,7 @@ describe('js-libp2p over TCP and WebSocket', () => {
                 await writeAll(stream, chunk);
               }
             });
-            await node.listen(LISTEN[kind]);
+            (await node.listen(LISTEN[kind])).address;
           });
           after(() => node?.close());
 
@@ -130,19 +129,18 @@ describe('js-libp2p over TCP and WebSocket', () => {
             dial(async (connection) => {
               assert.equal(connection.description, `${kind}/${secure}/${muxer}`);
               assert.equal(connection.remotePeer.toString(), peer.peerId.toString());
-              const stream = await node.openStream(connection, PING);
+              const stream = await connection.newStream(PING);
               for (let i = 0; i < 3; i++) assert((await ping(stream)) > 0);
               stream.closeWrite();
               assert.equal(await stream.read(), null);
-              const asking = await node.openStream(connection, IDENTIFY);
-              const told = await identify(asking, connection.remotePeer);
+              const told = await identify(connection);
               assert.match(told.agentVersion ?? '', /^js-libp2p\/3\./);
             }));
 
           it('echoes what we write, many windows of it, and keeps half-closes', () =>
             dial(async (connection) => {
               const data = randomBytes(BULK);
-              const stream = await node.openStream(connection, ECHO);
+              const stream = await connection.newStream(ECHO);
               const writing = async () => {
                 for (let at = 0; at < BULK; at += 100_000) {
                   await writeAll(stream, data.subarray(at, at + 100_000));
@@ -162,7 +160,7 @@ describe('js-libp2p over TCP and WebSocket', () => {
                 (stream: Stream) => perf(stream, BULK, 0),
               ]) {
                 // js-libp2p says `na` and resets the stream in the same breath.
-                const using = use(await node.openStream(connection, '/nobody/1'));
+                const using = use(await connection.newStream('/nobody/1'));
                 await assert.rejects(using, (error) => {
                   assert(isLeanError(error, 'ERR_PROTOCOL_NOT_SUPPORTED'), String(error));
                   return true;
@@ -173,7 +171,7 @@ describe('js-libp2p over TCP and WebSocket', () => {
           it('answers on a stream that ends with the first bytes of a new connection', async () => {
             for (let turn = 0; turn < 10; turn++) {
               await dial(async (connection) => {
-                const stream = await node.openStream(connection, ONCE);
+                const stream = await connection.newStream(ONCE);
                 stream.write(Buffer.from('once'));
                 stream.closeWrite();
                 assert.equal(Buffer.from(await readExactly(stream, 4)).toString(), 'once');

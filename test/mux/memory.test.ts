@@ -6,7 +6,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { CONN_RESOURCE_LIMIT_EXCEEDED } from '../../src/connection-memory.ts';
 import { isLeanError } from '../../src/errors.ts';
 import type { Muxer, MuxerName, MuxLimits } from '../../src/mux/muxer.ts';
-import { readExactly, type Stream } from '../../src/stream.ts';
+import { readExactly } from '../../src/stream/bytes.ts';
+import type { Stream } from '../../src/stream.ts';
 import { muxerOver, wirePair } from '../support/mux-pair.ts';
 import { rejection } from '../support/quic-helpers.ts';
 

@@ -7,7 +7,7 @@ import { isLeanError } from '../../src/errors.ts';
 import { selectLazily } from '../../src/multistream.ts';
 import type { MuxLimits } from '../../src/mux/muxer.ts';
 import { PERF, perf } from '../../src/protocols/perf.ts';
-import { encodeVarint, readExactly } from '../../src/stream.ts';
+import { encodeVarint, readExactly } from '../../src/stream/bytes.ts';
 import { muxerAndSocket } from '../support/mux-pair.ts';
 import { readAll, rejection, staysPending } from '../support/quic-helpers.ts';
 

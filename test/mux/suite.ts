@@ -8,7 +8,8 @@ import { createHash, randomBytes } from 'node:crypto';
 import { describe, type TestContext, test } from 'node:test';
 import type { CloseReason } from '../../src/connection.ts';
 import { isLeanError } from '../../src/errors.ts';
-import { readExactly, type Stream, StreamResetError, writeAll } from '../../src/stream.ts';
+import { readExactly, writeAll } from '../../src/stream/bytes.ts';
+import { type Stream, StreamResetError } from '../../src/stream.ts';
 import { echo, hashAll, readAll, rejection, staysPending } from '../support/quic-helpers.ts';
 
 /** What `Connection`, `QuicConnection` and `Muxer` have in common. */

@@ -5,7 +5,8 @@ import type { Socket } from 'node:net';
 import { describe, type TestContext, test } from 'node:test';
 import { isLeanError } from '../../src/errors.ts';
 import type { MuxLimits } from '../../src/mux/muxer.ts';
-import { readExactly, StreamResetError, writeAll } from '../../src/stream.ts';
+import { readExactly, writeAll } from '../../src/stream/bytes.ts';
+import { StreamResetError } from '../../src/stream.ts';
 import { muxerAndSocket, muxerOver, wirePair } from '../support/mux-pair.ts';
 import { hashAll, readAll, rejection, staysPending } from '../support/quic-helpers.ts';
 

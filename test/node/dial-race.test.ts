@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr';
-import type { Connection } from '../../src/connection.ts';
+import type { TransportConnection } from '../../src/connection.ts';
 import { ConnectionMemory } from '../../src/connection-memory.ts';
 import { type ErrorCode, isLeanError, LeanError } from '../../src/errors.ts';
 import { generateHostKey } from '../../src/identity/keys.ts';
@@ -27,8 +27,8 @@ interface Attempt {
 const startRace = (addresses: Multiaddr[], headStart: number, signal?: AbortSignal) => {
   const attempts: Attempt[] = [];
   const closed: string[] = [];
-  const connectionOf = (address: Multiaddr): Connection => ({
-    direction: 'dialed',
+  const connectionOf = (address: Multiaddr): TransportConnection => ({
+    role: 'dialer',
     localPeer: peer,
     remotePeer: peer,
     localAddress: address,

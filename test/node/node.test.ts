@@ -4,8 +4,8 @@ import assert from 'node:assert/strict';
 import { createSocket, type RemoteInfo } from 'node:dgram';
 import { describe, it, type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { multiaddr } from '@multiformats/multiaddr';
-import type { Connection } from '../../src/connection.ts';
+import { type Multiaddr, multiaddr } from '@multiformats/multiaddr';
+import type { Connection, TransportConnection } from '../../src/connection.ts';
 import { isLeanError } from '../../src/errors.ts';
 import { generateHostKey } from '../../src/identity/keys.ts';
 import { peerIdOf } from '../../src/identity/peer-id.ts';
@@ -16,12 +16,17 @@ import {
   withoutPeer,
   withPeer,
 } from '../../src/multiaddr.ts';
+import type { NodeEvents } from '../../src/node/events.ts';
 import { createNode, type LeanNode, type NodeOptions } from '../../src/node/node.ts';
 import { IDENTIFY, identify } from '../../src/protocols/identify.ts';
 import { handlePerf, PERF, perf } from '../../src/protocols/perf.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
+import { selectEngine } from '../../src/quic/select.ts';
 import type { SocketAddress } from '../../src/socket-address.ts';
-import { readExactly } from '../../src/stream.ts';
+import { readExactly } from '../../src/stream/bytes.ts';
+import { issueCertificate } from '../../src/tls/issue.ts';
+import { quic, tcp, websocket } from '../../src/transports/factories.ts';
+import { quicTransport } from '../../src/transports/quic.ts';
 import { AGENT_VERSION } from '../../src/version.ts';
 import { enginesHere } from '../support/engines.ts';
 import {
@@ -35,6 +40,8 @@ import {
 } from '../support/quic-helpers.ts';
 
 const HANG = { timeout: 120_000 };
+/** A connection of its own, whatever there is. */
+const FORCE = { force: true };
 const LOOPBACK = '/ip4/127.0.0.1/udp/0/quic-v1';
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);
 const stranger = peerIdOf(generateHostKey().publicKey);
@@ -44,28 +51,44 @@ const code = (expected: string) => (error: unknown) => {
   return true;
 };
 
-for (const quicEngine of await enginesHere(['dial', 'listen'])) {
+for (const quicEngine of await enginesHere(['dialer', 'listener'])) {
   const makeNode = async (t: TestContext, options: NodeOptions = {}): Promise<LeanNode> => {
-    const node = await createNode({ quicEngine, ...options });
+    const node = await createNode({
+      transports: [quic({ engine: quicEngine }), tcp(), websocket()],
+      ...options,
+    });
     t.after(() => node.close());
     return node;
   };
   /** A listener and a dialer with a connection between them. */
   const makePair = async (t: TestContext, options: NodeOptions = {}) => {
     const [listener, dialer] = await Promise.all([makeNode(t, options), makeNode(t)]);
-    const address = await listener.listen(LOOPBACK);
+    const address = (await listener.listen(LOOPBACK)).address;
     const connection = await dialer.dial(address);
     return { listener, dialer, address, connection };
+  };
+  /** A connection whose streams nobody has negotiated. */
+  const dialRaw = async (t: TestContext, address: Multiaddr): Promise<TransportConnection> => {
+    const hostKey = generateHostKey();
+    const { engine } = await selectEngine(quicEngine, 'dialer');
+    const transport = quicTransport({ engine, hostKey, tls: issueCertificate(hostKey) });
+    const signal = AbortSignal.timeout(20_000);
+    const connection = await transport.dial(withoutPeer(address), {
+      expectedPeer: undefined,
+      signal,
+    });
+    t.after(() => connection.close());
+    return connection;
   };
 
   describe(`a node on the ${quicEngine} engine`, HANG, () => {
     it('listens on a free port and names itself', async (t) => {
       const node = await makeNode(t);
-      const bound = await node.listen(LOOPBACK);
+      const bound = (await node.listen(LOOPBACK)).address;
       assert.match(bound.toString(), /^\/ip4\/127\.0\.0\.1\/udp\/[1-9]\d*\/quic-v1\/p2p\/12D3/);
       assert(bound.toString().endsWith(`/p2p/${node.peerId}`));
       assert.deepEqual(node.addresses().map(String), [bound.toString()]);
-      const any = await node.listen('/ip4/0.0.0.0/udp/0/quic-v1');
+      const any = (await node.listen('/ip4/0.0.0.0/udp/0/quic-v1')).address;
       const reachable = node.addresses().slice(1).map(String);
       assert(reachable.length > 0 && !reachable.some((it) => it.includes('0.0.0.0')));
       const port = any.getComponents()[1]?.value;
@@ -78,15 +101,15 @@ for (const quicEngine of await enginesHere(['dial', 'listen'])) {
       const node = await makeNode(t, { hostKey });
       assert(node.peerId.equals(peerIdOf(hostKey.publicKey)));
       const dialer = await makeNode(t);
-      const connection = await dialer.dial(await node.listen(LOOPBACK));
+      const connection = await dialer.dial((await node.listen(LOOPBACK)).address);
       assert(connection.remotePeer.equals(node.peerId));
       assert(connection.localPeer.equals(dialer.peerId));
     });
 
     it('answers pings, many on one stream and on many streams at once', async (t) => {
-      const { dialer, connection } = await makePair(t);
+      const { connection } = await makePair(t);
       const pings = async (count: number) => {
-        const stream = await dialer.openStream(connection, PING);
+        const stream = await connection.newStream(PING);
         for (let i = 0; i < count; i++) assert((await ping(stream)) > 0);
         stream.closeWrite();
         assert.equal(await stream.read(), null);
@@ -96,14 +119,14 @@ for (const quicEngine of await enginesHere(['dial', 'listen'])) {
 
     it('sends header, proposal and first payload in one packet', async (t) => {
       const [listener, dialer] = await Promise.all([makeNode(t), makeNode(t)]);
-      const address = await listener.listen(LOOPBACK);
+      const address = (await listener.listen(LOOPBACK)).address;
       const relay = await udpRelay(socketAddressOf(withoutPeer(address)));
       t.after(() => relay.close());
       const connection = await dialer.dial(multiaddrOf('quic-v1', relay.address));
-      await ping(await dialer.openStream(connection, PING));
+      await ping(await connection.newStream(PING));
       await relay.quiet();
       relay.forward.length = 0;
-      await ping(await dialer.openStream(connection, PING));
+      await ping(await connection.newStream(PING));
       // 70 bytes of payload, and at least 20 of QUIC around them; acknowledgements are shorter.
       const long = relay.forward.filter((length) => length > 50);
       assert.equal(long.length, 1, `datagrams: ${relay.forward}`);
@@ -114,16 +137,16 @@ for (const quicEngine of await enginesHere(['dial', 'listen'])) {
       const accepted = inbox<Connection>();
       const { listener, dialer, connection } = await makePair(t);
       listener.handle('/here/1', async (_, theirs) => accepted.push(theirs));
-      (await dialer.openStream(connection, '/here/1')).closeWrite();
+      (await connection.newStream('/here/1')).closeWrite();
       const theirs = await accepted.next();
-      assert.equal(theirs.direction, 'accepted');
+      assert.equal(theirs.role, 'listener');
       assert(theirs.remotePeer.equals(dialer.peerId));
-      assert((await ping(await listener.openStream(theirs, PING))) > 0);
+      assert((await ping(await theirs.newStream(PING))) > 0);
     });
 
     it('says who it is', async (t) => {
-      const { listener, dialer, connection } = await makePair(t);
-      const told = await identify(await dialer.openStream(connection, IDENTIFY), listener.peerId);
+      const { listener, connection } = await makePair(t);
+      const told = await identify(connection);
       assert.equal(told.agentVersion, AGENT_VERSION);
       assert.deepEqual(told.protocols, [PING, IDENTIFY]);
       const listens = listener.addresses().map((it) => withoutPeer(it).toString());
@@ -132,7 +155,7 @@ for (const quicEngine of await enginesHere(['dial', 'listen'])) {
     });
 
     it('moves perf transfers of any size', async (t) => {
-      const { listener, dialer, connection } = await makePair(t);
+      const { listener, connection } = await makePair(t);
       const served = inbox<{ uploaded: number; downloaded: number }>();
       listener.handle(PERF, async (stream) => served.push(await handlePerf(stream)));
       for (const [up, down] of [
@@ -143,58 +166,59 @@ for (const quicEngine of await enginesHere(['dial', 'listen'])) {
         [0, 4 << 20],
         [1_000_003, 2_000_005],
       ] as const) {
-        await perf(await dialer.openStream(connection, PERF), up, down);
+        await perf(await connection.newStream(PERF), up, down);
         assert.deepEqual(await served.next(), { uploaded: up, downloaded: down });
       }
     });
 
     it('serves protocols of its user', async (t) => {
-      const { listener, dialer, connection } = await makePair(t);
+      const { listener, connection } = await makePair(t);
       listener.handle('/echo/1', echo);
-      const stream = await dialer.openStream(connection, '/echo/1');
+      const stream = await connection.newStream('/echo/1');
       stream.write(text('hello'));
       stream.closeWrite();
       assert.equal((await readAll(stream)).toString(), 'hello');
     });
 
     it('resets the stream of a handler that fails, and nothing else', async (t) => {
-      const failures = inbox<unknown>();
-      const { listener, dialer, connection } = await makePair(t, {
-        log: (event, detail) => event === 'stream failed' && failures.push(detail?.error),
-      });
+      const failures = inbox<NodeEvents['stream:error']>();
+      const { listener, connection } = await makePair(t);
+      listener.addEventListener('stream:error', ({ detail }) => failures.push(detail));
       listener.handle('/fail/1', async () => {
         throw new Error('handler failed');
       });
-      const stream = await dialer.openStream(connection, '/fail/1');
+      const stream = await connection.newStream('/fail/1');
       await assert.rejects(readAll(stream), code('ERR_STREAM_RESET'));
-      assert.equal(await failures.next(), 'handler failed');
-      assert((await ping(await dialer.openStream(connection, PING))) > 0);
+      const { error, protocol, connection: theirs } = await failures.next();
+      assert.deepEqual([error.message, protocol], ['handler failed', '/fail/1']);
+      assert(theirs.remotePeer.equals(connection.localPeer));
+      assert((await ping(await connection.newStream(PING))) > 0);
     });
 
     it('ends the stream of a handler that returns before the peer has finished', async (t) => {
-      const { listener, dialer, connection } = await makePair(t);
+      const { listener, connection } = await makePair(t);
       listener.handle('/brief/1', async (stream) => {
         stream.write(text('bye'));
       });
-      const stream = await dialer.openStream(connection, '/brief/1');
+      const stream = await connection.newStream('/brief/1');
       stream.write(text('something that nobody reads'));
       assert.equal((await readAll(stream)).toString(), 'bye');
       stream.closeWrite();
     });
 
     it('refuses protocols that it does not know, and lives on', async (t) => {
-      const { dialer, connection } = await makePair(t);
-      const stream = await dialer.openStream(connection, '/unknown/1');
+      const { connection } = await makePair(t);
+      const stream = await connection.newStream('/unknown/1');
       stream.write(text('payload'));
       await assert.rejects(stream.read(), code('ERR_PROTOCOL_NOT_SUPPORTED'));
-      assert((await ping(await dialer.openStream(connection, PING))) > 0);
+      assert((await ping(await connection.newStream(PING))) > 0);
     });
 
     it('refuses a peer that is not the one dialled', async (t) => {
       const { dialer, address } = await makePair(t);
       const wrong = withPeer(address, stranger);
       await assert.rejects(dialer.dial(wrong), code('ERR_PEER_ID_MISMATCH'));
-      assert((await dialer.dial(address)).remotePeer.toString() !== stranger.toString());
+      assert((await dialer.dial(address, FORCE)).remotePeer.toString() !== stranger.toString());
     });
 
     it('accepts whoever answers where no peer is named', async (t) => {
@@ -208,9 +232,12 @@ for (const quicEngine of await enginesHere(['dial', 'listen'])) {
       const [, ...rest] = address.getComponents();
       const named = multiaddr([{ code: 54, name: 'dns4', value: 'localhost' }, ...rest]);
       assert.equal(kindOf(named), 'quic-v1');
-      assert((await dialer.dial(named)).remotePeer.equals(listener.peerId));
+      assert((await dialer.dial(named, FORCE)).remotePeer.equals(listener.peerId));
       if (!(await hasIPv6())) return t.diagnostic('no IPv6 here: not dialled');
-      const six = await dialer.dial(await listener.listen('/ip6/::1/udp/0/quic-v1'));
+      const six = await dialer.dial(
+        (await listener.listen('/ip6/::1/udp/0/quic-v1')).address,
+        FORCE,
+      );
       assert.match(six.remoteAddress.toString(), /^\/ip6\/::1\/udp\/\d+\/quic-v1$/);
       return undefined;
     });
@@ -263,62 +290,65 @@ for (const quicEngine of await enginesHere(['dial', 'listen'])) {
       const { listener, dialer, address } = await makePair(t);
       const silent = await silentSocket();
       t.after(() => silent.close());
-      const connection = await dialer.dial([
-        multiaddrOf('quic-v1', silent.address),
-        multiaddrOf('quic-v1', await deadAddress()),
-        '/ip4/127.0.0.1/udp/1/quic-v1/webtransport',
-        '/dns4/does-not-exist.invalid/udp/1/quic-v1',
-        address,
-      ]);
+      const connection = await dialer.dial(
+        [
+          multiaddrOf('quic-v1', silent.address),
+          multiaddrOf('quic-v1', await deadAddress()),
+          '/ip4/127.0.0.1/udp/1/quic-v1/webtransport',
+          '/dns4/does-not-exist.invalid/udp/1/quic-v1',
+          address,
+        ],
+        FORCE,
+      );
       assert(connection.remotePeer.equals(listener.peerId));
       assert.equal(connection.remoteAddress.toString(), withoutPeer(address).toString());
-      assert((await ping(await dialer.openStream(connection, PING))) > 0);
+      assert((await ping(await connection.newStream(PING))) > 0);
     });
 
     it('keeps one connection of several that answer', async (t) => {
       const events = inbox<string>();
-      const { listener, dialer, address } = await makePair(t, {
-        log: (event) => events.push(event),
-      });
-      const second = await listener.listen(LOOPBACK);
-      const connection = await dialer.dial([address, second]);
-      assert((await ping(await dialer.openStream(connection, PING))) > 0);
+      const [listener, dialer] = [await makeNode(t), await makeNode(t)];
+      listener.addEventListener('connection:open', ({ type }) => events.push(type));
+      listener.addEventListener('connection:close', ({ type }) => events.push(type));
+      const both = [await listener.listen(LOOPBACK), await listener.listen(LOOPBACK)];
+      const connection = await dialer.dial(both.map(({ address }) => address));
+      assert((await ping(await connection.newStream(PING))) > 0);
       await dialer.close();
       // Every connection that the listener accepted ends, the losers' too.
       let open = 0;
       for (;;) {
         const event = await events.next();
-        if (event === 'accepted') open++;
-        if (event === 'disconnected' && --open === 0 && events.size === 0) break;
+        if (event === 'connection:open') open++;
+        if (event === 'connection:close' && --open === 0 && events.size === 0) break;
       }
     });
 
     for (const tail of ['tcp/0', 'tcp/0/ws']) {
       it(`falls back to ${tail} when QUIC is silent, and at once when it is refused`, async (t) => {
         const { listener, dialer } = await makePair(t);
-        const address = await listener.listen(`/ip4/127.0.0.1/${tail}`);
+        const address = (await listener.listen(`/ip4/127.0.0.1/${tail}`)).address;
         const silent = await silentSocket();
         t.after(() => silent.close());
-        for (const quic of [silent.address, await deadAddress()]) {
-          const connection = await dialer.dial([multiaddrOf('quic-v1', quic), address]);
+        for (const at of [silent.address, await deadAddress()]) {
+          const connection = await dialer.dial([multiaddrOf('quic-v1', at), address], FORCE);
           assert(connection.remotePeer.equals(listener.peerId));
           assert.equal(connection.remoteAddress.toString(), withoutPeer(address).toString());
-          assert((await ping(await dialer.openStream(connection, PING))) > 0);
-          const told = await identify(await dialer.openStream(connection, IDENTIFY));
+          assert((await ping(await connection.newStream(PING))) > 0);
+          const told = await identify(connection);
           assert(told.listenAddrs.map(String).includes(withoutPeer(address).toString()));
         }
       });
 
       it(`prefers QUIC to ${tail}`, async (t) => {
         const { listener, dialer, address } = await makePair(t);
-        const other = await listener.listen(`/ip4/127.0.0.1/${tail}`);
-        const connection = await dialer.dial([other, address]);
+        const other = (await listener.listen(`/ip4/127.0.0.1/${tail}`)).address;
+        const connection = await dialer.dial([other, address], FORCE);
         assert.equal(connection.remoteAddress.toString(), withoutPeer(address).toString());
       });
 
       it(`refuses over ${tail} a peer that is not the one dialled`, async (t) => {
         const { listener, dialer } = await makePair(t);
-        const address = await listener.listen(`/ip4/127.0.0.1/${tail}`);
+        const address = (await listener.listen(`/ip4/127.0.0.1/${tail}`)).address;
         const wrong = withPeer(address, stranger);
         await assert.rejects(dialer.dial(wrong), code('ERR_PEER_ID_MISMATCH'));
       });
@@ -337,56 +367,54 @@ for (const quicEngine of await enginesHere(['dial', 'listen'])) {
     });
 
     it('serves others while one peer keeps many streams without a protocol', async (t) => {
-      const { listener, dialer, address, connection } = await makePair(t);
+      const { listener, address, connection } = await makePair(t);
+      const hostile = await dialRaw(t, address);
       const silent = [];
       for (let i = 0; i < 40; i++) {
-        const stream = await connection.openStream();
+        const stream = await hostile.openStream();
         stream.write(Uint8Array.of(19)); // the length of a header that does not come
         silent.push(stream);
       }
       const other = await makeNode(t);
-      assert((await ping(await other.openStream(await other.dial(address), PING))) > 0);
+      assert((await ping(await (await other.dial(address)).newStream(PING))) > 0);
       // The peer itself is served again when it lets go.
       for (const stream of silent) stream.reset();
-      assert((await ping(await dialer.openStream(connection, PING))) > 0);
+      assert((await ping(await connection.newStream(PING))) > 0);
       assert(listener.addresses().length > 0);
     });
 
     it('survives a peer that answers nothing, closes mid-ping or sends garbage', async (t) => {
-      const { listener, dialer, connection } = await makePair(t);
+      const { listener, address, connection } = await makePair(t);
       listener.handle('/silent/1', () => new Promise(() => {}));
-      const silent = await dialer.openStream(connection, '/silent/1');
-      await assert.rejects(ping(silent, 50), code('ERR_TIMEOUT'));
+      const silent = await connection.newStream('/silent/1');
+      await assert.rejects(ping(silent, { timeout: 50 }), code('ERR_TIMEOUT'));
       listener.handle('/short/1', async (stream) => {
         await readExactly(stream, 32);
         stream.write(new Uint8Array(16));
       });
-      await assert.rejects(ping(await dialer.openStream(connection, '/short/1')), code('ERR_EOF'));
+      await assert.rejects(ping(await connection.newStream('/short/1')), code('ERR_EOF'));
       listener.handle('/wrong/1', async (stream) => {
         stream.write((await readExactly(stream, 32)).map((byte) => byte ^ 1));
       });
-      await assert.rejects(
-        ping(await dialer.openStream(connection, '/wrong/1')),
-        code('ERR_PING_MISMATCH'),
-      );
-      const garbage = await connection.openStream();
+      await assert.rejects(ping(await connection.newStream('/wrong/1')), code('ERR_PING_MISMATCH'));
+      const garbage = await (await dialRaw(t, address)).openStream();
       garbage.write(text('GET / HTTP/1.1\r\n\r\n'.repeat(9)));
       await assert.rejects(readAll(garbage), (error) => isLeanError(error, 'ERR_STREAM_RESET'));
-      assert((await ping(await dialer.openStream(connection, PING))) > 0);
+      assert((await ping(await connection.newStream(PING))) > 0);
     });
 
     it('fails what is under way when the peer goes', async (t) => {
-      const { listener, dialer, connection } = await makePair(t);
+      const { listener, connection } = await makePair(t);
       listener.handle(PERF, (stream) => handlePerf(stream).then(() => {}));
-      const stream = await dialer.openStream(connection, PERF);
+      const stream = await connection.newStream(PERF);
       const transfer = rejection(perf(stream, 2 ** 40, 0));
-      const pinged = await dialer.openStream(connection, PING);
+      const pinged = await connection.newStream(PING);
       await ping(pinged);
       await listener.close();
       const error = await transfer;
       assert(isLeanError(error, 'ERR_CONNECTION_CLOSED'), String(error));
       await assert.rejects(ping(pinged), code('ERR_CONNECTION_CLOSED'));
-      await assert.rejects(dialer.openStream(connection, PING), code('ERR_CONNECTION_CLOSED'));
+      await assert.rejects(connection.newStream(PING), code('ERR_CONNECTION_CLOSED'));
       assert.equal((await connection.closed).by, 'remote');
     });
 
@@ -404,7 +432,7 @@ for (const quicEngine of await enginesHere(['dial', 'listen'])) {
       // The port is free again.
       const next = await makeNode(t);
       assert.equal(
-        withoutPeer(await next.listen(address)).toString(),
+        withoutPeer((await next.listen(address)).address).toString(),
         withoutPeer(address).toString(),
       );
     });
@@ -444,9 +472,9 @@ const udpRelay = async (target: SocketAddress) => {
 
 describe('a node without a QUIC engine', () => {
   it('can be made; its use of QUIC says what is missing', async (t) => {
-    const missing = (await enginesHere(['dial'])).includes('node') ? undefined : 'node';
+    const missing = (await enginesHere(['dialer'])).includes('node') ? undefined : 'node';
     if (missing === undefined) return t.skip('this runtime has every engine');
-    const node = await createNode({ quicEngine: missing });
+    const node = await createNode({ transports: [quic({ engine: missing })] });
     await assert.rejects(node.listen(LOOPBACK), code('ERR_ENGINE_UNAVAILABLE'));
     await assert.rejects(node.dial('/ip4/127.0.0.1/udp/1/quic-v1'), code('ERR_ENGINE_UNAVAILABLE'));
     return node.close();

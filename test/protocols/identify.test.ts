@@ -10,9 +10,9 @@ import {
   encodeIdentify,
   handleIdentify,
   type IdentifyInfo,
-  identify,
+  readIdentify,
 } from '../../src/protocols/identify.ts';
-import { encodeVarint } from '../../src/stream.ts';
+import { encodeVarint } from '../../src/stream/bytes.ts';
 import { streamPair } from '../support/stream-pair.ts';
 
 const code = (expected: string) => (error: unknown) => {
@@ -46,7 +46,7 @@ describe('identify', () => {
     it(`gives the dialer what the listener tells (${delivery})`, async () => {
       const [dialer, listener] = streamPair({ delivery });
       const handled = handleIdentify(listener, info);
-      const told = await identify(dialer, peerIdOf(hostKey.publicKey));
+      const told = await readIdentify(dialer, peerIdOf(hostKey.publicKey));
       await handled;
       assert.deepEqual(plain(told), plain(info));
       assert.equal(dialer.did.closedWrite, true);
@@ -70,7 +70,7 @@ describe('identify', () => {
       framed(encodeIdentify({ ...nothing, protocols: ['/b/1'], agentVersion: 'x/2' })),
     );
     listener.closeWrite();
-    const told = await identify(dialer);
+    const told = await readIdentify(dialer);
     assert.deepEqual(told.protocols, ['/a/1', '/b/1']);
     assert.equal(told.agentVersion, 'x/2');
     assert.equal(told.protocolVersion, 'family/1');
@@ -80,7 +80,7 @@ describe('identify', () => {
     const [dialer, listener] = streamPair();
     await handleIdentify(listener, info);
     const other = peerIdOf(generateHostKey().publicKey);
-    await assert.rejects(identify(dialer, other), code('ERR_PEER_ID_MISMATCH'));
+    await assert.rejects(readIdentify(dialer, other), code('ERR_PEER_ID_MISMATCH'));
     assert.notEqual(dialer.did.reset, undefined);
   });
 
@@ -88,7 +88,7 @@ describe('identify', () => {
     const [dialer, listener] = streamPair();
     await handleIdentify(listener, { ...info, publicKey: Uint8Array.of(1, 2, 3) });
     const peer = peerIdOf(hostKey.publicKey);
-    await assert.rejects(identify(dialer, peer), code('ERR_KEY_MALFORMED'));
+    await assert.rejects(readIdentify(dialer, peer), code('ERR_KEY_MALFORMED'));
   });
 
   const hostile: [string, Uint8Array, string][] = [
@@ -117,7 +117,7 @@ describe('identify', () => {
       const [dialer, listener] = streamPair();
       listener.write(bytes);
       listener.closeWrite();
-      await assert.rejects(identify(dialer), code(expected));
+      await assert.rejects(readIdentify(dialer), code(expected));
       assert.notEqual(dialer.did.reset, undefined);
     });
   }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isLeanError } from '../../src/errors.ts';
 import { handlePerf, type PerfProgress, perf } from '../../src/protocols/perf.ts';
-import { readExactly } from '../../src/stream.ts';
+import { readExactly } from '../../src/stream/bytes.ts';
 import { streamPair } from '../support/stream-pair.ts';
 
 const code = (expected: string) => (error: unknown) => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isLeanError } from '../../src/errors.ts';
 import { handlePing, PING_SIZE, ping } from '../../src/protocols/ping.ts';
-import { readExactly } from '../../src/stream.ts';
+import { readExactly } from '../../src/stream/bytes.ts';
 import { streamPair } from '../support/stream-pair.ts';
 
 const code = (expected: string) => (error: unknown) => {
@@ -47,7 +47,7 @@ describe('ping', () => {
 
   it('gives up on a silent peer and resets the stream', async () => {
     const [dialer] = streamPair();
-    await assert.rejects(ping(dialer, 20), code('ERR_TIMEOUT'));
+    await assert.rejects(ping(dialer, { timeout: 20 }), code('ERR_TIMEOUT'));
     assert.notEqual(dialer.did.reset, undefined);
   });
 

@@ -24,7 +24,7 @@ before(async () => {
   credentials = await issueTestCredentials('admission');
 });
 
-for (const name of await enginesHere(['dial', 'listen'])) {
+for (const name of await enginesHere(['dialer', 'listener'])) {
   describe(`the ${name} listener`, { timeout: 600_000 }, () => {
     const common = () => ({ credentials, authenticate: () => {} });
 
@@ -33,7 +33,7 @@ for (const name of await enginesHere(['dial', 'listen'])) {
       limits: Partial<QuicLimits>,
       host = '127.0.0.1',
     ): Promise<{ address: SocketAddress; accepted: Inbox<unknown>; refused: Inbox<string> }> => {
-      const { engine } = await selectEngine(name, 'listen');
+      const { engine } = await selectEngine(name, 'listener');
       const refused = inbox<string>();
       const accepted = inbox<unknown>();
       const listener = await engine.listen({
@@ -48,7 +48,7 @@ for (const name of await enginesHere(['dial', 'listen'])) {
     };
 
     const dial = async (remote: SocketAddress, handshakeTimeout = 20_000) => {
-      const { engine } = await selectEngine(name, 'dial');
+      const { engine } = await selectEngine(name, 'dialer');
       return engine.dial(remote, { ...common(), limits: { handshakeTimeout } });
     };
 

@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url';
 import type { CloseReason } from '../../src/connection.ts';
 import type { QuicConnection } from '../../src/quic/engine.ts';
 import { quicheEngine } from '../../src/quic/quiche/engine.ts';
-import { readVarint, type Stream } from '../../src/stream.ts';
+import { readVarint } from '../../src/stream/bytes.ts';
+import type { Stream } from '../../src/stream.ts';
 import { issueTestCredentials } from '../support/quic-credentials.ts';
 import { echo } from '../support/quic-helpers.ts';
 

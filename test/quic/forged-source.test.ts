@@ -7,7 +7,9 @@ import test, { before, describe, type TestContext } from 'node:test';
 import type { QuicConnection, QuicEngine } from '../../src/quic/engine.ts';
 import { nodeQuicEngine } from '../../src/quic/node/engine.ts';
 import { quicheEngine } from '../../src/quic/quiche/engine.ts';
+import { quinnEngine } from '../../src/quic/quinn/engine.ts';
 import type { SocketAddress } from '../../src/socket-address.ts';
+import { whyNoQuinn } from '../support/engines.ts';
 import { type Forge, forger, noForging } from '../support/forge.ts';
 import { issueTestCredentials, type TestCredentials } from '../support/quic-credentials.ts';
 import { echo, hasIPv6, type Inbox, inbox, readAll } from '../support/quic-helpers.ts';
@@ -233,5 +235,7 @@ const joinGroup = async (t: TestContext): Promise<Group> => {
 };
 
 suite('quiche', quicheEngine);
+if (whyNoQuinn === undefined) suite('quinn', quinnEngine);
+else test('forged sources on quinn', { skip: whyNoQuinn });
 if (isBuiltin('node:quic')) suite('node:quic', nodeQuicEngine);
 else test('forged sources on node:quic', { skip: 'this Node has no node:quic' });

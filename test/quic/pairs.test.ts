@@ -1,14 +1,36 @@
-/** Each engine against the other. Both run in this process, so it takes a Node with `node:quic`. */
+/**
+ * Each engine against the others, as far as they are here. Both run in this process, so those with
+ * node:quic take a Node that has it.
+ */
 
-import { isBuiltin } from 'node:module';
 import test from 'node:test';
+import { messageOf } from '../../src/errors.ts';
+import type { QuicEngine } from '../../src/quic/engine.ts';
+import type { EngineName } from '../../src/quic/engine-name.ts';
 import { nodeQuicEngine } from '../../src/quic/node/engine.ts';
 import { quicheEngine } from '../../src/quic/quiche/engine.ts';
+import { quinnEngine } from '../../src/quic/quinn/engine.ts';
 import { engineSuite } from './suite.ts';
 
-if (isBuiltin('node:quic')) {
-  engineSuite('node:quic dials quiche', { dialer: nodeQuicEngine, listener: quicheEngine });
-  engineSuite('quiche dials node:quic', { dialer: quicheEngine, listener: nodeQuicEngine });
-} else {
-  test('pairs of engines', { skip: 'this Node has no node:quic' });
+const ENGINES: readonly [EngineName, () => Promise<QuicEngine>][] = [
+  ['quinn', quinnEngine],
+  ['node', nodeQuicEngine],
+  ['quiche', quicheEngine],
+];
+
+const here: (typeof ENGINES)[number][] = [];
+for (const [name, load] of ENGINES) {
+  try {
+    await load();
+    here.push([name, load]);
+  } catch (error) {
+    test(`pairs with ${name}`, { skip: messageOf(error) });
+  }
+}
+
+for (const [dialerName, dialer] of here) {
+  for (const [listenerName, listener] of here) {
+    if (dialer === listener) continue;
+    engineSuite(`${dialerName} dials ${listenerName}`, { dialer, listener });
+  }
 }

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
 import { isLeanError } from '../../src/errors.ts';
 import type { QuicConnection } from '../../src/quic/engine.ts';
+import type { EngineName } from '../../src/quic/engine-name.ts';
 import { selectEngine } from '../../src/quic/select.ts';
 import { enginesHere } from '../support/engines.ts';
 import { pickyRelay } from '../support/lossy-relay.ts';
@@ -15,8 +16,8 @@ const HANG = { timeout: 60_000 };
 const LIMIT = 1_000;
 const authenticate = (): void => {};
 
-const engines = await enginesHere(['dial', 'listen']);
-const load = async (name: 'quiche' | 'node') => (await selectEngine(name, 'listen')).engine;
+const engines = await enginesHere(['dialer', 'listener']);
+const load = async (name: EngineName) => (await selectEngine(name, 'listener')).engine;
 
 describe('the handshake of a dial may take as long as the dial', { concurrency: true }, () => {
   for (const dialling of engines) {

@@ -15,7 +15,8 @@ import {
   generateNoiseKeyPair,
   startHandshake,
 } from '../../src/secure/noise-state.ts';
-import { readExactly, type Stream, writeAll } from '../../src/stream.ts';
+import { readExactly, writeAll } from '../../src/stream/bytes.ts';
+import type { Stream } from '../../src/stream.ts';
 import { socketWire } from '../../src/wire/socket-wire.ts';
 import type { Wire } from '../../src/wire/wire.ts';
 import { socketPair } from '../support/mux-pair.ts';

@@ -1,13 +1,15 @@
 /** Which QUIC engines the running runtime has, for tests that run once per engine. */
 
+import type { Role } from '../../src/connection.ts';
 import { messageOf } from '../../src/errors.ts';
-import type { EngineName } from '../../src/quic/engine.ts';
+import { ENGINE_NAMES, type EngineName } from '../../src/quic/engine-name.ts';
+import { lackOfQuinn } from '../../src/quic/quinn/binding.ts';
 import { selectEngine } from '../../src/quic/select.ts';
 
 /** Engines that can do every role of `roles` here; says in one line which are missing. */
-export const enginesHere = async (roles: readonly ('dial' | 'listen')[]): Promise<EngineName[]> => {
+export const enginesHere = async (roles: readonly Role[]): Promise<EngineName[]> => {
   const here: EngineName[] = [];
-  for (const name of ['quiche', 'node'] as const) {
+  for (const name of ENGINE_NAMES) {
     try {
       for (const role of roles) await selectEngine(name, role);
       here.push(name);
@@ -17,3 +19,6 @@ export const enginesHere = async (roles: readonly ('dial' | 'listen')[]): Promis
   }
   return here;
 };
+
+/** Why there is no quinn here; `undefined` where it is. */
+export const whyNoQuinn: string | undefined = lackOfQuinn();

@@ -9,6 +9,7 @@ export interface LossyRelay {
   readonly dropped: () => number;
   /** Length of the longest packet relayed; bytes. */
   readonly longest: () => number;
+  /** Idempotent. */
   close(): void;
 }
 
@@ -28,13 +29,14 @@ export const lossyRelay = (
 /** The same, which loses what `keeps` says no to, without a word to the sender. */
 export const pickyRelay = async (
   target: SocketAddress,
-  keeps: (packet: Buffer) => boolean,
+  keeps: (packet: Buffer, toTarget: boolean) => boolean,
 ): Promise<LossyRelay> => {
+  let open = true;
   let dropped = 0;
   let longest = 0;
-  const kept = (packet: Buffer): boolean => {
+  const kept = (packet: Buffer, toTarget: boolean): boolean => {
     longest = Math.max(longest, packet.length);
-    const keep = keeps(packet);
+    const keep = keeps(packet, toTarget);
     if (!keep) dropped++;
     return keep;
   };
@@ -46,11 +48,11 @@ export const pickyRelay = async (
     if (back === undefined) {
       back = createSocket('udp4');
       back.on('message', (answer) => {
-        if (kept(answer)) front.send(answer, from.port, from.address);
+        if (kept(answer, false)) front.send(answer, from.port, from.address);
       });
       backs.set(key, back);
     }
-    if (kept(packet)) back.send(packet, target.port, target.host);
+    if (kept(packet, true)) back.send(packet, target.port, target.host);
   });
   await new Promise<void>((resolve) => front.bind(0, target.host, resolve));
   const { address, port } = front.address();
@@ -59,6 +61,8 @@ export const pickyRelay = async (
     dropped: () => dropped,
     longest: () => longest,
     close() {
+      if (!open) return;
+      open = false;
       front.close();
       for (const back of backs.values()) back.close();
     },

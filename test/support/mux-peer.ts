@@ -5,7 +5,7 @@
 
 import { multiaddr } from '@multiformats/multiaddr';
 import { generateHostKey } from '../../src/identity/keys.ts';
-import { writeAll } from '../../src/stream.ts';
+import { writeAll } from '../../src/stream/bytes.ts';
 import { tcpTransport } from '../../src/transports/tcp.ts';
 import { wsTransport } from '../../src/transports/websocket.ts';
 

@@ -9,7 +9,8 @@ import { createHash, randomBytes } from 'node:crypto';
 import { isLeanError } from '../../src/errors.ts';
 import { BAD_CERTIFICATE, type DialOptions } from '../../src/quic/engine.ts';
 import { nodeQuicEngine } from '../../src/quic/node/engine.ts';
-import { type Stream, StreamResetError, writeAll } from '../../src/stream.ts';
+import { writeAll } from '../../src/stream/bytes.ts';
+import { type Stream, StreamResetError } from '../../src/stream.ts';
 import { issueTestCredentials } from './quic-credentials.ts';
 import { hashAll, readAll, rejection, silentSocket } from './quic-helpers.ts';
 

@@ -1,8 +1,8 @@
 /**
  * One side of a connection in a process of its own, for tests that kill it and for throughput.
  *
- *     node test/support/quic-peer.ts <node|quiche> listen
- *     node test/support/quic-peer.ts <node|quiche> dial <host> <port>
+ *     node test/support/quic-peer.ts <quinn|node|quiche> listen
+ *     node test/support/quic-peer.ts <quinn|node|quiche> dial <host> <port>
  *
  * The listener prints its port, answers every stream with its echo. The dialer opens a stream,
  * writes `hello`, prints `connected` and then stays silent.
@@ -17,6 +17,7 @@ const [engineName, role, host, port] = process.argv.slice(2);
 const load = async (): Promise<QuicEngine> => {
   if (engineName === 'node')
     return (await import('../../src/quic/node/engine.ts')).nodeQuicEngine();
+  if (engineName === 'quinn') return (await import('../../src/quic/quinn/engine.ts')).quinnEngine();
   return (await import('../../src/quic/quiche/engine.ts')).quicheEngine();
 };
 

@@ -4,6 +4,7 @@
  */
 
 import { LeanError } from '../../src/errors.ts';
+import { iterate } from '../../src/stream/iterate.ts';
 import { type Stream, StreamResetError } from '../../src/stream.ts';
 
 export interface PairOptions {
@@ -131,6 +132,7 @@ const makeEnd = (
       inbox.length = 0;
       setImmediate(() => other?.peerStopped(code));
     },
+    [Symbol.asyncIterator]: () => iterate(stream),
     reset: (code = 0) => {
       if (did.reset !== undefined) return;
       did.reset = code;

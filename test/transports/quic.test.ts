@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { multiaddr } from '@multiformats/multiaddr';
-import type { Connection } from '../../src/connection.ts';
+import type { TransportConnection } from '../../src/connection.ts';
 import { isLeanError } from '../../src/errors.ts';
 import { generateHostKey, type KeyType } from '../../src/identity/keys.ts';
 import { peerIdOf } from '../../src/identity/peer-id.ts';
@@ -39,8 +39,8 @@ const wrongCertificates: [string, () => TestCertificate, string][] = [
   ['is one of two', twoCertificates, 'ERR_CERT_COUNT'],
 ];
 
-for (const name of await enginesHere(['dial', 'listen'])) {
-  const { engine } = await selectEngine(name, 'listen');
+for (const name of await enginesHere(['dialer', 'listener'])) {
+  const { engine } = await selectEngine(name, 'listener');
   const hostKey = generateHostKey();
   const tls = issueCertificate(hostKey);
   const transport = quicTransport({ engine, hostKey, tls });
@@ -48,7 +48,7 @@ for (const name of await enginesHere(['dial', 'listen'])) {
   const signal = AbortSignal.timeout(60_000);
 
   const listen = async (t: TestContext, address = ANY_PORT) => {
-    const accepted = inbox<Connection>();
+    const accepted = inbox<TransportConnection>();
     const refused = inbox<{ error: Error; remote: string }>();
     const listener = await transport.listen(address, {
       onConnection: (connection) => accepted.push(connection),
@@ -75,8 +75,8 @@ for (const name of await enginesHere(['dial', 'listen'])) {
       const dialer = quicTransport({ engine, hostKey: key, tls: issueCertificate(key) });
       const ours = await dialer.dial(listener.address, { expectedPeer: peer, signal });
       const theirs = await accepted.next();
-      assert.equal(ours.direction, 'dialed');
-      assert.equal(theirs.direction, 'accepted');
+      assert.equal(ours.role, 'dialer');
+      assert.equal(theirs.role, 'listener');
       assert(ours.remotePeer.equals(peer) && theirs.localPeer.equals(peer));
       assert(theirs.remotePeer.equals(ours.localPeer));
       assert(ours.localPeer.equals(peerIdOf(key.publicKey)));

@@ -8,13 +8,13 @@ import { before, describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { multiaddr } from '@multiformats/multiaddr';
-import type { Connection } from '../../src/connection.ts';
+import type { TransportConnection } from '../../src/connection.ts';
 import { type ErrorCode, isLeanError } from '../../src/errors.ts';
 import { generateHostKey, type HostKey } from '../../src/identity/keys.ts';
 import { type PeerId, peerIdOf } from '../../src/identity/peer-id.ts';
 import { hostOf } from '../../src/multiaddr.ts';
 import type { MuxerName, MuxLimits } from '../../src/mux/muxer.ts';
-import type { SecureName } from '../../src/secure/secure-channel.ts';
+import type { SecureChannelName } from '../../src/secure/secure-channel.ts';
 import { issueCertificate, type TlsIdentity } from '../../src/tls/issue.ts';
 import type { Transport, TransportListener } from '../../src/transports/transport.ts';
 import type { UpgradeLimits, UpgradeOptions } from '../../src/transports/upgrade.ts';
@@ -29,18 +29,18 @@ export interface TransportSuite {
   /** A raw socket to the listener, brought to where the upgrade starts, to be written to. */
   readonly attach: (socket: Socket) => Promise<{ write(bytes: Uint8Array): void }>;
   /** Combinations whose streams go through the stream suite. */
-  readonly streams: readonly [SecureName, MuxerName][];
+  readonly streams: readonly [SecureChannelName, MuxerName][];
 }
 
 const HANG = { timeout: 30_000 };
-export const SECURE: readonly SecureName[] = ['noise', 'tls'];
+export const SECURE: readonly SecureChannelName[] = ['noise', 'tls'];
 export const MUXERS: readonly MuxerName[] = ['yamux', 'mplex'];
 const stranger = peerIdOf(generateHostKey().publicKey);
 const peerScript = fileURLToPath(new URL('../support/mux-peer.ts', import.meta.url));
 const has = (code: ErrorCode) => (error: unknown) => isLeanError(error, code);
 
 interface Forced {
-  readonly secure?: readonly SecureName[];
+  readonly secure?: readonly SecureChannelName[];
   readonly muxers?: readonly MuxerName[];
   readonly limits?: Partial<UpgradeLimits & MuxLimits>;
 }
@@ -48,7 +48,9 @@ interface Forced {
 interface Bound {
   readonly listener: TransportListener;
   /** The accepted end of a connection. */
-  readonly acceptedFrom: (dialed: Pick<Connection, 'localAddress'>) => Promise<Connection>;
+  readonly acceptedFrom: (
+    dialed: Pick<TransportConnection, 'localAddress'>,
+  ) => Promise<TransportConnection>;
   readonly acceptedCount: () => number;
   readonly refused: Inbox<Error>;
 }
@@ -75,7 +77,7 @@ export const transportSuite = ({ kind, make, suffix, attach, streams }: Transpor
       host = '/ip4/127.0.0.1',
     ): Promise<Bound> => {
       const refused = inbox<Error>();
-      const accepted: Connection[] = [];
+      const accepted: TransportConnection[] = [];
       let wake = (): void => {};
       const listener = await transport(theirs, forced).listen(multiaddr(`${host}/tcp/0${suffix}`), {
         onConnection: (connection) => {
@@ -85,7 +87,7 @@ export const transportSuite = ({ kind, make, suffix, attach, streams }: Transpor
         onRefused: (error) => refused.push(error),
       });
       t.after(() => listener.close());
-      const acceptedFrom = async ({ localAddress }: Pick<Connection, 'localAddress'>) => {
+      const acceptedFrom = async ({ localAddress }: Pick<TransportConnection, 'localAddress'>) => {
         for (;;) {
           const found = accepted.find((it) => it.remoteAddress.equals(localAddress));
           if (found !== undefined) return found;
@@ -103,7 +105,7 @@ export const transportSuite = ({ kind, make, suffix, attach, streams }: Transpor
       forced: Forced = {},
       expectedPeer: PeerId | undefined = theirPeer,
       signal = AbortSignal.timeout(20_000),
-    ): Promise<Connection> => {
+    ): Promise<TransportConnection> => {
       const connection = await transport(ours, forced).dial(address, { expectedPeer, signal });
       t.after(() => connection.close());
       return connection;
@@ -115,7 +117,10 @@ export const transportSuite = ({ kind, make, suffix, attach, streams }: Transpor
       return { ...bound, dialed, accepted: await bound.acceptedFrom(dialed) };
     };
 
-    const assertEchoes = async (from: Connection, to: Connection): Promise<void> => {
+    const assertEchoes = async (
+      from: TransportConnection,
+      to: TransportConnection,
+    ): Promise<void> => {
       const stream = await from.openStream();
       stream.write(Buffer.from('are you there'));
       stream.closeWrite();
@@ -153,7 +158,7 @@ export const transportSuite = ({ kind, make, suffix, attach, streams }: Transpor
           assert(accepted.remotePeer.equals(ourPeer) && accepted.localPeer.equals(theirPeer));
           const description = `${kind}/${secure}/${muxer}`;
           assert.deepEqual([dialed.description, accepted.description], [description, description]);
-          assert.deepEqual([dialed.direction, accepted.direction], ['dialed', 'accepted']);
+          assert.deepEqual([dialed.role, accepted.role], ['dialer', 'listener']);
           assert.equal(dialed.localAddress.toString(), accepted.remoteAddress.toString());
           assert.equal(dialed.remoteAddress.toString(), accepted.localAddress.toString());
           await assertEchoes(dialed, accepted);
@@ -292,7 +297,7 @@ export const transportSuite = ({ kind, make, suffix, attach, streams }: Transpor
       assert(address !== null && typeof address === 'object' && address.port !== port);
       t.after(() => silent.close());
       const target = multiaddr(`/ip4/127.0.0.1/tcp/${address.port}${suffix}`);
-      const error = await rejection(dial(t, target, { limits: { upgradeTimeout: 100 } }));
+      const error = await rejection(dial(t, target, { limits: { handshakeTimeout: 100 } }));
       assert(isLeanError(error), String(error));
       assert.match(error.message, /took longer|timed out/);
     });
@@ -340,7 +345,7 @@ export const transportSuite = ({ kind, make, suffix, attach, streams }: Transpor
     });
 
     describe('hostile dialers', HANG, () => {
-      const SLOW = { limits: { upgradeTimeout: 150 } };
+      const SLOW = { limits: { handshakeTimeout: 150 } };
       const MULTISTREAM = Buffer.from('\x13/multistream/1.0.0\n');
       const NOISE = Buffer.concat([MULTISTREAM, Buffer.from('\x07/noise\n')]);
       const TLS = Buffer.concat([MULTISTREAM, Buffer.from('\x0b/tls/1.0.0\n')]);
@@ -412,7 +417,7 @@ export const transportSuite = ({ kind, make, suffix, attach, streams }: Transpor
         'connects without end: upgrades are bounded, and others get in again',
         HANG,
         async (t) => {
-          const bound = await bind(t, { limits: { upgradeTimeout: 300, maxPending: 8 } });
+          const bound = await bind(t, { limits: { handshakeTimeout: 300, maxPending: 8 } });
           const sockets = await Promise.all(Array.from({ length: 40 }, () => openSocket(t, bound)));
           for (let i = 0; i < 32; i++)
             assert.match((await bound.refused.next()).message, /too many/);

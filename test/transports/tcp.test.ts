@@ -29,7 +29,7 @@ test('a transport that could not do anything is an error', () => {
   ] as const) {
     assert.throws(
       () => tcpTransport({ hostKey, secure, muxers }),
-      (error) => isLeanError(error, 'ERR_CONFIG'),
+      (error) => isLeanError(error, 'ERR_OPTIONS'),
     );
   }
 });

@@ -4,10 +4,11 @@ import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import test, { describe } from 'node:test';
 import { multiaddr } from '@multiformats/multiaddr';
-import type { Connection } from '../../src/connection.ts';
+import type { TransportConnection } from '../../src/connection.ts';
 import { generateHostKey } from '../../src/identity/keys.ts';
 import { peerIdOf } from '../../src/identity/peer-id.ts';
 import { hostOf } from '../../src/multiaddr.ts';
+import type { EngineName } from '../../src/quic/engine-name.ts';
 import { selectEngine } from '../../src/quic/select.ts';
 import { issueCertificate } from '../../src/tls/issue.ts';
 import { quicTransport } from '../../src/transports/quic.ts';
@@ -27,13 +28,13 @@ const upgrade = async () => {
   return { hostKey, tls, secure: ['noise'], muxers: ['yamux'] } as const;
 };
 const overQuic =
-  (name: 'quiche' | 'node'): Make =>
+  (name: EngineName): Make =>
   async () => {
-    const { engine } = await selectEngine(name, 'listen');
+    const { engine } = await selectEngine(name, 'listener');
     return quicTransport({ engine, ...(await upgrade()) });
   };
 
-const engines = await enginesHere(['dial', 'listen']);
+const engines = await enginesHere(['dialer', 'listener']);
 const transports: readonly (readonly [name: string, address: string, make: Make])[] = [
   ['tcp', '/ip4/127.0.0.1/tcp/0', async () => tcpTransport(await upgrade())],
   ['ws', '/ip4/127.0.0.1/tcp/0/ws', async () => wsTransport(await upgrade())],
@@ -45,7 +46,7 @@ const transports: readonly (readonly [name: string, address: string, make: Make]
 for (const [name, address, make] of transports) {
   describe(`${name}: callbacks that throw`, () => {
     test('onConnection', HANG, async (t) => {
-      const accepted = inbox<Connection>();
+      const accepted = inbox<TransportConnection>();
       let told = 0;
       const listener = await (await make()).listen(multiaddr(address), {
         onConnection: (connection) => {
@@ -56,7 +57,7 @@ for (const [name, address, make] of transports) {
       });
       t.after(() => listener.close());
       const dialer = await make();
-      const dial = async (): Promise<Connection> => {
+      const dial = async (): Promise<TransportConnection> => {
         const options = { expectedPeer: undefined, signal: AbortSignal.timeout(20_000) };
         const connection = await dialer.dial(listener.address, options);
         t.after(() => connection.close());
@@ -105,7 +106,7 @@ for (const [name, address, make] of transports) {
         expectedPeer: undefined,
       });
       t.after(() => connection.close());
-      assert.equal(connection.direction, 'dialed');
+      assert.equal(connection.role, 'dialer');
     });
   });
 }

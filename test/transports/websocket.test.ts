@@ -164,7 +164,7 @@ describe('WebSocket’s own', HANG, () => {
 
   test('a peer stops in the HTTP request: dropped when the time is up', async (t) => {
     for (const kind of ['ws', 'wss']) {
-      const limits = { upgradeTimeout: 150 };
+      const limits = { handshakeTimeout: 150 };
       const listener = await listenOn(`/ip4/127.0.0.1/tcp/0/${kind}`, { limits });
       t.after(() => listener.close());
       const { connect } = await import('node:net');

@@ -3,18 +3,15 @@
 import { createInterface } from 'node:readline';
 import type { Connection } from '../../../src/connection.ts';
 import { messageOf } from '../../../src/errors.ts';
-import type {
-  EngineChoice,
-  HarnessConfig,
-  TransportName,
-} from '../../../src/harness/environment.ts';
-import { transportsFor } from '../../../src/harness/transports.ts';
+import type { HarnessConfig } from '../../../src/harness/environment.ts';
+import { transportUnderTest } from '../../../src/harness/transports.ts';
+import type { AddressKind } from '../../../src/multiaddr.ts';
 import { createNode, type LeanNode } from '../../../src/node/node.ts';
 import { handlePerf, PERF, perf } from '../../../src/protocols/perf.ts';
 
-type Stack = Pick<HarnessConfig, 'transport' | 'secureChannel' | 'muxer'>;
+type Stack = Pick<HarnessConfig, 'transport' | 'secureChannel' | 'muxer' | 'quicEngine'>;
 
-const LISTEN: Readonly<Record<TransportName, string>> = {
+const LISTEN: Readonly<Record<AddressKind, string>> = {
   'quic-v1': '/udp/0/quic-v1',
   tcp: '/tcp/0',
   ws: '/tcp/0/ws',
@@ -24,23 +21,26 @@ const LISTEN: Readonly<Record<TransportName, string>> = {
 /** `quic-v1`, or `tcp`, `ws`, `wss`, with `/<secure channel>/<muxer>` where not noise and yamux. */
 const stackOf = (words: string): Stack => {
   const [transport, secureChannel = 'noise', muxer = 'yamux'] = words.split('/');
-  return (transport === 'quic-v1' ? { transport } : { transport, secureChannel, muxer }) as Stack;
+  const quicEngine = process.env.QUIC_ENGINE ?? 'auto';
+  const stack = transport === 'quic-v1' ? { transport } : { transport, secureChannel, muxer };
+  return { ...stack, quicEngine } as Stack;
 };
 
-const startNode = (stack: Stack): Promise<LeanNode> =>
-  createNode({
-    ...transportsFor(stack),
-    quicEngine: (process.env.QUIC_ENGINE ?? 'auto') as EngineChoice,
-    log: (event, detail) => {
-      if (event === 'stream failed') process.stderr.write(`${event}: ${detail?.error}\n`);
-    },
+const startNode = async (stack: Stack): Promise<LeanNode> => {
+  const node = await createNode({ transports: [transportUnderTest(stack)] });
+  node.addEventListener('stream:error', ({ type, detail }) => {
+    process.stderr.write(`${type}: ${messageOf(detail.error)}\n`);
   });
+  await node.prepare();
+  return node;
+};
 
 const listen = async (words: string, host = '127.0.0.1'): Promise<void> => {
   const stack = stackOf(words);
   const node = await startNode(stack);
   node.handle(PERF, async (stream) => void (await handlePerf(stream)));
-  process.stdout.write(`${await node.listen(`/ip4/${host}${LISTEN[stack.transport]}`)}\n`);
+  const listener = await node.listen(`/ip4/${host}${LISTEN[stack.transport]}`);
+  process.stdout.write(`${listener.address}\n`);
   process.stdin.resume().once('end', () => node.close().then(() => process.exit(0)));
 };
 
@@ -52,11 +52,11 @@ const dial = async (
   let connection: Connection | undefined;
   const connect = async (): Promise<Connection> => {
     await connection?.close();
-    connection = await node.dial(address);
+    connection = await node.dial(address, { force: true });
     return connection;
   };
   const transfer = async (over: Connection, up: number, down: number): Promise<void> => {
-    await perf(await node.openStream(over, PERF), up, down);
+    await perf(over, up, down);
   };
   const repeat = async (count: number, one: () => Promise<number>): Promise<number[]> => {
     const times: number[] = [];

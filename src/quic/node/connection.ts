@@ -3,6 +3,7 @@
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 import { type CloseReason, describeClose } from '../../connection.ts';
 import { ConnectionMemory, tooMuchMemory } from '../../connection-memory.ts';
+import { abortedBy } from '../../deadline.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
 import { StallWatch } from '../../stream/stall-watch.ts';
@@ -90,8 +91,6 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
 
   /** Made when somebody asks. */
   get endedError(): LeanError | undefined {
-    if (this.#ended === undefined) return undefined;
-    this.#endedError ??= new LeanError('ERR_CONNECTION_CLOSED', describeClose(this.#ended));
     return this.#endedError;
   }
 
@@ -147,7 +146,7 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
   }
 
   async openStream(signal?: AbortSignal): Promise<Stream> {
-    if (signal?.aborted === true) throw aborted();
+    if (signal?.aborted === true) throw abortedBy(signal, 'opening a stream');
     if (this.#ended !== undefined) throw this.endedError;
     let raw: NodeQuicStream | undefined;
     const create = async (): Promise<void> => {
@@ -182,7 +181,7 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
           },
           fail: () => reject(this.endedError),
         };
-        onAbort = () => reject(aborted());
+        onAbort = () => reject(abortedBy(signal as AbortSignal, 'opening a stream'));
         signal?.addEventListener('abort', onAbort, { once: true });
         this.#waiting.push(waiting);
         this.#poll();
@@ -271,7 +270,9 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
   #finish(reason: CloseReason): void {
     if (this.#ended !== undefined) return;
     this.#ended = reason;
-    for (const stream of this.#streams) stream.connectionEnded();
+    const error = new LeanError('ERR_CONNECTION_CLOSED', describeClose(reason));
+    this.#endedError = error;
+    for (const stream of this.#streams) stream.connectionEnded(error);
     for (const waiting of this.#waiting.splice(0)) waiting.fail();
     for (const take of this.#accepting.splice(0)) take(null);
     this.#fins.stop();
@@ -296,8 +297,6 @@ const abandon = (raw: NodeQuicStream): void => {
   exitsPlainly = true;
   process.once('exit', (code) => process.exit(code));
 };
-
-const aborted = (): LeanError => new LeanError('ERR_ABORTED', 'opening a stream was aborted');
 
 /** `ngtcp2_ccerr_type`, as `node:quic` passes it on. */
 const TRANSPORT = 0;

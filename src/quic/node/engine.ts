@@ -65,6 +65,9 @@ const MAX_COUNT = 0xffff;
 /** libp2p has no use for limits by the second and host; `maxPending` bounds what is costly. */
 const NO_RATE_LIMIT = 1_000_000;
 
+/** Its connections have no window of their own, and it makes every client prove its address. */
+const LACKS: readonly (keyof QuicLimits)[] = ['connectionWindow', 'retryAbove'];
+
 /** @throws ERR_ENGINE_UNAVAILABLE with what is missing. */
 export const nodeQuicEngine = async (): Promise<QuicEngine> => {
   const quic = await load();
@@ -73,6 +76,7 @@ export const nodeQuicEngine = async (): Promise<QuicEngine> => {
   const sockets: DialSockets = new Map();
   return {
     name: 'node',
+    lacks: ON_BUN ? [...LACKS, 'connectionMemory', 'stallTimeout'] : LACKS,
     listen: (options) => listen(quic, options),
     dial: (remote, options) => dial(quic, sockets, remote, options),
   };

@@ -4,6 +4,9 @@ import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promi
 import { type ConnectionMemory, STREAM_RESOURCE_LIMIT_EXCEEDED } from '../../connection-memory.ts';
 import { LeanError } from '../../errors.ts';
 import { ByteQueue } from '../../stream/byte-queue.ts';
+import { iterate } from '../../stream/iterate.ts';
+import { ReceiveSide, type ReceiveSource } from '../../stream/receive-side.ts';
+import { SendSide, type SendSink } from '../../stream/send-side.ts';
 import type { StallWatch, WaitingWriter } from '../../stream/stall-watch.ts';
 import { type Stream, StreamResetError } from '../../stream.ts';
 import type { FinGate } from './fin-gate.ts';
@@ -21,6 +24,8 @@ import type { WriteBudget } from './write-budget.ts';
 const FLUSH_AT = 64 << 10;
 /** A stream of so few bytes goes into one packet, beside whatever else that has to carry. */
 const WHOLE = 512;
+/** With fewer bytes that wait for a reader, node is asked for more; bytes. */
+const AHEAD = 16 << 10;
 /** How long a stream's end may precede that of its connection on Bun; milliseconds. */
 const BUN_END = 50;
 
@@ -37,42 +42,44 @@ export interface StreamOwner {
   readonly poll: MemoryPoll;
 }
 
-export class NodeQuicEngineStream implements Stream, WaitingWriter, PolledStream {
+export class NodeQuicEngineStream
+  implements Stream, ReceiveSource, SendSink, WaitingWriter, PolledStream
+{
   readonly id: string;
   readonly #raw: NodeQuicStream;
   readonly #owner: StreamOwner;
   /** Where it is counted: until both directions have ended. */
   #memory: ConnectionMemory | undefined;
-  /** What it is counted with. */
-  #unreadBytes = 0;
+  /** What of it is counted: received and not yet yielded by node; not acknowledged. */
+  #insideBytes = 0;
   #unsentBytes = 0;
 
   // Reading. Node yields batches of up to 16 chunks.
+  readonly #receive: ReceiveSide;
   readonly #batches: AsyncIterator<Uint8Array[]>;
   #batch: Uint8Array[] = [];
   #batchAt = 0;
-  readonly #putBack = new ByteQueue();
-  /** Bytes that node has yielded, and those among them that were not read, or put back. */
+  /** Bytes of the batch that were not read. */
+  #batchBytes = 0;
+  /** Bytes that node has yielded. */
   #yielded = 0;
-  #kept = 0;
+  /** Node was asked for a batch that has not come. */
+  #isAsked = false;
   /** Whether nothing is unread for sure: node was asked for more that has not come, or has no more. */
   #allRead = false;
-  #prefetched: Promise<IteratorResult<Uint8Array[]>> | undefined;
+  /** Node has no more. */
+  #isOver = false;
   #finReceived = false;
-  #eof = false;
-  #readError: LeanError | undefined;
 
   // Writing. The writer is made when there is something to send: making it puts the stream into
   // node's send queue, and one that has nothing to send there holds up those behind it.
+  readonly #send: SendSide;
   #writer: NodeQuicWriter | undefined;
   readonly #queue = new ByteQueue();
   #flushScheduled = false;
   #awaitsDrain = false;
   #written = 0;
   #fin: 'no' | 'wanted' | 'scheduled' | 'sent' = 'no';
-  /** Made when it is thrown: a stack costs more than closing a stream. */
-  #writeError: (() => LeanError) | undefined;
-  readonly #drains: { resolve: () => void; reject: (error: LeanError) => void }[] = [];
 
   /** `raw` must be opened: its id is known. */
   constructor(raw: NodeQuicStream, owner: StreamOwner) {
@@ -80,10 +87,10 @@ export class NodeQuicEngineStream implements Stream, WaitingWriter, PolledStream
     this.#raw = raw;
     this.#owner = owner;
     this.#memory = owner.memory;
-    raw.onreset = (error) => {
-      const code = codeOf(error);
-      this.#endReading(resetError('ERR_STREAM_RESET', code, 'the peer reset the stream'));
-    };
+    this.#receive = new ReceiveSide(this, owner.memory);
+    this.#send = new SendSide(this);
+    raw.onreset = (error) =>
+      this.#stopReading(resetError('ERR_STREAM_RESET', codeOf(error), 'the peer reset the stream'));
     // Bun 1.4 has no such callback; there a stop shows, without its code, when we write.
     if ('onstopsending' in raw) raw.onstopsending = (error) => this.#stopped(codeOf(error));
     const onClosed = (error?: unknown): void =>
@@ -93,119 +100,201 @@ export class NodeQuicEngineStream implements Stream, WaitingWriter, PolledStream
     // node:quic gives the bytes of a closed stream to whoever asked for them before it closed, and
     // to nobody else. An exchange can be over before our first read(), so ask now.
     this.#batches = raw[Symbol.asyncIterator]();
-    this.#prefetched = this.#ask();
+    this.#ask();
   }
 
-  #ask(): Promise<IteratorResult<Uint8Array[]>> {
-    this.#allRead = true;
-    const next = this.#batches.next();
-    next.then(this.#onBatch, ignore);
-    return next;
+  read(into?: Uint8Array, signal?: AbortSignal): Promise<Uint8Array | null> {
+    return this.#receive.read(into, signal);
   }
 
-  readonly #onBatch = ({ done, value }: IteratorResult<Uint8Array[]>): void => {
-    if (done === true) return;
-    this.#allRead = false;
-    let bytes = 0;
-    for (const { length } of value) bytes += length;
-    this.#yielded += bytes;
-    if (this.#readError !== undefined) return;
-    this.#keep(bytes);
-    if (this.#memory !== undefined) this.#owner.poll.watch(this);
-  };
-
-  #keep(bytes: number): void {
-    this.#kept += bytes;
-    this.#unreadBytes += bytes;
-    this.#memory?.addUnread(bytes);
+  unread(chunk: Uint8Array): void {
+    this.#receive.unread(chunk);
   }
+
+  write(chunk: Uint8Array): boolean {
+    this.#send.assertOpen();
+    if (chunk.length > 0) {
+      this.#queue.push(chunk);
+      this.#unsentBytes += chunk.length;
+      this.#memory?.addUnsent(chunk.length);
+      this.#owner.poll.watch(this);
+      if (this.#queue.bytes >= FLUSH_AT) this.#flush();
+      else this.#scheduleFlush();
+    }
+    return this.hasRoom();
+  }
+
+  drain(signal?: AbortSignal): Promise<void> {
+    return this.#send.drain(signal);
+  }
+
+  closeWrite(): void {
+    if (!this.#send.close()) return;
+    this.#fin = 'wanted';
+    this.#scheduleFlush();
+  }
+
+  stopSending(code = 0): void {
+    if (this.#receive.isOpen && !this.#raw.destroyed) this.#raw.stopSending(BigInt(code));
+    this.#stopReading(new LeanError('ERR_STREAM_CLOSED', 'reading was stopped by us'));
+  }
+
+  reset(code = 0): void {
+    this.#abandon(code, new LeanError('ERR_STREAM_CLOSED', 'the stream was reset by us'));
+  }
+
+  [Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    return iterate(this);
+  }
+
+  // ── Called by its sides ──────────────────────────────────────────────────────────────────────
+
+  pull(): Uint8Array | undefined {
+    const chunk = this.#batch[this.#batchAt];
+    if (chunk === undefined) {
+      if (this.#isOver) this.#endReading();
+      return undefined;
+    }
+    this.#batchAt++;
+    this.#batchBytes -= chunk.length;
+    this.#memory?.addUnread(-chunk.length);
+    return chunk;
+  }
+
+  onReader(waits: boolean): void {
+    if (waits && !this.#isAsked && !this.#isOver) this.#ask();
+  }
+
+  hasRoom(): boolean {
+    const { bytes } = this.#queue;
+    if (bytes === 0 && this.#send.isClosed) return true;
+    if (bytes >= FLUSH_AT || this.#awaitsDrain) return false;
+    if (this.#memory?.mayWrite(bytes) === false) return false;
+    return this.#writer === undefined || hasRoom(this.#writer);
+  }
+
+  onWriter(waits: boolean): void {
+    if (waits) {
+      this.#owner.stalls.add(this);
+      this.#flush();
+    } else this.#owner.stalls.delete(this);
+  }
+
+  // ── Memory ───────────────────────────────────────────────────────────────────────────────────
 
   get heldBytes(): number {
-    return this.#unreadBytes + this.#unsentBytes;
+    return this.#insideBytes + this.#batchBytes + this.#receive.bytes + this.#unsentBytes;
   }
 
   recount(): boolean {
     const unsent = this.#countUnsent();
-    this.#count(this.#countUnread(), unsent);
+    this.#count(this.#countInside(), unsent);
     return !this.#allRead || unsent > 0;
   }
 
-  #countUnread(): number {
+  /** Received, and not yet yielded. */
+  #countInside(): number {
     const { stats, destroyed } = this.#raw;
-    if (destroyed || ON_BUN || this.#readError !== undefined) return this.#kept;
+    // Bun 1.4 counts nothing.
+    if (destroyed || ON_BUN || !this.#receive.isOpen) return 0;
     // What is in the receive buffer costs nothing more.
     const buffered = Number(stats.bytesAccumulated ?? 0n);
-    return this.#kept + Math.max(0, Number(stats.bytesReceived) - this.#yielded - buffered);
+    return Math.max(0, Number(stats.bytesReceived) - this.#yielded - buffered);
   }
 
   #countUnsent(): number {
     const { stats, destroyed } = this.#raw;
-    // Bun 1.4 counts nothing.
     if (destroyed || ON_BUN) return this.#queue.bytes;
     return this.#queue.bytes + Math.max(0, this.#written - Number(stats.maxOffsetAcknowledged));
   }
 
-  #count(unread: number, unsent: number): void {
-    this.#memory?.addUnread(unread - this.#unreadBytes);
+  #count(inside: number, unsent: number): void {
+    this.#memory?.addUnread(inside - this.#insideBytes);
     this.#memory?.addUnsent(unsent - this.#unsentBytes);
-    this.#unreadBytes = unread;
+    this.#insideBytes = inside;
     this.#unsentBytes = unsent;
   }
 
-  async read(): Promise<Uint8Array | null> {
-    for (;;) {
-      const back = this.#putBack.shift();
-      if (back !== undefined) {
-        this.#keep(-back.length);
-        return back;
-      }
-      const chunk = this.#batch[this.#batchAt];
-      if (chunk !== undefined) {
-        this.#batchAt++;
-        this.#keep(-chunk.length);
-        return chunk;
-      }
-      if (this.#readError !== undefined) throw this.#readError;
-      if (this.#eof) return null;
-      await this.#nextBatch();
+  // ── Reading ──────────────────────────────────────────────────────────────────────────────────
+
+  #ask(): void {
+    this.#isAsked = true;
+    this.#allRead = true;
+    this.#batches.next().then(this.#onBatch, this.#onCut);
+  }
+
+  readonly #onBatch = ({ done, value }: IteratorResult<Uint8Array[]>): void => {
+    this.#isAsked = false;
+    if (done === true) {
+      this.#onEnd();
+      return;
     }
-  }
-
-  unread(chunk: Uint8Array): void {
-    if (chunk.length === 0) return;
-    this.#putBack.unshift(chunk);
-    this.#keep(chunk.length);
-  }
-
-  async #nextBatch(): Promise<void> {
-    const next = this.#prefetched ?? this.#ask();
-    this.#prefetched = undefined;
-    this.#batch = [];
+    this.#allRead = false;
+    let bytes = 0;
+    for (const { length } of value) bytes += length;
+    this.#yielded += bytes;
+    if (!this.#receive.isOpen) return;
+    this.#noteFin();
+    this.#count(Math.max(0, this.#insideBytes - bytes), this.#unsentBytes);
+    this.#batch =
+      this.#batchAt === this.#batch.length ? value : this.#batch.slice(this.#batchAt).concat(value);
     this.#batchAt = 0;
-    try {
-      const result = await next;
-      if (this.#readError !== undefined) return;
-      if (result.done !== true) {
-        // A FIN that came with these bytes is on record; one of a destroyed stream says nothing,
-        // since destruction sets the final size too.
-        if (!this.#raw.destroyed && this.#raw.stats.finalSize > 0n) this.#finReceived = true;
-        this.#batch = result.value;
-        return;
-      }
-      // The iterator ends alike at a FIN and when the connection dies; an EOF must be the peer's.
-      if (ON_BUN) await this.#endOnBun();
-      const ended = this.#owner.endedError;
-      if (ended === undefined || this.#finReceived) this.#eof = true;
-      else this.#endReading(ended);
-    } catch (error) {
-      if (ON_BUN) await nextTurn(); // onreset, which knows the code, comes later there.
-      const code = codeOf(error as NodeQuicError);
-      this.#endReading(
-        this.#owner.endedError ??
-          resetError('ERR_STREAM_RESET', code, 'the stream was cut off by the peer'),
-      );
-    }
+    this.#batchBytes += bytes;
+    this.#memory?.addUnread(bytes);
+    if (this.#memory !== undefined) this.#owner.poll.watch(this);
+    this.#receive.wake();
+    // Ahead of the reader, too: an end that comes must be known before the connection's.
+    if (this.#receive.hasReader || this.#batchBytes < AHEAD) this.#ask();
+  };
+
+  /**
+   * A FIN that has come is on record. That of a destroyed stream says nothing, since destruction sets the
+   * final size, too.
+   */
+  #noteFin(): void {
+    if (!this.#raw.destroyed && this.#raw.stats.finalSize > 0n) this.#finReceived = true;
   }
+
+  /** The iterator ends alike at a FIN and when the connection dies; an EOF must be the peer's. */
+  #onEnd(): void {
+    if (ON_BUN) {
+      this.#endOnBun().then(this.#ended, ignore);
+      return;
+    }
+    this.#ended();
+  }
+
+  readonly #ended = (): void => {
+    this.#isOver = true;
+    this.#noteFin();
+    if (this.#batchBytes === 0) this.#endReading();
+  };
+
+  #endReading(): void {
+    const ended = this.#owner.endedError;
+    if (ended === undefined || this.#finReceived) this.#receive.finish();
+    else this.#receive.close(ended);
+  }
+
+  readonly #onCut = (error: unknown): void => {
+    this.#isAsked = false;
+    if (this.#owner.endedError !== undefined) {
+      this.#ended();
+      return;
+    }
+    const cut = (): void =>
+      this.#receive.close(
+        this.#owner.endedError ??
+          resetError(
+            'ERR_STREAM_RESET',
+            codeOf(error as NodeQuicError),
+            'the stream was cut off by the peer',
+          ),
+      );
+    // onreset, which knows the code, comes later there.
+    if (ON_BUN) setImmediate(cut);
+    else cut();
+  };
 
   /**
    * Bun tells of the connection's end some milliseconds after that of its streams. A stream that is
@@ -219,17 +308,17 @@ export class NodeQuicEngineStream implements Stream, WaitingWriter, PolledStream
     await Promise.race([this.#owner.closed, delay(BUN_END)]);
   }
 
-  #endReading(error: LeanError): void {
-    if (this.#readError !== undefined || this.#eof) return;
-    this.#readError = error;
-    this.#dropUnread();
-    void this.#discard();
+  #stopReading(error: LeanError): void {
+    const wasOpen = this.#receive.isOpen;
+    if (wasOpen) this.#dropBatch();
+    this.#receive.abandon(error);
+    if (wasOpen) void this.#discard();
   }
 
-  #dropUnread(): void {
+  #dropBatch(): void {
+    this.#memory?.addUnread(-this.#batchBytes);
     this.#batch = [];
-    this.#putBack.clear();
-    this.#kept = 0;
+    this.#batchBytes = 0;
     this.#count(0, this.#unsentBytes);
   }
 
@@ -242,49 +331,11 @@ export class NodeQuicEngineStream implements Stream, WaitingWriter, PolledStream
     }
   }
 
-  write(chunk: Uint8Array): boolean {
-    if (this.#writeError !== undefined) throw this.#writeError();
-    if (chunk.length > 0) {
-      this.#queue.push(chunk);
-      this.#unsentBytes += chunk.length;
-      this.#memory?.addUnsent(chunk.length);
-      this.#owner.poll.watch(this);
-      if (this.#queue.bytes >= FLUSH_AT) this.#flush();
-      else this.#scheduleFlush();
-    }
-    return this.#hasRoom();
-  }
-
-  drain(): Promise<void> {
-    if (this.#writeError !== undefined) return Promise.reject(this.#writeError());
-    if (this.#hasRoom()) return Promise.resolve();
-    this.#owner.stalls.add(this);
-    return new Promise((resolve, reject) => {
-      this.#drains.push({ resolve, reject });
-      this.#flush();
-    });
-  }
-
-  closeWrite(): void {
-    if (this.#writeError !== undefined) return;
-    this.#fin = 'wanted';
-    this.#endWriting(closedForWriting);
-    this.#scheduleFlush();
-  }
-
-  stopSending(code = 0): void {
-    if (this.#readError !== undefined || this.#eof) return;
-    this.#endReading(resetError('ERR_STREAM_RESET', code, 'reading was stopped by us', 'local'));
-    this.#raw.stopSending(BigInt(code));
-  }
-
-  reset(code = 0): void {
-    this.#abort(code, resetByUs);
-  }
+  // ── Writing ──────────────────────────────────────────────────────────────────────────────────
 
   /** Waited for its peer in vain; stall-watch.ts. */
   onStalled(error: LeanError): void {
-    this.#abort(STREAM_RESOURCE_LIMIT_EXCEEDED, () => error);
+    this.#abandon(STREAM_RESOURCE_LIMIT_EXCEEDED, error);
   }
 
   /** Bytes that the peer acknowledged. */
@@ -292,27 +343,19 @@ export class NodeQuicEngineStream implements Stream, WaitingWriter, PolledStream
     return ON_BUN ? this.#written : Number(this.#raw.stats.maxOffsetAcknowledged);
   }
 
-  #abort(code: number, writeError: () => LeanError): void {
+  #abandon(code: number, writeError: LeanError): void {
     const ended = this.#owner.endedError;
+    const readError = resetError('ERR_STREAM_RESET', code, 'the stream was reset by us', 'local');
     if (ended !== undefined || this.#raw.destroyed) {
-      this.#endReading(ended ?? resetError('ERR_STREAM_RESET', code, 'the stream was reset by us'));
-      this.#dropUnread();
+      this.#stopReading(ended ?? readError);
       return;
     }
     this.#fin = 'no';
     this.#dropUnsent();
-    this.#endWriting(writeError);
+    this.#send.fail(writeError);
     this.#raw.resetStream(BigInt(code));
-    if (this.#readError !== undefined || this.#eof) return;
-    this.#endReading(resetError('ERR_STREAM_RESET', code, 'the stream was reset by us', 'local'));
-    this.#raw.stopSending(BigInt(code));
-  }
-
-  #hasRoom(): boolean {
-    const { bytes } = this.#queue;
-    if (bytes >= FLUSH_AT || this.#awaitsDrain) return false;
-    if (this.#memory?.mayWrite(bytes) === false) return false;
-    return this.#writer === undefined || hasRoom(this.#writer);
+    if (this.#receive.isOpen) this.#raw.stopSending(BigInt(code));
+    this.#stopReading(readError);
   }
 
   /**
@@ -335,7 +378,7 @@ export class NodeQuicEngineStream implements Stream, WaitingWriter, PolledStream
   #flush(): void {
     const { fins } = this.#owner;
     if (this.#awaitsDrain || this.#raw.destroyed || fins.paused) return;
-    if (this.#queue.bytes > 0 || this.#drains.length > 0) this.#takeShare();
+    if (this.#queue.bytes > 0 || this.#send.hasWriter) this.#takeShare();
     if (this.#isWhole() && fins.takesWhole) {
       this.#sendWhole();
       return;
@@ -357,9 +400,9 @@ export class NodeQuicEngineStream implements Stream, WaitingWriter, PolledStream
         this.#fin = 'scheduled';
         fins.schedule(this);
       }
-      if (this.#drains.length === 0) return;
-      if (writer === undefined || hasRoom(writer)) {
-        this.#wakeWriters();
+      if (!this.#send.hasWriter) return;
+      if (this.hasRoom()) {
+        this.#send.wake();
         return;
       }
     }
@@ -379,7 +422,7 @@ export class NodeQuicEngineStream implements Stream, WaitingWriter, PolledStream
   /** Its part of what may be unsent on this connection. */
   #takeShare(): void {
     const { budget, memory } = this.#owner;
-    this.#count(this.#unreadBytes, this.#countUnsent());
+    this.#count(this.#insideBytes, this.#countUnsent());
     const others = memory.unsent - this.#unsentBytes;
     budget.share(this.#raw, memory.unsentShare - others);
   }
@@ -417,17 +460,12 @@ export class NodeQuicEngineStream implements Stream, WaitingWriter, PolledStream
     this.#fin = 'sent';
     this.#raw.setBody(whole);
     this.#owner.fins.wroteWhole(this);
-    this.#wakeWriters();
-  }
-
-  #wakeWriters(): void {
-    this.#owner.stalls.delete(this);
-    for (const drain of this.#drains.splice(0)) drain.resolve();
+    this.#send.wake();
   }
 
   /** After a pause of the gate. */
   resume(): void {
-    if (this.#queue.bytes > 0 || this.#drains.length > 0 || this.#fin === 'wanted') this.#flush();
+    if (this.#queue.bytes > 0 || this.#send.hasWriter || this.#fin === 'wanted') this.#flush();
   }
 
   /**
@@ -455,40 +493,33 @@ export class NodeQuicEngineStream implements Stream, WaitingWriter, PolledStream
   #stopped(code: number): void {
     this.#fin = 'no';
     this.#dropUnsent();
-    const error = resetError('ERR_STREAM_STOPPED', code, 'the peer wants no more bytes');
     // Also after our closeWrite(): the bytes that were on their way are not wanted either.
-    this.#writeError = undefined;
-    this.#endWriting(() => error);
+    this.#send.fail(resetError('ERR_STREAM_STOPPED', code, 'the peer wants no more bytes'));
   }
 
   #dropUnsent(): void {
     this.#queue.clear();
     this.#written = 0;
-    this.#count(this.#unreadBytes, 0);
-  }
-
-  #endWriting(error: () => LeanError): void {
-    this.#writeError ??= error;
-    this.#owner.stalls.delete(this);
-    for (const drain of this.#drains.splice(0)) drain.reject(error());
+    this.#count(this.#insideBytes, 0);
   }
 
   /** The connection calls it when it ends; what was received may still be read. */
-  connectionEnded(): void {
+  connectionEnded(error: LeanError): void {
+    this.#noteFin();
     this.#dropUnsent();
-    this.#writeError = undefined;
-    const owner = this.#owner;
-    this.#endWriting(() => owner.endedError ?? closedForWriting());
+    this.#send.fail(error);
   }
 
   /** node:quic has closed its stream: both directions are over. */
   static settle(stream: NodeQuicEngineStream, error: NodeQuicError | undefined): void {
     // What is still to be read belongs to whoever holds the stream.
     stream.#count(0, 0);
+    stream.#memory?.addUnread(-stream.#batchBytes);
+    stream.#receive.release();
     stream.#memory = undefined;
     stream.#owner.forget(stream);
     stream.#owner.budget.drained(stream.#raw);
-    if (stream.#owner.endedError !== undefined || stream.#writeError !== undefined) return;
+    if (stream.#owner.endedError !== undefined || !stream.#send.isOpen) return;
     stream.#stopped(codeOf(error));
   }
 }
@@ -502,11 +533,6 @@ const hasRoom = (writer: NodeQuicWriter): boolean =>
 
 /** The code on the wire; `node:quic` gives no error for code 0. */
 const codeOf = (error: NodeQuicError | undefined): number => Number(error?.errorCode ?? 0n);
-
-const closedForWriting = (): LeanError =>
-  new LeanError('ERR_STREAM_CLOSED', 'the stream was closed for writing');
-
-const resetByUs = (): LeanError => new LeanError('ERR_STREAM_CLOSED', 'the stream was reset by us');
 
 const resetError = (
   code: 'ERR_STREAM_RESET' | 'ERR_STREAM_STOPPED',

@@ -6,16 +6,12 @@
  */
 
 import { type CloseReason, describeClose } from '../../connection.ts';
-import {
-  ConnectionMemory,
-  STREAM_RESOURCE_LIMIT_EXCEEDED,
-  tooMuchMemory,
-} from '../../connection-memory.ts';
+import { ConnectionMemory, tooMuchMemory } from '../../connection-memory.ts';
+import { abortedBy } from '../../deadline.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
-import { ByteQueue } from '../../stream/byte-queue.ts';
-import { StallWatch, type WaitingWriter } from '../../stream/stall-watch.ts';
-import { type Stream, StreamResetError } from '../../stream.ts';
+import { StallWatch } from '../../stream/stall-watch.ts';
+import type { Stream } from '../../stream.ts';
 import { isAnswerable } from '../answerable.ts';
 import {
   ALPN,
@@ -27,6 +23,7 @@ import {
 } from '../engine.ts';
 import { describeTransportError } from '../transport-errors.ts';
 import type { QuicheError, QuicheHandle } from './binding.ts';
+import { QuicheStream, type StreamOwner } from './stream.ts';
 
 /** Largest datagram sent: what quiche assumes every path carries. */
 export const MAX_DATAGRAM = 1350;
@@ -46,10 +43,13 @@ const READ_SLAB = 64 * 1024;
 const FEW_READERS = 4;
 /** What a stream costs beside its bytes, with the handler that serves it. */
 const STREAM_BYTES = 4096;
-/** What may wait here for the congestion and flow windows before `write()` says stop. */
-const HIGH_WATER = 256 * 1024;
 /** How long a busy connection waits for a packet before it is closed all the same; milliseconds. */
 const CLOSE_PATIENCE = 20;
+/**
+ * When bytes of the handshake are due again while quiche is told to close, it makes packets without
+ * end, in which neither they nor an application's CONNECTION_CLOSE are. So many are enough.
+ */
+const MAX_STRAYS = 4;
 /** Reasons are cut to this; bytes. */
 const MAX_REASON = 512;
 
@@ -77,6 +77,8 @@ export interface Wire {
 /** Room that a packet with one FIN needs, and one more FIN in the same packet; bytes. */
 const MIN_FIN_ROOM = 100;
 const FIN_FRAME = 20;
+/** Room that a packet with CONNECTION_CLOSE needs beside the reason; bytes. */
+const MIN_CLOSE_ROOM = 100;
 const NOTHING = new Uint8Array();
 
 const encoder = new TextEncoder();
@@ -87,7 +89,7 @@ let packetOffset = 0;
 let readSlab = Buffer.allocUnsafeSlow(READ_SLAB);
 let readOffset = 0;
 
-export class QuicheConnection implements QuicConnection {
+export class QuicheConnection implements QuicConnection, StreamOwner {
   readonly localAddress: SocketAddress;
   readonly remoteAddress: SocketAddress;
   peerCertificate: Uint8Array = new Uint8Array();
@@ -117,8 +119,16 @@ export class QuicheConnection implements QuicConnection {
   #info: { from: SocketAddress; to: SocketAddress };
   #resolveClosed: (reason: CloseReason) => void = () => {};
   #endError: Error | undefined;
-  /** Our own close, while quiche has not been told. */
-  #closing: { code: number; reason: Uint8Array; at: number } | undefined;
+  /** Our own close, while quiche has not been told; `stream` tells whether it could send it. */
+  #closing:
+    | { code: number; reason: Uint8Array; at: number; stream: number | undefined }
+    | undefined;
+  /** quiche was told of our own close. */
+  #told = false;
+  /** Packets that quiche made since without CONNECTION_CLOSE. */
+  #strays = 0;
+  /** The packet with our CONNECTION_CLOSE, and how many have come since it left. */
+  #farewell: { packet: Buffer; to: SocketAddress; heard: number; due: boolean } | undefined;
 
   readonly #streams = new Map<number, QuicheStream>();
   /** Streams that somebody waits to read. */
@@ -175,6 +185,12 @@ export class QuicheConnection implements QuicConnection {
       if (!isAnswerable(host, port)) return;
       this.#info = { from: { host, port }, to: this.#info.to };
     }
+    if (this.#farewell !== undefined) {
+      // Each time less often, as some were on their way before the peer could know.
+      const heard = ++this.#farewell.heard;
+      if ((heard & (heard - 1)) === 0) this.#farewell.due = true;
+      return;
+    }
     try {
       this.#handle.recv(packet, this.#info);
       this.#received++;
@@ -205,6 +221,13 @@ export class QuicheConnection implements QuicConnection {
   /** Writes every packet that is due. True when the burst was cut: call again soon. */
   flush(wire: Wire): boolean {
     this.flushes++;
+    if (this.#strays >= MAX_STRAYS) return false;
+    if (this.#farewell !== undefined) {
+      const { packet, to, due } = this.#farewell;
+      this.#farewell.due = false;
+      if (due) wire.send(packet, to);
+      return false;
+    }
     // What is in the slab from here on is ours, and free again when it has left.
     let start = packetOffset;
     let sent = 0;
@@ -235,6 +258,13 @@ export class QuicheConnection implements QuicConnection {
       const packet = room.subarray(0, result[0]);
       wire.send(packet, result[1].to);
       if (this.#sendTwice) wire.send(packet, result[1].to);
+      if (this.ended !== undefined && this.#handle.isDraining()) {
+        // quiche says it once. Whoever goes on sending has not heard it (RFC 9000 section 10.2.1).
+        const { to } = result[1];
+        this.#farewell = { packet: Buffer.from(packet), to, heard: 0, due: false };
+      } else if (this.#told && ++this.#strays >= MAX_STRAYS) {
+        return false;
+      }
     }
     if (sent > 0 && wire.idle()) packetOffset = start;
     return sent === BURST;
@@ -270,12 +300,18 @@ export class QuicheConnection implements QuicConnection {
 
   /** True once CONNECTION_CLOSE has been sent, or the peer's was received. */
   get closeSent(): boolean {
-    return this.#handle.isDraining() || this.#handle.isClosed();
+    return this.#handle.isDraining() || this.drained;
   }
 
   /** True once nothing more will be sent or is worth receiving. */
   get drained(): boolean {
-    return this.#handle.isClosed() || (this.ended !== undefined && this.#handle.timeout() === null);
+    if (this.#strays >= MAX_STRAYS || this.#handle.isClosed()) return true;
+    return this.ended !== undefined && this.#handle.timeout() === null;
+  }
+
+  /** The peer, which exists, was told of the end by us and may not have heard it. */
+  get lingers(): boolean {
+    return this.#received > 0 && this.#handle.localError() !== null && !this.drained;
   }
 
   /**
@@ -295,7 +331,7 @@ export class QuicheConnection implements QuicConnection {
 
   openStream(signal?: AbortSignal): Promise<Stream> {
     if (this.ended !== undefined) return Promise.reject(this.closedError());
-    if (signal?.aborted === true) return Promise.reject(aborted());
+    if (signal?.aborted === true) return Promise.reject(abortedBy(signal, 'opening a stream'));
     if (this.#openers.length === 0 && this.#handle.peerStreamsLeftBidi() > 0) {
       return Promise.resolve(this.#createLocal());
     }
@@ -307,7 +343,7 @@ export class QuicheConnection implements QuicConnection {
       };
       const onAbort = (): void => {
         this.#openers.splice(this.#openers.indexOf(opener), 1);
-        reject(aborted());
+        reject(abortedBy(signal as AbortSignal, 'opening a stream'));
       };
       signal?.addEventListener('abort', onAbort, { once: true });
       this.#openers.push(opener);
@@ -327,25 +363,45 @@ export class QuicheConnection implements QuicConnection {
       this.#driver.flushNow();
     }
     if (this.ended === undefined) {
-      const full = this.#blocked.size > 0;
       const at = performance.now() + CLOSE_PATIENCE;
-      this.#closing = { code, reason: encoder.encode(reason.slice(0, MAX_REASON)), at };
+      const [stream] = this.#blocked.size > 0 ? this.#blocked : this.#streams.values();
+      this.#closing = {
+        code,
+        reason: encoder.encode(reason.slice(0, MAX_REASON)),
+        at,
+        stream: stream?.number,
+      };
       this.#end({ by: 'local', code, application: true, reason });
-      if (!full) this.#sendClose();
+      this.#sendClose();
     }
     return this.#driver.flushed();
   }
 
   /**
    * quiche keeps CONNECTION_CLOSE back while the congestion window is full, and takes no more
-   * acknowledgements once it is told to close. So a connection that is busy sending is closed when
-   * the next packet has come in, or soon after.
+   * acknowledgements once it is told to close: it then waits for a probe timeout. So a connection
+   * that is busy sending is closed when there is room, or soon.
    */
   #sendClose(): void {
     if (this.#closing === undefined) return;
-    this.#handle.close(true, this.#closing.code, this.#closing.reason);
+    const { code, reason, at, stream } = this.#closing;
+    if (performance.now() < at && !this.#hasRoomFor(reason.length + MIN_CLOSE_ROOM, stream)) return;
     this.#closing = undefined;
+    // Else what is left of the handshake would never be sent, and be in the way: see flush().
+    this.#driver.flushNow();
+    this.#handle.close(true, code, reason);
+    this.#told = true;
     this.#driver.wantsFlush();
+  }
+
+  /** Whether the congestion window has, as far as `stream` can tell. */
+  #hasRoomFor(bytes: number, stream: number | undefined): boolean {
+    if (stream === undefined) return true;
+    try {
+      return this.#handle.streamCapacity(stream) >= bytes;
+    } catch {
+      return true; // It is gone.
+    }
   }
 
   // ── For streams ──────────────────────────────────────────────────────────────────────────────
@@ -573,7 +629,8 @@ export class QuicheConnection implements QuicConnection {
     this.ended = reason;
     this.#endError ??= this.ready ? undefined : handshakeError(reason, this.#received > 0);
     const error = this.closedError();
-    for (const stream of this.#streams.values()) stream.onConnectionEnd(error);
+    const ended = new LeanError('ERR_CONNECTION_CLOSED', describeClose(reason));
+    for (const stream of this.#streams.values()) stream.onConnectionEnd(ended);
     this.memory.addStreams(-this.#streams.size);
     this.#streams.clear();
     this.#allRead();
@@ -612,314 +669,3 @@ const handshakeError = (reason: CloseReason, answered: boolean): LeanError =>
 
 const NO_ANSWER = 'no answer';
 const SILENT = 'the peer went silent during the QUIC handshake';
-
-const writeAfterClose = (): LeanError =>
-  new LeanError('ERR_STREAM_CLOSED', 'write after the stream was closed');
-
-const aborted = (): LeanError => new LeanError('ERR_ABORTED', 'aborted');
-
-/** A bidirectional stream; `Stream`'s contract. */
-export class QuicheStream implements Stream, WaitingWriter {
-  readonly id: string;
-  readonly number: number;
-  readonly #connection: QuicheConnection;
-  /** Where it is counted: until both directions have ended. */
-  #memory: ConnectionMemory | undefined;
-
-  /** Chunks read ahead of `read()`: put back, or saved when the connection ended. */
-  readonly #kept = new ByteQueue();
-  /** The peer's FIN was read, or reading failed; nothing more comes from quiche. */
-  #readEnded = false;
-  #readError: Error | undefined;
-  #discarding = false;
-  #reader:
-    | {
-        resolve: (chunk: Uint8Array | null) => void;
-        reject: (error: Error) => void;
-        into: Uint8Array | undefined;
-      }
-    | undefined;
-
-  readonly #pending = new ByteQueue();
-  /** Bytes handed to quiche, which takes as many as the peer's windows and the congestion window allow. */
-  sentBytes = 0;
-  /** The connection's `flushes` when bytes were last handed to quiche. */
-  #writtenAt = -1;
-  #finQueued = false;
-  #writeEnded = false;
-  #writeError: Error | undefined;
-  #drainers: { resolve: () => void; reject: (error: Error) => void }[] = [];
-
-  constructor(connection: QuicheConnection, id: number) {
-    this.#connection = connection;
-    this.#memory = connection.memory;
-    this.number = id;
-    this.id = String(id);
-  }
-
-  read(into?: Uint8Array): Promise<Uint8Array | null> {
-    const kept = this.#kept.shift();
-    if (kept !== undefined) {
-      this.#memory?.addUnread(-kept.length);
-      return Promise.resolve(kept);
-    }
-    if (!this.#readEnded) {
-      const chunk = this.#pull(into);
-      if (chunk !== undefined) return Promise.resolve(chunk);
-    }
-    if (this.#readError !== undefined) return Promise.reject(this.#readError);
-    if (this.#readEnded) return Promise.resolve(null);
-    return new Promise((resolve, reject) => {
-      this.#reader = { resolve, reject, into };
-      this.#connection.setReading(this, true);
-    });
-  }
-
-  unread(chunk: Uint8Array): void {
-    if (chunk.length === 0) return;
-    this.#kept.unshift(chunk);
-    this.#memory?.addUnread(chunk.length);
-  }
-
-  write(chunk: Uint8Array): boolean {
-    if (this.#writeError !== undefined) throw this.#writeError;
-    if (this.#writeEnded || this.#finQueued) throw writeAfterClose();
-    if (this.#pending.bytes > 0) {
-      this.#keep(chunk);
-    } else if (chunk.length > 0) {
-      const written = this.#send(chunk, false);
-      if (written < chunk.length) {
-        this.#throwIfStopped();
-        this.#keep(chunk.subarray(written));
-        this.#connection.setBlocked(this, true);
-      }
-    }
-    return this.#hasRoom();
-  }
-
-  #keep(chunk: Uint8Array): void {
-    this.#pending.push(chunk);
-    this.#memory?.addUnsent(chunk.length);
-  }
-
-  #hasRoom(): boolean {
-    const { bytes } = this.#pending;
-    return bytes < HIGH_WATER && (this.#memory?.mayWrite(bytes) ?? true);
-  }
-
-  drain(): Promise<void> {
-    if (this.#writeError !== undefined) return Promise.reject(this.#writeError);
-    if (this.#writeEnded || this.#finQueued) return Promise.reject(writeAfterClose());
-    if (this.#hasRoom()) return Promise.resolve();
-    this.#connection.stalls.add(this);
-    return new Promise((resolve, reject) => this.#drainers.push({ resolve, reject }));
-  }
-
-  closeWrite(): void {
-    if (this.#finQueued || this.#writeEnded) return;
-    this.#finQueued = true;
-    if (this.#pending.bytes === 0) this.#finish();
-  }
-
-  stopSending(code = 0): void {
-    if (this.#readEnded || this.#discarding) return;
-    this.#discarding = true;
-    this.#dropKept();
-    // Read off what has arrived: quiche does not give its flow control window back otherwise.
-    while (!this.#readEnded && this.#pull() !== undefined);
-    const error = new LeanError('ERR_STREAM_CLOSED', 'this side stopped reading the stream');
-    if (!this.#readEnded) {
-      this.#connection.shutdownStream(this.number, 0, code);
-      this.#endRead(error);
-    }
-    this.#takeReader()?.reject(this.#readError ?? error);
-  }
-
-  reset(code = 0): void {
-    this.#abort(code, new LeanError('ERR_STREAM_CLOSED', 'this side reset the stream'));
-  }
-
-  /** Waited for its peer in vain; stall-watch.ts. */
-  onStalled(error: LeanError): void {
-    this.#abort(STREAM_RESOURCE_LIMIT_EXCEEDED, error);
-  }
-
-  #abort(code: number, writeError: LeanError): void {
-    this.#dropKept();
-    if (!this.#writeEnded) {
-      this.#connection.shutdownStream(this.number, 1, code);
-      this.#endWrite(writeError);
-    }
-    if (!this.#readEnded) {
-      this.#readError = new StreamResetError(
-        'ERR_STREAM_RESET',
-        code,
-        'this side reset the stream',
-        'local',
-      );
-      this.stopSending(code);
-    }
-  }
-
-  // ── Called by the connection ─────────────────────────────────────────────────────────────────
-
-  /** There is something to read, or the peer reset the stream. False: nobody will ever read it. */
-  onReadable(): boolean {
-    const reader = this.#reader;
-    if (this.#readEnded) return false;
-    if (reader === undefined) return true;
-    const chunk = this.#pull(reader.into);
-    if (chunk === undefined && !this.#readEnded) return true;
-    this.#takeReader();
-    if (chunk !== undefined) reader.resolve(chunk);
-    else if (this.#readError !== undefined) reader.reject(this.#readError);
-    else reader.resolve(null);
-    return true;
-  }
-
-  /** There may be room to write. */
-  onWritable(): void {
-    for (let chunk = this.#pending.first(); chunk !== undefined; chunk = this.#pending.first()) {
-      const written = this.#send(chunk, false, true);
-      if (this.#writeEnded) return;
-      this.#pending.drop(written);
-      this.#memory?.addUnsent(-written);
-      if (written < chunk.length) break;
-    }
-    if (this.#pending.bytes === 0) {
-      this.#connection.setBlocked(this, false);
-      if (this.#finQueued) this.#finish();
-    }
-    if (!this.#hasRoom()) return;
-    this.#connection.stalls.delete(this);
-    for (const { resolve } of this.#drainers.splice(0)) resolve();
-  }
-
-  /** The FIN is on its way. */
-  onFinSent(): void {
-    this.#writeEnded = true;
-    this.#forgetIfDone();
-  }
-
-  /** Keeps what arrived before the end readable, then fails. */
-  onConnectionEnd(error: Error): void {
-    while (!this.#readEnded) {
-      const chunk = this.#pull();
-      if (chunk === undefined) this.#endRead(error);
-      else {
-        this.#kept.push(chunk);
-        this.#memory?.addUnread(chunk.length);
-      }
-    }
-    const reader = this.#takeReader();
-    if (reader !== undefined) this.read().then(reader.resolve, reader.reject);
-    if (!this.#writeEnded) this.#endWrite(error);
-  }
-
-  // ── Inside ───────────────────────────────────────────────────────────────────────────────────
-
-  #takeReader() {
-    const reader = this.#reader;
-    this.#reader = undefined;
-    this.#connection.setReading(this, false);
-    return reader;
-  }
-
-  /** The next chunk from quiche; `undefined`: none now, or the end, which `#readEnded` tells. */
-  #pull(into?: Uint8Array): Uint8Array | undefined {
-    try {
-      const got = this.#connection.readStream(this.number, into);
-      if (got === null) return undefined;
-      if (got.fin) this.#endRead(undefined);
-      return got.chunk.length === 0 ? undefined : got.chunk;
-    } catch (error) {
-      const code = codeIn(error, 'StreamReset');
-      this.#endRead(
-        code === undefined
-          ? new LeanError('ERR_STREAM_CLOSED', `stream failed: ${messageOf(error)}`)
-          : new StreamResetError(
-              'ERR_STREAM_RESET',
-              code,
-              `the peer reset the stream (code ${code})`,
-            ),
-      );
-      return undefined;
-    }
-  }
-
-  /** `again`: there was no room the last time. */
-  #send(chunk: Uint8Array, fin: boolean, again = false): number {
-    try {
-      if (again && !this.#connection.hasRoom(this.number)) return 0;
-      const written = this.#connection.writeStream(this.number, chunk, fin);
-      if (written > 0) this.#writtenAt = this.#connection.flushes;
-      this.sentBytes += written;
-      return written;
-    } catch (error) {
-      // A stream that the peer stopped may be gone for quiche already; a reset came with it then.
-      const code =
-        codeIn(error, 'StreamStopped') ??
-        (this.#readError instanceof StreamResetError ? this.#readError.resetCode : undefined);
-      this.#endWrite(
-        code === undefined
-          ? new LeanError('ERR_STREAM_CLOSED', `stream failed: ${messageOf(error)}`)
-          : new StreamResetError(
-              'ERR_STREAM_STOPPED',
-              code,
-              `the peer stopped reading (code ${code})`,
-            ),
-      );
-      return 0;
-    }
-  }
-
-  /** All bytes are with quiche: sends the FIN with the last of them, or after them. */
-  #finish(): void {
-    if (this.#writtenAt === this.#connection.flushes) {
-      this.#send(NOTHING, true);
-      this.onFinSent();
-    } else {
-      this.#connection.sendFin(this);
-    }
-  }
-
-  #throwIfStopped(): void {
-    if (this.#writeError !== undefined) throw this.#writeError;
-  }
-
-  #endRead(error: Error | undefined): void {
-    this.#readEnded = true;
-    this.#readError ??= error;
-    this.#forgetIfDone();
-  }
-
-  #endWrite(error: Error): void {
-    this.#writeEnded = true;
-    this.#writeError = error;
-    this.#memory?.addUnsent(-this.#pending.bytes);
-    this.#pending.clear();
-    this.#connection.setBlocked(this, false);
-    this.#connection.stalls.delete(this);
-    for (const { reject } of this.#drainers.splice(0)) reject(error);
-    this.#forgetIfDone();
-  }
-
-  #forgetIfDone(): void {
-    if (!this.#readEnded || !this.#writeEnded) return;
-    // What is still to be read belongs to whoever holds the stream.
-    this.#memory?.addUnread(-this.#kept.bytes);
-    this.#memory = undefined;
-    this.#connection.forget(this);
-  }
-
-  #dropKept(): void {
-    this.#memory?.addUnread(-this.#kept.bytes);
-    this.#kept.clear();
-  }
-}
-
-/** The number in quiche's `StreamReset(5)` and `StreamStopped(6)`. */
-const codeIn = (error: unknown, name: string): number | undefined => {
-  const match = /^(\w+)\((\d+)\)$/.exec(messageOf(error));
-  return match?.[1] === name ? Number(match[2]) : undefined;
-};

@@ -37,8 +37,8 @@ const CID_LENGTH = 16;
 const MIN_INITIAL = 1200;
 /** Asked of the kernel, which may give less (net.core.rmem_max). */
 const SOCKET_BUFFER = 4 << 20;
-/** How long `close()` waits for CONNECTION_CLOSE to leave the socket; milliseconds. */
-const CLOSE_WAIT = 200;
+/** How long `close()` waits at most for CONNECTION_CLOSE to leave the socket; milliseconds. */
+const CLOSE_WAIT = 1_000;
 
 /** Everything BoringSSL can verify that a libp2p certificate may be signed with. */
 const SIGNATURE_ALGORITHMS = [
@@ -60,6 +60,7 @@ export const quicheEngine = async (): Promise<QuicEngine> => {
   const configs: Configs = new WeakMap();
   return {
     name: 'quiche',
+    lacks: [],
     listen: (options) => listen(quiche, options),
     dial: (remote, options) => dial(quiche, configs, remote, options),
   };
@@ -138,7 +139,9 @@ interface Entry {
  * has run, all send.
  */
 const pump = (socket: Socket, connected: boolean, onDrained: (entry: Entry) => void) => {
-  const due = new Set<Entry>();
+  let due = new Set<Entry>();
+  /** Those whose turn to send it is. */
+  let sending = new Set<Entry>();
   let scheduled = false;
   const wire: Wire = {
     send(packet, to) {
@@ -186,8 +189,10 @@ const pump = (socket: Socket, connected: boolean, onDrained: (entry: Entry) => v
   };
   const send = (): void => {
     scheduled = false;
-    for (const entry of due) {
-      due.delete(entry);
+    // Whoever has more to send than a burst is due again: in the next turn.
+    [due, sending] = [sending, due];
+    for (const entry of sending) {
+      sending.delete(entry);
       flush(entry);
     }
   };
@@ -234,6 +239,7 @@ const pump = (socket: Socket, connected: boolean, onDrained: (entry: Entry) => v
   const drop = (entry: Entry): void => {
     flush(entry);
     due.delete(entry);
+    sending.delete(entry);
     clearTimeout(entry.timer);
   };
   return { schedule, flush, flushAll, drop };
@@ -336,12 +342,14 @@ const dial = async (
       },
     );
     const entry: Entry = { connection, received: false, timer: undefined, timerDue: 0, routes: [] };
-    // The other side learns of the end by one packet; the socket goes as soon as that has left.
+    // The other side learns of the end by one packet. While the process lives, that is repeated for a
+    // peer that goes on sending: for three probe timeouts (RFC 9000 section 10.2).
     const finish = async (): Promise<void> => {
       if (!open) return;
       flush(entry);
       await sent(connection, socket, () => open);
-      closeSocket();
+      if (connection.lingers) socket.unref();
+      else closeSocket();
     };
     const onAbort = (): void =>
       connection.fail(new LeanError('ERR_ABORTED', 'the dial was aborted'));

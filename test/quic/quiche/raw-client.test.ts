@@ -7,6 +7,8 @@ import { LeanError } from '../../../src/errors.ts';
 import type { QuicConnection, QuicEngine, QuicListener } from '../../../src/quic/engine.ts';
 import { nodeQuicEngine } from '../../../src/quic/node/engine.ts';
 import { quicheEngine } from '../../../src/quic/quiche/engine.ts';
+import { quinnEngine } from '../../../src/quic/quinn/engine.ts';
+import { whyNoQuinn } from '../../support/engines.ts';
 import { issueTestCredentials, type TestCredentials } from '../../support/quic-credentials.ts';
 import { type Inbox, inbox, staysPending } from '../../support/quic-helpers.ts';
 import { type RawClient, type RawOptions, rawDial } from '../../support/quic-raw.ts';
@@ -137,6 +139,8 @@ const listenerSuite = (name: string, load: () => Promise<QuicEngine>): void => {
 if (isBuiltin('node:quic')) {
   listenerSuite('node:quic', nodeQuicEngine);
   listenerSuite('quiche', quicheEngine);
+  if (whyNoQuinn === undefined) listenerSuite('quinn', quinnEngine);
+  else test('raw QUIC clients of quinn', { skip: whyNoQuinn });
 } else {
   test('raw QUIC clients', { skip: 'this Node has no node:quic' });
 }

@@ -1,0 +1,139 @@
+//! Dials: the sockets that they leave from, and their handshakes.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quinn::{Endpoint, EndpointConfig, TokioRuntime};
+use tokio::runtime::Handle;
+
+use crate::socket::Socket;
+
+/// How long a socket without connections is kept, for the next dial.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A socket and quinn's endpoint on it.
+#[derive(Clone)]
+pub struct Bound {
+    pub endpoint: Endpoint,
+    pub socket: Arc<Socket>,
+}
+
+impl Bound {
+    /// Must be called within the runtime. With a server configuration it accepts connections.
+    pub fn new(address: SocketAddr, server: Option<quinn::ServerConfig>) -> io::Result<Self> {
+        let socket = Socket::bind(address)?;
+        let endpoint = Endpoint::new_with_abstract_socket(
+            EndpointConfig::default(),
+            server,
+            Arc::clone(&socket) as _,
+            Arc::new(TokioRuntime),
+        )?;
+        Ok(Self { endpoint, socket })
+    }
+}
+
+/// The sockets that dials leave from: one for each IP version, shared by all dials.
+pub struct DialSockets {
+    runtime: Handle,
+    /// By whether it is IPv6.
+    sockets: Mutex<HashMap<bool, Shared>>,
+}
+
+struct Shared {
+    bound: Bound,
+    users: usize,
+    /// Counts the times that it got a user: tells an idle socket from one that was used meanwhile.
+    uses: u64,
+}
+
+impl DialSockets {
+    pub fn new(runtime: Handle) -> Arc<Self> {
+        Arc::new(Self {
+            runtime,
+            sockets: Mutex::default(),
+        })
+    }
+
+    /// The socket for `remote`, for as long as the slot lives. Must be called within the runtime.
+    pub fn acquire(self: &Arc<Self>, remote: SocketAddr) -> io::Result<(Bound, DialSlot)> {
+        let ipv6 = remote.is_ipv6();
+        let mut sockets = self.lock();
+        let shared = match sockets.get_mut(&ipv6) {
+            Some(shared) => shared,
+            None => {
+                let any = if ipv6 {
+                    SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
+                } else {
+                    SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
+                };
+                let bound = Bound::new(any, None)?;
+                sockets.entry(ipv6).or_insert(Shared {
+                    bound,
+                    users: 0,
+                    uses: 0,
+                })
+            }
+        };
+        shared.users += 1;
+        shared.uses += 1;
+        let slot = DialSlot {
+            sockets: Some((Arc::clone(self), ipv6)),
+        };
+        Ok((shared.bound.clone(), slot))
+    }
+
+    /// Forgets the socket for `remote`, which is no use any more.
+    pub fn discard(&self, remote: SocketAddr) {
+        self.lock().remove(&remote.is_ipv6());
+    }
+
+    fn release(self: &Arc<Self>, ipv6: bool) {
+        let mut sockets = self.lock();
+        let Some(shared) = sockets.get_mut(&ipv6) else {
+            return;
+        };
+        shared.users = shared.users.saturating_sub(1);
+        if shared.users > 0 {
+            return;
+        }
+        let uses = shared.uses;
+        drop(sockets);
+        let this = Arc::clone(self);
+        self.runtime.spawn(async move {
+            tokio::time::sleep(LINGER).await;
+            let mut sockets = this.lock();
+            if sockets.get(&ipv6).is_some_and(|shared| shared.uses == uses) {
+                // quinn closes it when the last connection has drained.
+                sockets.remove(&ipv6);
+            }
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<bool, Shared>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the socket of a dial.
+pub struct DialSlot {
+    /// `None`: it is a listener's.
+    sockets: Option<(Arc<DialSockets>, bool)>,
+}
+
+impl DialSlot {
+    /// Of a dial that leaves from a listener's socket.
+    pub fn of_listener() -> Self {
+        Self { sockets: None }
+    }
+}
+
+impl Drop for DialSlot {
+    fn drop(&mut self) {
+        if let Some((sockets, ipv6)) = self.sockets.take() {
+            sockets.release(ipv6);
+        }
+    }
+}

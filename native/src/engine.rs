@@ -1,0 +1,300 @@
+//! The engine of one JavaScript thread: a network thread of its own, and what lives there.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use quinn::{ClientConfig, ConnectError, NoneTokenStore};
+use slab::Slab;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use crate::close::Close;
+use crate::connection::{Connection, Halves, Slot};
+use crate::dial::{Bound, DialSlot, DialSockets};
+use crate::events::{Event, EventQueue};
+use crate::limits::{Limits, trace_file};
+use crate::listener::{Listener, ListenerOptions, server_config};
+use crate::stream::Stream;
+use crate::tls::{SERVER_NAME, Tls};
+
+/// Failed handshakes that are kept until JavaScript asks; of more, only the number is lost.
+const MAX_FAILURES: usize = 1024;
+
+/// What the JavaScript thread and the network thread share.
+pub struct Shared {
+    pub events: Arc<EventQueue>,
+    pub runtime: Handle,
+    connections: Mutex<HashMap<u32, Arc<Connection>>>,
+    failures: Mutex<HashMap<u32, Failure>>,
+    last_id: AtomicU32,
+}
+
+/// A handshake that came to nothing.
+pub struct Failure {
+    pub remote: SocketAddr,
+    pub close: Close,
+}
+
+impl Shared {
+    /// A number for a listener or connection; never 0.
+    pub fn next_id(&self) -> u32 {
+        self.last_id
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_add(1)
+            .max(1)
+    }
+
+    /// Keeps a connection until JavaScript releases it, and tells of it.
+    pub fn connected(
+        &self,
+        id: u32,
+        listener: u32,
+        quinn: quinn::Connection,
+        socket: SocketAddr,
+        slot: Slot,
+    ) {
+        let connection = Connection::new(id, quinn, Arc::clone(&self.events), socket, slot);
+        lock(&self.connections).insert(id, Arc::new(connection));
+        self.events.push(Event::Connected, id, listener);
+    }
+
+    /// Ends a connection that nobody has judged yet; with whom it was.
+    pub fn withdraw(&self, id: u32) -> Option<SocketAddr> {
+        let connection = lock(&self.connections).remove(&id)?;
+        connection.abandon();
+        Some(connection.remote())
+    }
+
+    /// Keeps a failure until JavaScript asks for it, and tells of it.
+    pub fn failed(&self, id: u32, listener: u32, remote: SocketAddr, close: Close) {
+        let mut failures = lock(&self.failures);
+        // Those of dials are never dropped: somebody waits for each.
+        if listener != 0 && failures.len() >= MAX_FAILURES {
+            return;
+        }
+        failures.insert(id, Failure { remote, close });
+        drop(failures);
+        self.events.push(Event::Failed, id, listener);
+    }
+}
+
+/// Belongs to the JavaScript thread.
+pub struct Engine {
+    pub shared: Arc<Shared>,
+    dial_sockets: Arc<DialSockets>,
+    dials: HashMap<u32, AbortHandle>,
+    listeners: HashMap<u32, Listener>,
+    streams: Slab<Stream>,
+    /// The code of the last reset or stop that was met.
+    pub last_code: u64,
+    /// Dropped, it ends the network thread.
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Starts the network thread.
+    pub fn start(events: EventQueue) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = thread::Builder::new()
+            .name("quinn".to_owned())
+            .spawn(move || {
+                let _ = runtime.block_on(stopped);
+            })?;
+        let shared = Arc::new(Shared {
+            events: Arc::new(events),
+            runtime: handle.clone(),
+            connections: Mutex::default(),
+            failures: Mutex::default(),
+            last_id: AtomicU32::new(0),
+        });
+        Ok(Self {
+            shared,
+            dial_sockets: DialSockets::new(handle),
+            dials: HashMap::new(),
+            listeners: HashMap::new(),
+            streams: Slab::new(),
+            last_code: 0,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// Binds a socket and accepts connections on it.
+    pub fn listen(
+        &mut self,
+        address: SocketAddr,
+        tls: &Tls,
+        options: ListenerOptions,
+    ) -> io::Result<u32> {
+        let _within = self.shared.runtime.enter();
+        let config = server_config(tls, &options.limits);
+        let bound = Bound::new(address, Some(config.clone()))?;
+        let id = self.shared.next_id();
+        let listener = Listener::start(id, bound, config, options, Arc::clone(&self.shared));
+        self.listeners.insert(id, listener);
+        Ok(id)
+    }
+
+    /// Where a listener is bound.
+    pub fn listener_address(&self, id: u32) -> Option<SocketAddr> {
+        Some(self.listeners.get(&id)?.bound.socket.local())
+    }
+
+    /// Closes a listener and all connections on its socket.
+    pub fn close_listener(&mut self, id: u32) {
+        if let Some(listener) = self.listeners.remove(&id) {
+            listener.close(&self.shared);
+        }
+    }
+
+    /// Begins a dial, from the socket of the listener `from` unless that is 0. `qlog`: a directory for
+    /// traces, one file a connection.
+    pub fn dial(
+        &mut self,
+        remote: SocketAddr,
+        tls: &Tls,
+        limits: &Limits,
+        qlog: Option<&str>,
+        from: u32,
+    ) -> Result<u32, String> {
+        let _within = self.shared.runtime.enter();
+        let id = self.shared.next_id();
+        let trace = qlog.map(|qlog| trace_file(qlog, "dialer", id));
+        let mut config = ClientConfig::new(tls.client());
+        config
+            .transport_config(limits.transport(trace.as_deref()))
+            // Tokens are kept by server name, and all have the same.
+            .token_store(Arc::new(NoneTokenStore));
+        let (bound, connecting, slot) = self.connect(remote, config, from)?;
+        let shared = Arc::clone(&self.shared);
+        let time = limits.handshake_timeout();
+        let socket = bound.socket.local();
+        let task = self.shared.runtime.spawn(async move {
+            match timeout(time, connecting).await {
+                Ok(Ok(quinn)) => {
+                    shared.connected(id, 0, quinn, socket, Slot::Dialed { _slot: slot });
+                }
+                Ok(Err(error)) => shared.failed(id, 0, remote, error.into()),
+                Err(_) => shared.failed(id, 0, remote, Close::timeout()),
+            }
+        });
+        self.dials.insert(id, task.abort_handle());
+        Ok(id)
+    }
+
+    fn connect(
+        &self,
+        remote: SocketAddr,
+        config: ClientConfig,
+        from: u32,
+    ) -> Result<(Bound, quinn::Connecting, DialSlot), String> {
+        if from != 0 {
+            let listener = self.listeners.get(&from).ok_or("the listener is closed")?;
+            let bound = listener.bound.clone();
+            let connecting = bound
+                .endpoint
+                .connect_with(config, remote, SERVER_NAME)
+                .map_err(|error| error.to_string())?;
+            return Ok((bound, connecting, DialSlot::of_listener()));
+        }
+        let acquire = || {
+            self.dial_sockets
+                .acquire(remote)
+                .map_err(|error| format!("no socket: {error}"))
+        };
+        let (bound, slot) = acquire()?;
+        match bound
+            .endpoint
+            .connect_with(config.clone(), remote, SERVER_NAME)
+        {
+            Ok(connecting) => Ok((bound, connecting, slot)),
+            Err(ConnectError::EndpointStopping) => {
+                self.dial_sockets.discard(remote);
+                let (bound, slot) = acquire()?;
+                let connecting = bound
+                    .endpoint
+                    .connect_with(config, remote, SERVER_NAME)
+                    .map_err(|error| error.to_string())?;
+                Ok((bound, connecting, slot))
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Gives up a dial, whatever came of it.
+    pub fn abort(&mut self, id: u32) {
+        if let Some(task) = self.dials.remove(&id) {
+            task.abort();
+        }
+        lock(&self.shared.failures).remove(&id);
+        self.shared.withdraw(id);
+    }
+
+    /// Why a handshake failed; once.
+    pub fn take_failure(&mut self, id: u32) -> Option<Failure> {
+        self.dials.remove(&id);
+        lock(&self.shared.failures).remove(&id)
+    }
+
+    /// A connection that was told of and not released.
+    pub fn connection(&self, id: u32) -> Option<Arc<Connection>> {
+        lock(&self.shared.connections).get(&id).cloned()
+    }
+
+    /// A connection whose dial is over.
+    pub fn judge(&mut self, id: u32) -> Option<Arc<Connection>> {
+        self.dials.remove(&id);
+        self.connection(id)
+    }
+
+    /// Forgets a connection that has ended.
+    pub fn release(&mut self, id: u32) {
+        let released = lock(&self.shared.connections).remove(&id);
+        drop(released);
+    }
+
+    /// Keeps a stream; its number.
+    pub fn add_stream(&mut self, halves: Halves) -> u32 {
+        let entry = self.streams.vacant_entry();
+        let id = entry.key() as u32;
+        entry.insert(Stream::new(id, halves, Arc::clone(&self.shared.events)));
+        id
+    }
+
+    /// A stream that was not freed.
+    pub fn stream(&mut self, id: u32) -> Option<&mut Stream> {
+        self.streams.get_mut(id as usize)
+    }
+
+    /// Forgets a stream.
+    pub fn free_stream(&mut self, id: u32) {
+        self.streams.try_remove(id as usize);
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Streams and connections tell their peers of their end while there is a thread to do it.
+        self.streams.clear();
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,168 @@
+//! What the network thread has to tell JavaScript: one queue, one wake-up for all that is queued.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
+
+/// What happened; `src/quic/quinn/binding.ts` has the same numbers.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub enum Event {
+    /// A stream that would have blocked its reader may be read.
+    Readable = 1,
+    /// A stream that would have blocked its writer may be written to.
+    Writable = 2,
+    /// The peer opened streams on a connection.
+    StreamsOpened = 3,
+    /// A connection that was out of stream credit may open one.
+    StreamsAllowed = 4,
+    /// A handshake is complete; the connection waits to be admitted or closed.
+    Connected = 5,
+    /// A handshake failed.
+    Failed = 6,
+    /// A connection that was admitted has ended.
+    Closed = 7,
+    /// The end of a connection that we closed has left the socket.
+    CloseSent = 8,
+    /// The socket of a listener is closed.
+    ListenerClosed = 9,
+}
+
+/// Bytes of one event in `drain()`: kind, id and listener, each a `u32` in the machine's byte order.
+const EVENT_SIZE: usize = 12;
+
+/// The queue. Any thread pushes, the JavaScript thread drains.
+pub struct EventQueue {
+    state: Mutex<State>,
+    /// Makes the JavaScript thread call `drain()` soon. False: it is gone.
+    wake: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+#[derive(Default)]
+struct State {
+    events: Vec<[u32; 3]>,
+    /// How many of `events` were drained already.
+    drained: usize,
+    /// JavaScript was woken and has not emptied the queue since.
+    woken: bool,
+    /// JavaScript is gone.
+    deaf: bool,
+}
+
+impl EventQueue {
+    pub fn new(wake: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self {
+            state: Mutex::default(),
+            wake: Box::new(wake),
+        }
+    }
+
+    /// `listener` is that of `Connected` and `Failed`, 0 for a dial and for every other event.
+    pub fn push(&self, event: Event, id: u32, listener: u32) {
+        let mut state = self.lock();
+        if state.deaf {
+            return;
+        }
+        state.events.push([event as u32, id, listener]);
+        if state.woken {
+            return;
+        }
+        state.woken = true;
+        drop(state);
+        if !(self.wake)() {
+            self.lock().deaf = true;
+        }
+    }
+
+    /// Takes events off the queue into `out`, as many as fit; how many. After 0, the next event
+    /// wakes JavaScript again.
+    pub fn drain(&self, out: &mut [u8]) -> usize {
+        let mut state = self.lock();
+        let waiting = &state.events[state.drained..];
+        let count = waiting.len().min(out.len() / EVENT_SIZE);
+        for (event, out) in waiting.iter().zip(out.chunks_exact_mut(EVENT_SIZE)) {
+            for (word, out) in event.iter().zip(out.chunks_exact_mut(4)) {
+                out.copy_from_slice(&word.to_ne_bytes());
+            }
+        }
+        state.drained += count;
+        if state.drained == state.events.len() {
+            state.events.clear();
+            state.drained = 0;
+        }
+        if count == 0 {
+            state.woken = false;
+        }
+        count
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct StreamWaker {
+    events: Arc<EventQueue>,
+    event: Event,
+    stream: u32,
+}
+
+impl Wake for StreamWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.events.push(self.event, self.stream, 0);
+    }
+}
+
+/// A waker that pushes `event` of `stream`.
+pub fn stream_waker(events: &Arc<EventQueue>, event: Event, stream: u32) -> Waker {
+    Waker::from(Arc::new(StreamWaker {
+        events: Arc::clone(events),
+        event,
+        stream,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn many_events_wake_once() {
+        let woken = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&woken);
+        let queue = EventQueue::new(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            true
+        });
+        for id in 0..5 {
+            queue.push(Event::Readable, id, 0);
+        }
+        assert_eq!(woken.load(Ordering::Relaxed), 1);
+
+        let mut out = [0; 3 * EVENT_SIZE];
+        assert_eq!(queue.drain(&mut out), 3);
+        assert_eq!(out[..4], 1_u32.to_ne_bytes());
+        assert_eq!(out[EVENT_SIZE + 4..][..4], 1_u32.to_ne_bytes());
+        queue.push(Event::Closed, 9, 0);
+        assert_eq!(queue.drain(&mut out), 3);
+        assert_eq!(woken.load(Ordering::Relaxed), 1, "it is draining");
+        assert_eq!(queue.drain(&mut out), 0);
+
+        queue.push(Event::Closed, 9, 0);
+        assert_eq!(woken.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn nothing_is_kept_for_a_thread_that_is_gone() {
+        let queue = EventQueue::new(|| false);
+        queue.push(Event::Closed, 1, 0);
+        for id in 0..1000 {
+            queue.push(Event::Closed, id, 0);
+        }
+        assert!(queue.lock().events.len() <= 1);
+    }
+}

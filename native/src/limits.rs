@@ -1,0 +1,103 @@
+//! `QuicLimits` of src/quic/engine.ts, and what it means to quinn.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use napi_derive::napi;
+use quinn::{IdleTimeout, TransportConfig, VarInt};
+
+use crate::admission::AdmissionLimits;
+use crate::congestion::ClosableConfig;
+
+/// Bounds of one connection or listener; bytes and milliseconds.
+#[napi(object)]
+#[derive(Clone)]
+pub struct Limits {
+    /// How long a handshake may take.
+    pub handshake_timeout: f64,
+    /// How long a connection may be silent.
+    pub idle_timeout: f64,
+    /// Receive window of one stream.
+    pub stream_window: f64,
+    /// Receive window of the connection.
+    pub connection_window: f64,
+    /// What a connection keeps of what was written until the peer has it.
+    pub send_window: f64,
+    /// Bidirectional streams that the peer may have open at once.
+    pub max_streams: f64,
+    /// Connections of a listener, those that are not authenticated yet among them.
+    pub max_connections: f64,
+    /// Those of one host.
+    pub max_connections_per_host: f64,
+    /// Connections that are not authenticated yet.
+    pub max_pending: f64,
+    /// Those of one host.
+    pub max_pending_per_host: f64,
+    /// Handshakes in progress above which a client must prove its address first.
+    pub retry_above: f64,
+}
+
+impl Limits {
+    /// How long a handshake may take.
+    pub fn handshake_timeout(&self) -> Duration {
+        Duration::from_millis(self.handshake_timeout as u64)
+    }
+
+    /// Whom a listener lets in.
+    pub fn admission(&self) -> AdmissionLimits {
+        AdmissionLimits {
+            connections: self.max_connections as usize,
+            connections_per_host: self.max_connections_per_host as usize,
+            pending: self.max_pending as usize,
+            pending_per_host: self.max_pending_per_host as usize,
+        }
+    }
+
+    /// quinn's configuration of a connection. `qlog`: the file that gets its trace.
+    pub fn transport(&self, qlog: Option<&Path>) -> Arc<TransportConfig> {
+        let mut transport = TransportConfig::default();
+        let idle = IdleTimeout::from(varint(self.idle_timeout));
+        transport
+            .max_concurrent_bidi_streams(varint(self.max_streams))
+            .max_concurrent_uni_streams(VarInt::from_u32(0))
+            .max_idle_timeout(Some(idle))
+            .stream_receive_window(varint(self.stream_window))
+            .receive_window(varint(self.connection_window))
+            .send_window(self.send_window as u64)
+            .datagram_receive_buffer_size(None)
+            .keep_alive_interval(None)
+            .congestion_controller_factory(Arc::new(ClosableConfig::default()));
+        trace(&mut transport, qlog);
+        Arc::new(transport)
+    }
+}
+
+/// The file in the directory `qlog` for connection number `id`.
+pub fn trace_file(qlog: &str, role: &str, id: u32) -> PathBuf {
+    Path::new(qlog).join(format!("{}-{id}-{role}.sqlog", std::process::id()))
+}
+
+/// A number of JavaScript as a varint; what is too large is the largest.
+pub fn varint(value: f64) -> VarInt {
+    VarInt::from_u64(value as u64).unwrap_or(VarInt::MAX)
+}
+
+#[cfg(feature = "qlog")]
+fn trace(transport: &mut TransportConfig, path: Option<&Path>) {
+    use std::fs::File;
+    use std::io::BufWriter;
+
+    // Without its trace, a connection is as good.
+    let Some(file) = path.and_then(|path| File::create(path).ok()) else {
+        return;
+    };
+    let mut config = quinn::QlogConfig::default();
+    config
+        .writer(Box::new(BufWriter::new(file)))
+        .title(Some("libp2p-lean".to_owned()));
+    transport.qlog_stream(config.into_stream());
+}
+
+#[cfg(not(feature = "qlog"))]
+fn trace(_: &mut TransportConfig, _: Option<&Path>) {}

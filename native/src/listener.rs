@@ -1,0 +1,177 @@
+//! Listeners: whom they let in, and what they hold at most.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quinn::{Connecting, ConnectionError, Incoming, ServerConfig};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::admission::{Admission, Guest};
+use crate::close::Close;
+use crate::connection::Slot;
+use crate::dial::Bound;
+use crate::engine::Shared;
+use crate::events::Event;
+use crate::limits::{Limits, trace_file};
+use crate::tls::Tls;
+
+/// What the closes of a listener's last connections have to leave its socket.
+const CLOSE_GRACE: Duration = Duration::from_millis(5);
+
+/// A bound socket that accepts connections.
+pub struct Listener {
+    id: u32,
+    pub bound: Bound,
+}
+
+/// What a listener may hold, and a directory for traces, one file a connection.
+pub struct ListenerOptions {
+    pub limits: Limits,
+    pub qlog: Option<String>,
+}
+
+/// The configuration of a listener's connections.
+pub fn server_config(tls: &Tls, limits: &Limits) -> ServerConfig {
+    let mut config = ServerConfig::with_crypto(tls.server());
+    config
+        .transport_config(limits.transport(None))
+        // They are taken or refused as they come.
+        .max_incoming(limits.max_pending as usize);
+    config
+}
+
+impl Listener {
+    /// Begins to accept; `Event::Connected` and `Event::Failed` tell what came.
+    pub fn start(
+        id: u32,
+        bound: Bound,
+        config: ServerConfig,
+        options: ListenerOptions,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let ListenerOptions { limits, qlog } = options;
+        let endpoint = bound.endpoint.clone();
+        let runtime = shared.runtime.clone();
+        let socket = bound.socket.local();
+        runtime.spawn(async move {
+            let doors = Doors {
+                id,
+                config,
+                qlog,
+                socket,
+                admission: Admission::new(limits.admission()),
+                limits,
+                handshakes: Arc::default(),
+                shared,
+            };
+            while let Some(incoming) = endpoint.accept().await {
+                doors.arrived(incoming);
+            }
+        });
+        Self { id, bound }
+    }
+
+    /// Closes what is left of its connections, then the socket; `Event::ListenerClosed` tells.
+    pub fn close(self, shared: &Arc<Shared>) {
+        let events = Arc::clone(&shared.events);
+        shared.runtime.spawn(async move {
+            self.bound.endpoint.close(0_u32.into(), b"");
+            if self.bound.endpoint.open_connections() > 0 {
+                sleep(CLOSE_GRACE).await;
+            }
+            self.bound.socket.close();
+            events.push(Event::ListenerClosed, self.id, 0);
+        });
+    }
+}
+
+/// What decides on those who arrive.
+struct Doors {
+    id: u32,
+    config: ServerConfig,
+    qlog: Option<String>,
+    socket: SocketAddr,
+    limits: Limits,
+    admission: Arc<Mutex<Admission>>,
+    /// Tasks of handshakes and with whom they are, by connection.
+    handshakes: Arc<Mutex<HashMap<u32, (AbortHandle, SocketAddr)>>>,
+    shared: Arc<Shared>,
+}
+
+impl Doors {
+    fn arrived(&self, incoming: Incoming) {
+        let pending = Admission::pending(&self.admission) as f64;
+        // Under load nobody gets in who has not shown that it receives at its address (RFC 9000
+        // section 8.1).
+        if pending >= self.limits.retry_above && incoming.may_retry() {
+            // It fails only where it may not be asked for.
+            let _ = incoming.retry();
+            return;
+        }
+        let number = self.shared.next_id();
+        let remote = incoming.remote_address();
+        let Some(entered) = Admission::enter(&self.admission, remote.ip(), number) else {
+            incoming.refuse();
+            return;
+        };
+        if let Some(evicted) = entered.evicted {
+            self.evict(evicted);
+        }
+        // What is no proper first packet is nobody's handshake.
+        if let Ok(connecting) = self.accept(incoming, number) {
+            self.handshake(number, remote, connecting, entered.guest);
+        }
+    }
+
+    fn accept(&self, incoming: Incoming, number: u32) -> Result<Connecting, ConnectionError> {
+        let Some(qlog) = &self.qlog else {
+            return incoming.accept();
+        };
+        let file = trace_file(qlog, "listener", number);
+        let mut config = self.config.clone();
+        config.transport_config(self.limits.transport(Some(&file)));
+        incoming.accept_with(Arc::new(config))
+    }
+
+    fn handshake(&self, number: u32, remote: SocketAddr, connecting: Connecting, guest: Guest) {
+        let (id, socket) = (self.id, self.socket);
+        let shared = Arc::clone(&self.shared);
+        let handshakes = Arc::clone(&self.handshakes);
+        let time = self.limits.handshake_timeout();
+        let slot = Slot::Accepted {
+            guest: Mutex::new(guest),
+        };
+        let task = tokio::spawn(async move {
+            let outcome = timeout(time, connecting).await;
+            lock(&handshakes).remove(&number);
+            match outcome {
+                Ok(Ok(quinn)) => shared.connected(number, id, quinn, socket, slot),
+                Ok(Err(error)) => shared.failed(number, id, remote, error.into()),
+                Err(_) => shared.failed(number, id, remote, Close::timeout()),
+            }
+        });
+        // It has not begun: this is the only thread.
+        lock(&self.handshakes).insert(number, (task.abort_handle(), remote));
+    }
+
+    fn evict(&self, number: u32) {
+        let remote = match lock(&self.handshakes).remove(&number) {
+            Some((task, remote)) => {
+                task.abort();
+                Some(remote)
+            }
+            None => self.shared.withdraw(number),
+        };
+        if let Some(remote) = remote {
+            self.shared
+                .failed(number, self.id, remote, Close::evicted());
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

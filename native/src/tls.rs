@@ -1,0 +1,256 @@
+//! TLS 1.3 as libp2p wants it (libp2p/specs tls/tls.md): both sides show a certificate, no SNI, ALPN
+//! `libp2p`, no resumption. Any certificate is taken here, whoever issued it, but its owner must
+//! have signed the handshake; JavaScript judges the certificate before a stream byte is handed up.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
+};
+use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, KeyLog,
+    ServerConfig, SignatureScheme, version,
+};
+
+use crate::certificate::subject_public_key_info;
+use crate::session::{EndingClient, EndingServer};
+
+/// The name that a client must give to rustls. It is neither sent nor compared.
+pub const SERVER_NAME: &str = "libp2p";
+const ALPN: &[u8] = b"libp2p";
+
+/// What one side shows in handshakes: its TLS configurations, made once.
+pub struct Tls {
+    client: Arc<EndingClient<QuicClientConfig>>,
+    server: Arc<EndingServer<QuicServerConfig>>,
+}
+
+impl Tls {
+    /// Takes a certificate chain, leaf first, and the leaf's PKCS#8 key, both PEM; libp2p wants one
+    /// certificate. TLS secrets are appended to the file `key_log`, in NSS format. `forge`: the key
+    /// need not be that of the certificate.
+    pub fn new(
+        certificates: &str,
+        key: &str,
+        key_log: Option<&str>,
+        forge: bool,
+    ) -> Result<Self, TlsError> {
+        let chain = CertificateDer::pem_slice_iter(certificates.as_bytes())
+            .collect::<Result<Vec<_>, _>>()?;
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
+        let provider = Arc::clone(provider());
+        let key = provider.key_provider.load_private_key(key)?;
+        if !forge
+            && key.public_key().as_deref()
+                != chain.first().and_then(|leaf| subject_public_key_info(leaf))
+        {
+            return Err(TlsError(
+                "the key is not that of the certificate".to_owned(),
+            ));
+        }
+        let shown = Arc::new(CertifiedKey::new(chain, key));
+        let shown = Arc::new(SingleCertAndKey::from(shown));
+        let verifier = Arc::new(AnyCertificate);
+
+        let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&version::TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&verifier) as _)
+            .with_client_cert_resolver(Arc::clone(&shown) as _);
+        client.alpn_protocols = vec![ALPN.to_vec()];
+        client.enable_sni = false;
+        client.resumption = rustls::client::Resumption::disabled();
+
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&version::TLS13])?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(shown);
+        server.alpn_protocols = vec![ALPN.to_vec()];
+        // A resumed session would show no certificate.
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+
+        if let Some(path) = key_log {
+            let log: Arc<dyn KeyLog> = Arc::new(KeyLogFile::open(path)?);
+            client.key_log = Arc::clone(&log);
+            server.key_log = log;
+        }
+        Ok(Self {
+            client: Arc::new(EndingClient(Arc::new(QuicClientConfig::try_from(client)?))),
+            server: Arc::new(EndingServer(Arc::new(QuicServerConfig::try_from(server)?))),
+        })
+    }
+
+    /// For connections that we dial.
+    pub fn client(&self) -> Arc<dyn quinn::crypto::ClientConfig> {
+        Arc::clone(&self.client) as _
+    }
+
+    /// For connections that we accept.
+    pub fn server(&self) -> Arc<dyn quinn::crypto::ServerConfig> {
+        Arc::clone(&self.server) as _
+    }
+}
+
+/// Why there is no TLS configuration, in words.
+pub struct TlsError(pub String);
+
+macro_rules! tls_error_from {
+    ($($error:ty),*) => {$(
+        impl From<$error> for TlsError {
+            fn from(error: $error) -> Self {
+                Self(error.to_string())
+            }
+        }
+    )*};
+}
+
+tls_error_from!(
+    Error,
+    io::Error,
+    rustls::pki_types::pem::Error,
+    quinn::crypto::rustls::NoInitialCipherSuite
+);
+
+fn provider() -> &'static Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    PROVIDER.get_or_init(|| Arc::new(ring::default_provider()))
+}
+
+/// Accepts certificates of anybody, and only signatures of their owners.
+#[derive(Debug)]
+struct AnyCertificate;
+
+impl AnyCertificate {
+    fn verify_signature(
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let key = subject_public_key_info(certificate)
+            .ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        verify_tls13_signature_with_raw_key(
+            message,
+            &SubjectPublicKeyInfoDer::from(key),
+            signature,
+            &provider().signature_verification_algorithms,
+        )
+    }
+
+    /// QUIC is TLS 1.3 only.
+    fn no_tls12() -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General("TLS 1.2".to_owned()))
+    }
+
+    fn schemes() -> Vec<SignatureScheme> {
+        provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Self::no_tls12()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Self::verify_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        Self::schemes()
+    }
+}
+
+impl ClientCertVerifier for AnyCertificate {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Self::no_tls12()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Self::verify_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        Self::schemes()
+    }
+}
+
+/// NSS key log format: what Wireshark reads.
+#[derive(Debug)]
+struct KeyLogFile(Mutex<File>);
+
+impl KeyLogFile {
+    fn open(path: &str) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(Self(Mutex::new(file)))
+    }
+}
+
+impl KeyLog for KeyLogFile {
+    fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
+        let line = format!("{label} {} {}\n", hex(client_random), hex(secret));
+        if let Ok(mut file) = self.0.lock() {
+            // A full disk must not end connections.
+            let _ = file.write_all(line.as_bytes());
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,17 @@
+/** The transports of the commands for people: all of them. */
+
+import type { EngineChoice } from '../quic/engine-name.ts';
+import { quic, tcp, websocket } from '../transports/factories.ts';
+import type { TransportFactory } from '../transports/transport.ts';
+
+export interface TransportFlags {
+  readonly engine: EngineChoice;
+  /** Dials `wss` listeners whatever their certificate. */
+  readonly insecure?: boolean;
+}
+
+export const transportsOf = ({ engine, insecure = false }: TransportFlags): TransportFactory[] => [
+  quic({ engine }),
+  tcp(),
+  websocket({ insecureWss: insecure }),
+];

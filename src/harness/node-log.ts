@@ -1,0 +1,37 @@
+/** What a node does, in the log of a run. */
+
+import { type Connection, describeClose } from '../connection.ts';
+import type { LeanNode } from '../node/node.ts';
+import type { Log } from './log.ts';
+
+/** Logs every event of `node`, each under its type. */
+export const logEvents = (node: LeanNode, log: Log): void => {
+  node.addEventListener('engine:select', ({ type, detail }) => log(type, { ...detail }));
+  node.addEventListener('limits:ignore', ({ type, detail }) => log(type, { ...detail }));
+  node.addEventListener('dial:start', ({ type, detail }) => log(type, { ...detail }));
+  node.addEventListener('dial:error', ({ type, detail }) => log(type, { ...detail }));
+  node.addEventListener('listen:open', ({ type, detail }) =>
+    log(type, { address: detail.listener.address }),
+  );
+  node.addEventListener('listen:close', ({ type, detail }) =>
+    log(type, { address: detail.listener.address }),
+  );
+  node.addEventListener('connection:open', ({ type, detail: { connection } }) => {
+    const { role, description } = connection;
+    log(type, { ...whoIs(connection), role, via: description });
+  });
+  node.addEventListener('connection:close', ({ type, detail: { connection, reason } }) =>
+    log(type, { ...whoIs(connection), reason: describeClose(reason) }),
+  );
+  node.addEventListener('connection:refuse', ({ type, detail }) => log(type, { ...detail }));
+  for (const name of ['stream:open', 'stream:refuse', 'stream:error'] as const) {
+    node.addEventListener(name, ({ type, detail: { connection, ...rest } }) =>
+      log(type, { peer: connection.remotePeer, ...rest }),
+    );
+  }
+};
+
+const whoIs = ({ remotePeer, remoteAddress }: Connection) => ({
+  peer: remotePeer,
+  address: remoteAddress,
+});

@@ -1,0 +1,59 @@
+/** Connections as the user of a node has them: without the means to accept streams. */
+
+import type { Connection, ProtocolStream, TransportConnection } from '../connection.ts';
+import { withDeadline } from '../deadline.ts';
+import { LeanError } from '../errors.ts';
+import { select, selectLazily } from '../multistream.ts';
+
+/** Milliseconds that a peer has to take one of several protocols; go-libp2p's value. */
+const NEGOTIATION_TIMEOUT = 10_000;
+
+/** @param onClosing called when our side closes it, before the peer is told. */
+export const nodeConnection = (
+  transport: TransportConnection,
+  onClosing: () => void,
+): Connection => {
+  const close: Connection['close'] = (code, reason) => {
+    onClosing();
+    return transport.close(code, reason);
+  };
+  return {
+    role: transport.role,
+    localPeer: transport.localPeer,
+    remotePeer: transport.remotePeer,
+    get localAddress() {
+      return transport.localAddress;
+    },
+    get remoteAddress() {
+      return transport.remoteAddress;
+    },
+    description: transport.description,
+    memory: transport.memory,
+    closed: transport.closed,
+    close,
+    [Symbol.asyncDispose]: () => close(),
+    newStream: (protocols, options) => newStream(transport, protocols, options?.signal),
+  };
+};
+
+const newStream = async (
+  transport: TransportConnection,
+  protocols: string | readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<ProtocolStream> => {
+  const list = typeof protocols === 'string' ? [protocols] : protocols;
+  const [first] = list;
+  if (first === undefined) throw new LeanError('ERR_OPTIONS', 'there is no protocol to propose');
+  const stream = await transport.openStream(signal);
+  const reset = () => stream.reset();
+  try {
+    if (list.length === 1) return Object.assign(selectLazily(stream, first), { protocol: first });
+    const what = 'agreeing on a protocol';
+    const selected = select(stream, list);
+    const protocol = await withDeadline(selected, NEGOTIATION_TIMEOUT, what, reset, signal);
+    return Object.assign(stream, { protocol });
+  } catch (error) {
+    reset();
+    throw error;
+  }
+};

@@ -1,0 +1,129 @@
+/** The connections of a node: which there are, how many may be, and their end. */
+
+import { hostKeyOf, isLoopback } from '../admission.ts';
+import type { Connection, TransportConnection } from '../connection.ts';
+import { CONN_RESOURCE_LIMIT_EXCEEDED } from '../connection-memory.ts';
+import { LeanError } from '../errors.ts';
+import type { PeerId } from '../identity/peer-id.ts';
+import { hostOf, plainHost } from '../multiaddr.ts';
+import { nodeConnection } from './connection.ts';
+import type { Events } from './events.ts';
+import type { ConnectionLimits } from './limits.ts';
+import type { Protocols } from './protocols.ts';
+
+export interface Connections {
+  /** Takes over a connection that we dialled, and serves it until it ends. */
+  add(transport: TransportConnection): Connection;
+  /** Takes over one that a listener accepted, or closes it where a limit is reached. */
+  accept(transport: TransportConnection): void;
+  /** Those that are open, the oldest first: all of them, or those with `peer`. */
+  list(peer?: PeerId): Connection[];
+  /** The oldest one with `peer` that is open. */
+  find(peer: PeerId): Connection | undefined;
+  /** Closes those that there are, and from now on every one that comes. Never rejects. */
+  close(): Promise<void>;
+}
+
+interface Entry {
+  readonly connection: Connection;
+  /** In `open`, of which those go first that our side closes. */
+  readonly peer: string;
+  /** Where an accepted one comes from, unless that is this machine. */
+  readonly host: string | undefined;
+}
+
+export const createConnections = (
+  limits: ConnectionLimits,
+  events: Events,
+  protocols: Protocols,
+): Connections => {
+  /** By peer id, until our side closes them or they have ended. */
+  const open = new Map<string, Set<Connection>>();
+  /** All that have not ended. */
+  const entries = new Set<Entry>();
+  /** Those that listeners accepted, in all and by host. */
+  let accepted = 0;
+  const hosts = new Map<string, number>();
+  let closing = false;
+
+  const count = ({ connection, host }: Entry, step: 1 | -1): void => {
+    if (connection.role === 'dialer') return;
+    accepted += step;
+    if (host === undefined) return;
+    const now = (hosts.get(host) ?? 0) + step;
+    if (now === 0) hosts.delete(host);
+    else hosts.set(host, now);
+  };
+
+  const forget = ({ peer, connection }: Entry): void => {
+    const group = open.get(peer);
+    group?.delete(connection);
+    if (group?.size === 0) open.delete(peer);
+  };
+
+  const adopt = (transport: TransportConnection, host?: string): Connection => {
+    const peer = transport.remotePeer.toString();
+    const connection = nodeConnection(transport, () => forget(entry));
+    const entry: Entry = { connection, peer, host };
+    entries.add(entry);
+    count(entry, 1);
+    const group = open.get(peer) ?? new Set();
+    open.set(peer, group.add(connection));
+    transport.closed.then((reason) => {
+      forget(entry);
+      entries.delete(entry);
+      count(entry, -1);
+      events.emit('connection:close', { connection, reason });
+    });
+    events.emit('connection:open', { connection });
+    protocols.serve(transport, connection).catch(() => connection.close());
+    if (closing) connection.close();
+    return connection;
+  };
+
+  /** What an accepted connection is refused with. */
+  const refusal = (
+    transport: TransportConnection,
+    host: string | undefined,
+  ): string | undefined => {
+    if (accepted >= limits.maxConnections) return 'too many connections';
+    if (host !== undefined && (hosts.get(host) ?? 0) >= limits.maxConnectionsPerHost) {
+      return 'too many connections of this host';
+    }
+    const ofPeer = open.get(transport.remotePeer.toString())?.size ?? 0;
+    if (ofPeer >= limits.maxConnectionsPerPeer) return 'too many connections of this peer';
+    return undefined;
+  };
+
+  return {
+    add: (transport) => adopt(transport),
+
+    accept: (transport) => {
+      const ip = plainHost(hostOf(transport.remoteAddress).host);
+      const host = isLoopback(ip) ? undefined : hostKeyOf(ip);
+      const why = refusal(transport, host);
+      if (why === undefined) {
+        adopt(transport, host);
+        return;
+      }
+      transport.close(CONN_RESOURCE_LIMIT_EXCEEDED, why);
+      const error = new LeanError('ERR_CONNECTION_CLOSED', why);
+      events.emit('connection:refuse', { error, remote: transport.remoteAddress.toString() });
+    },
+
+    list: (peer) =>
+      peer === undefined
+        ? [...open.values()].flatMap((group) => [...group])
+        : [...(open.get(peer.toString()) ?? [])],
+
+    find: (peer) => {
+      const [oldest] = open.get(peer.toString()) ?? [];
+      return oldest;
+    },
+
+    close: async () => {
+      closing = true;
+      await Promise.all([...entries].map(({ connection }) => connection.close()));
+    },
+  };
+};

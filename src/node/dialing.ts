@@ -1,0 +1,208 @@
+/** Dialling: one connection to a peer, over whichever of its addresses answers first. */
+
+import type { Multiaddr } from '@multiformats/multiaddr';
+import type { Connection, TransportConnection } from '../connection.ts';
+import { aborted, orAborted, startDeadline } from '../deadline.ts';
+import { errorOf, LeanError } from '../errors.ts';
+import type { PeerId } from '../identity/peer-id.ts';
+import { parseMultiaddr, peerOf, resolveMultiaddr, withoutPeer } from '../multiaddr.ts';
+import type { Connections } from './connections.ts';
+import { type Failure, failureOf, race } from './dial-race.ts';
+import type { Events } from './events.ts';
+import type { Transports } from './transports.ts';
+
+/** Addresses that one dial takes, after names are resolved. */
+const MAX_ADDRESSES = 32;
+
+export interface DialOptions {
+  /** Ends the wait, and the dial if nobody else waits for it. */
+  readonly signal?: AbortSignal | undefined;
+  /** Makes a connection even if one to the peer is open or being made. */
+  readonly force?: boolean | undefined;
+}
+
+export interface Dialing {
+  /** @see LeanNode.dial */
+  dial(
+    address: Multiaddr | string | readonly (Multiaddr | string)[],
+    options?: DialOptions,
+  ): Promise<Connection>;
+  /** Resolves when the dials under way have let go of their sockets. Never rejects. */
+  settled(): Promise<void>;
+}
+
+/** A dial that several may wait for. */
+interface Attempt {
+  readonly addresses: ReadonlySet<string>;
+  readonly result: Promise<Connection>;
+  /** Ends it. */
+  readonly abort: AbortController;
+  waiting: number;
+}
+
+export const createDialing = (
+  transports: Transports,
+  connections: Connections,
+  events: Events,
+  dialTimeout: number,
+  /** Fires when the node closes. */
+  closing: AbortSignal,
+): Dialing => {
+  const sockets = new Set<Promise<void>>();
+  /** By peer id. */
+  const attempts = new Map<string, Attempt>();
+
+  const dialOne = async (
+    address: Multiaddr,
+    expectedPeer: PeerId | undefined,
+    signal: AbortSignal,
+  ): Promise<TransportConnection> => {
+    events.emit('dial:start', { address });
+    try {
+      const transport = transports.find(address);
+      const connection = await transport.dial(withoutPeer(address), { expectedPeer, signal });
+      const { remotePeer } = connection;
+      if (expectedPeer === undefined || expectedPeer.equals(remotePeer)) return connection;
+      await connection.close();
+      throw new LeanError(
+        'ERR_PEER_ID_MISMATCH',
+        `expected peer ${expectedPeer}, found ${remotePeer}`,
+      );
+    } catch (error) {
+      events.emit('dial:error', { address, error: errorOf(error) });
+      throw error;
+    }
+  };
+
+  const raceAll = (
+    addresses: readonly Multiaddr[],
+    expectedPeer: PeerId | undefined,
+    signal: AbortSignal,
+  ): Promise<TransportConnection> =>
+    race(addresses, {
+      signal,
+      dialOne: (address, raceSignal) => {
+        const dial = dialOne(address, expectedPeer, raceSignal);
+        const settled = dial.then(
+          () => {},
+          () => {},
+        );
+        sockets.add(settled);
+        settled.finally(() => sockets.delete(settled));
+        return dial;
+      },
+    });
+
+  /** One dial from names to the connection; ends with the first of its time limit, `signal` and the node. */
+  const attempt = async (
+    given: readonly Multiaddr[],
+    { signal, force }: DialOptions,
+  ): Promise<Connection> => {
+    const deadline = startDeadline(dialTimeout, `dialling ${given.join(', ')}`, signal);
+    const onClose = () => deadline.abort(closing.reason);
+    closing.addEventListener('abort', onClose, { once: true });
+    if (closing.aborted) onClose();
+    let dialled: Promise<TransportConnection> | undefined;
+    try {
+      const { found, failures } = await orAborted(resolveAll(given), deadline.signal);
+      const expectedPeer = onlyPeerOf([...given, ...found]);
+      if (found.length === 0) throw failureOf(failures);
+      const open = force || expectedPeer === undefined ? undefined : connections.find(expectedPeer);
+      if (open !== undefined) return open;
+      dialled = raceAll(found, expectedPeer, deadline.signal);
+      return connections.add(await orAborted(dialled, deadline.signal));
+    } catch (error) {
+      // It may have been won in the very moment of the abort.
+      dialled?.then((connection) => connection.close()).catch(() => {});
+      throw deadline.signal.aborted ? deadline.signal.reason : error;
+    } finally {
+      closing.removeEventListener('abort', onClose);
+      deadline.clear();
+    }
+  };
+
+  const start = (peer: string, given: readonly Multiaddr[]): Attempt => {
+    const abort = new AbortController();
+    const result = attempt(given, { signal: abort.signal });
+    const addresses = new Set(given.map(String));
+    const started: Attempt = { addresses, result, abort, waiting: 0 };
+    attempts.set(peer, started);
+    const forget = (): void => {
+      if (attempts.get(peer) === started) attempts.delete(peer);
+    };
+    result.then(forget, forget);
+    return started;
+  };
+
+  /** Waits for `on`, which ends when nobody waits for it any more. */
+  const wait = async (on: Attempt, signal: AbortSignal | undefined): Promise<Connection> => {
+    on.waiting++;
+    try {
+      return await (signal === undefined ? on.result : orAborted(on.result, signal, 'the dial'));
+    } finally {
+      on.waiting--;
+      if (on.waiting === 0) on.abort.abort(new LeanError('ERR_ABORTED', 'the dial was aborted'));
+    }
+  };
+
+  /** Waits for the dial to `peer` that is under way, or starts one. */
+  const share = async (
+    peer: string,
+    given: readonly Multiaddr[],
+    signal: AbortSignal | undefined,
+  ): Promise<Connection> => {
+    const running = attempts.get(peer);
+    if (running === undefined || running.abort.signal.aborted) {
+      return wait(start(peer, given), signal);
+    }
+    try {
+      return await wait(running, signal);
+    } catch (error) {
+      const others = given.filter((address) => !running.addresses.has(address.toString()));
+      if (others.length === 0 || closing.aborted || signal?.aborted === true) throw error;
+      return share(peer, others, signal);
+    }
+  };
+
+  return {
+    dial: async (address, { signal, force = false } = {}) => {
+      const list = typeof address === 'string' || !isList(address) ? [address] : address;
+      const given = list.map(parseMultiaddr);
+      if (given.length === 0) throw new LeanError('ERR_ADDRESS', 'there is no address to dial');
+      const peer = onlyPeerOf(given); // before names are asked for
+      if (closing.aborted) throw closing.reason;
+      if (signal?.aborted === true) throw aborted('the dial', signal.reason);
+      if (peer === undefined || force) return attempt(given, { signal, force });
+      return connections.find(peer) ?? share(peer.toString(), given, signal);
+    },
+    settled: async () => void (await Promise.all(sockets)),
+  };
+};
+
+/** The peer that `addresses` name, if any does. @throws ERR_ADDRESS, ERR_PEER_ID_MALFORMED. */
+const onlyPeerOf = (addresses: readonly Multiaddr[]): PeerId | undefined => {
+  const [peer, ...rest] = addresses.map(peerOf).filter((it) => it !== undefined);
+  const other = peer === undefined ? undefined : rest.find((it) => !it.equals(peer));
+  if (other === undefined) return peer;
+  throw new LeanError('ERR_ADDRESS', `the addresses name different peers, ${peer} and ${other}`);
+};
+
+/** All addresses with their names resolved; what could not be resolved is a failure. */
+const resolveAll = async (
+  given: readonly Multiaddr[],
+): Promise<{ found: Multiaddr[]; failures: Failure[] }> => {
+  const failures: Failure[] = [];
+  const lists = await Promise.all(
+    given.map((address) =>
+      resolveMultiaddr(address).catch((error) => {
+        failures.push({ address, error });
+        return [];
+      }),
+    ),
+  );
+  return { found: lists.flat().slice(0, MAX_ADDRESSES), failures };
+};
+
+const isList = (
+  value: Multiaddr | string | readonly (Multiaddr | string)[],
+): value is readonly (Multiaddr | string)[] => Array.isArray(value);

@@ -1,0 +1,72 @@
+/** What a node tells: typed events on an `EventTarget`. */
+
+import type { Multiaddr } from '@multiformats/multiaddr';
+import type { CloseReason, Connection } from '../connection.ts';
+import type { TransportEvents } from '../transports/transport.ts';
+import type { Listener } from './listener.ts';
+
+/** The `detail` of each event by its type. Errors that a peer caused may quote the peer: `messageOf()`. */
+export interface NodeEvents extends TransportEvents {
+  /** A peer is connected and authenticated, whoever dialled. */
+  'connection:open': { readonly connection: Connection };
+  'connection:close': { readonly connection: Connection; readonly reason: CloseReason };
+  /** Somebody was not let in: the handshake failed, or a limit is reached. `remote`: the address. */
+  'connection:refuse': { readonly error: Error; readonly remote: string };
+  /** One address is dialled; a dial may have several. */
+  'dial:start': { readonly address: Multiaddr };
+  'dial:error': { readonly address: Multiaddr; readonly error: Error };
+  'listen:open': { readonly listener: Listener };
+  'listen:close': { readonly listener: Listener };
+  /** A peer opened a stream, for a protocol that is handled here. */
+  'stream:open': StreamDetail & { readonly protocol: string };
+  /** A peer opened a stream and no protocol was agreed on. */
+  'stream:refuse': StreamDetail & { readonly error: Error };
+  /** A handler failed; its stream was reset. */
+  'stream:error': StreamDetail & { readonly protocol: string; readonly error: Error };
+}
+
+interface StreamDetail {
+  readonly connection: Connection;
+  readonly streamId: string;
+}
+
+export type NodeEvent<Type extends keyof NodeEvents> = CustomEvent<NodeEvents[Type]>;
+
+/**
+ * What an `EventTarget` has, typed. A listener that throws does so as with every `EventTarget`: uncaught.
+ */
+export interface NodeEventTarget {
+  addEventListener<Type extends keyof NodeEvents>(
+    type: Type,
+    listener: (event: NodeEvent<Type>) => void,
+    options?: { readonly once?: boolean; readonly signal?: AbortSignal },
+  ): void;
+  removeEventListener<Type extends keyof NodeEvents>(
+    type: Type,
+    listener: (event: NodeEvent<Type>) => void,
+  ): void;
+}
+
+export interface Events {
+  /** What the node's users get. */
+  readonly target: EventTarget & NodeEventTarget;
+  /** Whether anybody has ever listened: spares making the details of frequent events. */
+  has(type: keyof NodeEvents): boolean;
+  emit<Type extends keyof NodeEvents>(type: Type, detail: NodeEvents[Type]): void;
+}
+
+export const createEvents = (): Events => {
+  const heard = new Set<string>();
+  const target = new EventTarget();
+  const add: EventTarget['addEventListener'] = (type, ...rest) => {
+    heard.add(type);
+    EventTarget.prototype.addEventListener.call(target, type, ...rest);
+  };
+  return {
+    target: Object.assign(target, { addEventListener: add }) as Events['target'],
+    has: (type) => heard.has(type),
+    emit: (type, detail) => {
+      if (heard.has(type)) target.dispatchEvent(new CustomEvent(type, { detail }));
+    },
+  };
+};

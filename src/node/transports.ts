@@ -1,0 +1,48 @@
+/** The transports of a node, and which of them an address is for. */
+
+import { CODE_DNSADDR, type Multiaddr } from '@multiformats/multiaddr';
+import type { Role } from '../connection.ts';
+import { LeanError } from '../errors.ts';
+import type { Transport, TransportContext, TransportFactory } from '../transports/transport.ts';
+
+export interface Transports {
+  /** @throws ERR_UNSUPPORTED when there is none for `address`. */
+  find(address: Multiaddr): Transport;
+  /**
+   * Loads those that `addresses` need, all of them without addresses.
+   *
+   * @throws when none of them could be loaded: the first one's error.
+   */
+  prepare(role: Role, addresses?: readonly Multiaddr[]): Promise<void>;
+}
+
+/** @throws what the factories throw. */
+export const createTransports = async (
+  factories: readonly TransportFactory[],
+  context: TransportContext,
+): Promise<Transports> => {
+  const transports = await Promise.all(factories.map((make) => make(context)));
+
+  const find = (address: Multiaddr): Transport => {
+    const found = transports.find((it) => it.handles(address));
+    if (found !== undefined) return found;
+    throw new LeanError('ERR_UNSUPPORTED', `address ${address}: no transport for it here`);
+  };
+
+  return {
+    find,
+    prepare: async (role, addresses) => {
+      const needed = transports.filter(
+        (it) => addresses?.some((address) => isDnsaddr(address) || it.handles(address)) ?? true,
+      );
+      const prepared = await Promise.allSettled(needed.map((it) => it.prepare?.(role)));
+      const [first] = prepared;
+      const useless = prepared.every(({ status }) => status === 'rejected');
+      if (useless && first?.status === 'rejected') throw first.reason;
+    },
+  };
+};
+
+/** Any address may come of it. */
+const isDnsaddr = (address: Multiaddr): boolean =>
+  address.getComponents()[0]?.code === CODE_DNSADDR;

@@ -1,0 +1,301 @@
+/** A connection of quinn whose peer passed `authenticate`; `QuicConnection`'s contract. */
+
+import { type CloseReason, describeClose } from '../../connection.ts';
+import { ConnectionMemory, tooMuchMemory } from '../../connection-memory.ts';
+import { abortedBy } from '../../deadline.ts';
+import { LeanError, messageOf } from '../../errors.ts';
+import type { SocketAddress } from '../../socket-address.ts';
+import { StallWatch } from '../../stream/stall-watch.ts';
+import type { Stream } from '../../stream.ts';
+import { type QuicConnection, type QuicLimits, type QuicStats, windowsOf } from '../engine.ts';
+import { describeTransportError } from '../transport-errors.ts';
+import { BLOCKED, type NativeLimits } from './binding.ts';
+import type { ConnectionEvents, Driver } from './driver.ts';
+import { QuinnStream, type StreamOwner } from './stream.ts';
+
+/** quinn tells within 300 ms and three round trips that a close has left; milliseconds. */
+const CLOSE_WAIT = 2_000;
+
+/** What a stream costs beside its bytes, with the handler that serves it. */
+const STREAM_BYTES = 4096;
+
+/** What a connection may hold in quinn, given the limits of its account. */
+export const nativeWindowsOf = (
+  limits: QuicLimits,
+): Pick<NativeLimits, 'connectionWindow' | 'streamWindow' | 'sendWindow'> => {
+  const { stream, connection } = windowsOf(limits);
+  return {
+    connectionWindow: connection,
+    streamWindow: stream,
+    // Half of what may be unsent; the other half waits in streams.
+    sendWindow: Math.floor(limits.connectionMemory / 8),
+  };
+};
+
+interface Opener {
+  readonly resolve: (stream: Stream) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export interface QuinnConnectionOptions {
+  readonly role: 'dialer' | 'listener';
+  /** The peer's certificate, DER. */
+  readonly peerCertificate: Uint8Array;
+  readonly limits: QuicLimits;
+  /** Called once, when it has ended and quinn has forgotten it. */
+  readonly onReleased: () => void;
+}
+
+export class QuinnConnection implements QuicConnection, ConnectionEvents, StreamOwner {
+  readonly localAddress: SocketAddress;
+  readonly remoteAddress: SocketAddress;
+  readonly peerCertificate: Uint8Array;
+  readonly closed: Promise<CloseReason>;
+  /**
+   * quinn does not say what it holds. While it has no room for a stream, that is counted as if its
+   * windows were full; otherwise only what waits in streams is.
+   */
+  readonly memory: ConnectionMemory;
+  readonly stalls: StallWatch;
+
+  readonly #driver: Driver;
+  /** Its number in the binding. */
+  readonly #handle: number;
+  readonly #onReleased: () => void;
+  readonly #streams = new Set<QuinnStream>();
+  readonly #blocked = new Set<QuinnStream>();
+  readonly #windows: ReturnType<typeof nativeWindowsOf>;
+  readonly #incoming: QuinnStream[] = [];
+  readonly #accepters: ((stream: Stream | null) => void)[] = [];
+  readonly #openers = new Set<Opener>();
+  /** QUIC stream ids (RFC 9000 section 2.1) of the next streams; quinn gives them out in order. */
+  #nextOpened: number;
+  #nextAccepted: number;
+
+  #ended: CloseReason | undefined;
+  #endedError: LeanError | undefined;
+  #closing: Promise<void> | undefined;
+  /** `close()` was called before the connection ended otherwise. */
+  #closesItself = false;
+  #resolveCloseSent: () => void = () => {};
+  #released = false;
+  /** Streams to free when the close has left: before that, quinn would finish them. */
+  readonly #unfreed: number[] = [];
+  #resolveClosed: (reason: CloseReason) => void = () => {};
+
+  /** Takes connection number `handle`, which was neither admitted nor closed. */
+  constructor(driver: Driver, handle: number, options: QuinnConnectionOptions) {
+    this.#driver = driver;
+    this.#handle = handle;
+    this.peerCertificate = options.peerCertificate;
+    this.#onReleased = options.onReleased;
+    const { connectionMemory, stallTimeout } = options.limits;
+    this.memory = new ConnectionMemory(connectionMemory, STREAM_BYTES, () => {
+      const { code, reason } = tooMuchMemory(connectionMemory);
+      this.close(code, reason).catch(() => {});
+    });
+    this.stalls = new StallWatch(stallTimeout);
+    this.#windows = nativeWindowsOf(options.limits);
+    const dialed = options.role === 'dialer';
+    this.#nextOpened = dialed ? 0 : 1;
+    this.#nextAccepted = dialed ? 1 : 0;
+    const { native, engine } = driver;
+    this.localAddress = native.localAddress(engine, handle) ?? NOWHERE;
+    this.remoteAddress = native.remoteAddress(engine, handle) ?? NOWHERE;
+    this.closed = new Promise((resolve) => {
+      this.#resolveClosed = resolve;
+    });
+    driver.connections.set(handle, this);
+    native.admit(engine, handle);
+  }
+
+  async openStream(signal?: AbortSignal): Promise<Stream> {
+    if (signal?.aborted === true) throw abortedBy(signal, 'opening a stream');
+    if (this.#endedError !== undefined) throw this.#endedError;
+    if (this.#openers.size === 0) {
+      const stream = this.#open();
+      if (stream !== undefined) return stream;
+    }
+    return new Promise<Stream>((resolve, reject) => {
+      const onAbort = (): void => {
+        this.#openers.delete(opener);
+        reject(abortedBy(signal as AbortSignal, 'opening a stream'));
+      };
+      const settled = (): void => signal?.removeEventListener('abort', onAbort);
+      const opener: Opener = {
+        resolve: (stream) => {
+          settled();
+          resolve(stream);
+        },
+        reject: (error) => {
+          settled();
+          reject(error);
+        },
+      };
+      signal?.addEventListener('abort', onAbort, { once: true });
+      this.#openers.add(opener);
+    });
+  }
+
+  acceptStream(): Promise<Stream | null> {
+    if (this.#ended !== undefined) return Promise.resolve(null);
+    const stream = this.#incoming.shift();
+    if (stream !== undefined) return Promise.resolve(stream);
+    return new Promise((resolve) => this.#accepters.push(resolve));
+  }
+
+  close(code = 0, reason = ''): Promise<void> {
+    if (this.#closing !== undefined) return this.#closing;
+    if (this.#ended !== undefined) return Promise.resolve();
+    this.#closesItself = true;
+    this.#closing = this.#close(code, reason);
+    return this.#closing;
+  }
+
+  stats(): QuicStats | undefined {
+    const { native, engine } = this.#driver;
+    return native.stats(engine, this.#handle) ?? undefined;
+  }
+
+  // ── Called by the driver ─────────────────────────────────────────────────────────────────────
+
+  streamsOpened(): void {
+    if (this.#ended !== undefined) return;
+    const { native, engine } = this.#driver;
+    for (;;) {
+      const handle = native.acceptStream(engine, this.#handle);
+      if (handle < 0) return;
+      const stream = this.#track(handle, this.#nextAccepted);
+      this.#nextAccepted += 4;
+      const accept = this.#accepters.shift();
+      if (accept === undefined) this.#incoming.push(stream);
+      else accept(stream);
+    }
+  }
+
+  streamsAllowed(): void {
+    for (const opener of this.#openers) {
+      const stream = this.#open();
+      if (stream === undefined) return;
+      this.#openers.delete(opener);
+      opener.resolve(stream);
+    }
+  }
+
+  /** When we closed it, the close has yet to leave the socket. */
+  over(): void {
+    if (this.#closesItself) return;
+    this.#end(this.#reasonOfQuinn());
+    this.#release();
+  }
+
+  closeSent(): void {
+    this.#release();
+  }
+
+  broken(error: unknown): void {
+    const reason = `quinn failed: ${messageOf(error)}`;
+    this.#end({ by: 'error', code: 0, application: false, reason });
+    this.#release();
+  }
+
+  // ── Called by streams ────────────────────────────────────────────────────────────────────────
+
+  setBlocked(stream: QuinnStream, blocked: boolean): void {
+    const before = this.#blocked.size;
+    if (blocked) this.#blocked.add(stream);
+    else this.#blocked.delete(stream);
+    const { size } = this.#blocked;
+    if (before > 0 === size > 0) return;
+    const sign = size > 0 ? 1 : -1;
+    this.memory.addUnsent(sign * this.#windows.sendWindow);
+    this.memory.addUnread(sign * this.#windows.connectionWindow);
+  }
+
+  forget(stream: QuinnStream): void {
+    if (this.#streams.delete(stream)) this.memory.addStreams(-1);
+    if (this.#closesItself && !this.#released) this.#unfreed.push(stream.handle);
+    else this.#free(stream.handle);
+  }
+
+  lost(): LeanError {
+    if (this.#endedError !== undefined) return this.#endedError;
+    const reason = this.#driver.native.closeReason(this.#driver.engine, this.#handle);
+    if (reason === null) return new LeanError('ERR_STREAM_CLOSED', 'the stream has ended');
+    return this.#end(described(reason));
+  }
+
+  // ── Inside ───────────────────────────────────────────────────────────────────────────────────
+
+  #open(): QuinnStream | undefined {
+    const handle = this.#driver.native.openStream(this.#driver.engine, this.#handle);
+    if (handle === BLOCKED) return undefined;
+    if (handle < 0) throw this.lost();
+    const stream = this.#track(handle, this.#nextOpened);
+    this.#nextOpened += 4;
+    return stream;
+  }
+
+  #track(handle: number, id: number): QuinnStream {
+    const stream = new QuinnStream(this.#driver, this, handle, id);
+    this.#streams.add(stream);
+    this.memory.addStreams(1);
+    this.#driver.streams[handle] = stream;
+    return stream;
+  }
+
+  #free(handle: number): void {
+    this.#driver.streams[handle] = undefined;
+    this.#driver.native.freeStream(this.#driver.engine, handle);
+  }
+
+  async #close(code: number, reason: string): Promise<void> {
+    const sent = new Promise<void>((resolve) => {
+      this.#resolveCloseSent = resolve;
+    });
+    this.#driver.native.close(this.#driver.engine, this.#handle, code, reason);
+    this.#end({ by: 'local', code, application: true, reason });
+    const timer = setTimeout(() => this.#release(), CLOSE_WAIT);
+    await sent;
+    clearTimeout(timer);
+  }
+
+  #reasonOfQuinn(): CloseReason {
+    const reason = this.#driver.native.closeReason(this.#driver.engine, this.#handle);
+    if (reason !== null) return described(reason);
+    return { by: 'error', code: 0, application: false, reason: 'the connection was lost' };
+  }
+
+  /** Why streams fail from now on. */
+  #end(reason: CloseReason): LeanError {
+    if (this.#endedError !== undefined) return this.#endedError;
+    const error = new LeanError('ERR_CONNECTION_CLOSED', describeClose(reason));
+    this.#ended = reason;
+    this.#endedError = error;
+    for (const stream of this.#streams) stream.connectionEnded(error);
+    for (const { reject } of this.#openers) reject(error);
+    this.#openers.clear();
+    for (const accept of this.#accepters.splice(0)) accept(null);
+    this.#incoming.length = 0;
+    this.#resolveClosed(reason);
+    return error;
+  }
+
+  #release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    this.#resolveCloseSent();
+    for (const handle of this.#unfreed.splice(0)) this.#free(handle);
+    this.#driver.connections.delete(this.#handle);
+    this.#driver.native.release(this.#driver.engine, this.#handle);
+    this.#onReleased();
+  }
+}
+
+const NOWHERE: SocketAddress = { host: '', port: 0 };
+
+/** With words for a code that came without. */
+export const described = (close: CloseReason): CloseReason =>
+  close.reason !== '' || close.application || close.by === 'timeout'
+    ? close
+    : { ...close, reason: describeTransportError(close.code) };

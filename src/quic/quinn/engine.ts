@@ -1,0 +1,345 @@
+/**
+ * The quinn engine: the QUIC stack that rust-libp2p runs on, on any Node.js, as dialer and listener.
+ * TLS takes any certificate whose owner signed the handshake; `authenticate` judges it before
+ * anything of the connection is handed up.
+ */
+
+import { isIP } from 'node:net';
+import { type CloseReason, describeClose } from '../../connection.ts';
+import { LeanError, messageOf } from '../../errors.ts';
+import type { SocketAddress } from '../../socket-address.ts';
+import type { TlsCredentials } from '../../tls/credentials.ts';
+import {
+  CONNECTION_REFUSED,
+  DEFAULT_LIMITS,
+  type DialOptions,
+  type EngineOptions,
+  handshakeLimitOf,
+  type ListenOptions,
+  type QuicConnection,
+  type QuicEngine,
+  type QuicLimits,
+  type QuicListener,
+} from '../engine.ts';
+import type { NativeCredentials, NativeLimits } from './binding.ts';
+import { described, nativeWindowsOf, QuinnConnection } from './connection.ts';
+import { type Driver, quinnDriver } from './driver.ts';
+
+/** quinn tells of a handshake's end in time; this is for the case that it does not. */
+const HANDSHAKE_GRACE = 2_000;
+/** What a listener's socket is waited for, at most; milliseconds. */
+const CLOSE_WAIT = 2_000;
+
+export interface QuinnOptions {
+  /** A file that TLS secrets are appended to, in NSS format: who has them can read everything. */
+  readonly keyLog?: string;
+  /** A directory for qlog traces, one file a connection. */
+  readonly qlog?: string;
+  /** Shows certificates without having their keys: for the test that peers notice. */
+  readonly forge?: boolean;
+}
+
+export interface QuinnDialOptions extends DialOptions {
+  /**
+   * A listener of this engine: the dial leaves from its socket, as hole punching needs, and ends
+   * when it closes.
+   */
+  readonly from?: QuicListener;
+}
+
+export interface QuinnEngine extends QuicEngine {
+  dial(remote: SocketAddress, options: QuinnDialOptions): Promise<QuicConnection>;
+}
+
+/** @throws ERR_ENGINE_UNAVAILABLE when there is no binary of quinn for this platform. */
+export const quinnEngine = async (options: QuinnOptions = {}): Promise<QuinnEngine> => {
+  const driver = quinnDriver();
+  const context: Context = { driver, options, credentials: new WeakMap(), sockets: new WeakMap() };
+  return {
+    name: 'quinn',
+    lacks: [],
+    listen: (listenOptions) => listen(context, listenOptions),
+    dial: (remote, dialOptions) => dial(context, remote, dialOptions),
+  };
+};
+
+interface Context {
+  readonly driver: Driver;
+  readonly options: QuinnOptions;
+  /** Parsed once. */
+  readonly credentials: WeakMap<TlsCredentials, NativeCredentials>;
+  /** Of each listener its number and the connections that end with it. */
+  readonly sockets: WeakMap<QuicListener, ListenerSocket>;
+}
+
+interface ListenerSocket {
+  readonly handle: number;
+  readonly connections: Set<QuinnConnection>;
+}
+
+/** @throws ERR_KEY_MALFORMED when quinn cannot use them. */
+const credentialsOf = (context: Context, { credentials }: EngineOptions): NativeCredentials => {
+  const known = context.credentials.get(credentials);
+  if (known !== undefined) return known;
+  const { certificatePem, privateKeyPem } = credentials;
+  const { Credentials } = context.driver.native;
+  let made: NativeCredentials;
+  try {
+    const { keyLog, forge } = context.options;
+    made = new Credentials(certificatePem, privateKeyPem, keyLog, forge);
+  } catch (error) {
+    throw new LeanError('ERR_KEY_MALFORMED', `TLS credentials: ${messageOf(error)}`);
+  }
+  context.credentials.set(credentials, made);
+  return made;
+};
+
+const nativeLimits = (limits: QuicLimits): NativeLimits => ({
+  ...limits,
+  ...nativeWindowsOf(limits),
+});
+
+const limitsOf = ({ limits }: EngineOptions): QuicLimits => ({ ...DEFAULT_LIMITS, ...limits });
+
+const checkAddress = ({ host }: SocketAddress): void => {
+  if (isIP(host) === 0) throw new LeanError('ERR_ADDRESS', `not an IP address: ${host}`);
+};
+
+// ── Dialer ─────────────────────────────────────────────────────────────────────────────────────
+
+const dial = async (
+  context: Context,
+  remote: SocketAddress,
+  options: QuinnDialOptions,
+): Promise<QuicConnection> => {
+  const { signal } = options;
+  if (signal?.aborted === true) throw dialAborted();
+  checkAddress(remote);
+  const { driver } = context;
+  const { native, engine } = driver;
+  const limits = limitsOf(options);
+  const limit = handshakeLimitOf(options, limits);
+  const socket = options.from === undefined ? undefined : context.sockets.get(options.from);
+  const credentials = credentialsOf(context, options);
+  const where = `${remote.host} port ${remote.port}`;
+  if (options.from !== undefined && socket === undefined) {
+    throw new LeanError('ERR_DIAL', `cannot dial ${where}: the listener is not this engine's`);
+  }
+  let handle: number;
+  try {
+    const from = socket?.handle ?? 0;
+    const { host, port } = remote;
+    const { qlog } = context.options;
+    const bounds = { ...nativeLimits(limits), handshakeTimeout: limit };
+    handle = native.dial(engine, host, port, credentials, bounds, from, qlog);
+  } catch (error) {
+    throw new LeanError('ERR_DIAL', `cannot dial ${where}: ${messageOf(error)}`);
+  }
+  driver.hold();
+  let connection: QuinnConnection | undefined;
+  try {
+    await handshake(driver, handle, limit, where, signal);
+    const chain = native.certificates(engine, handle) ?? [];
+    try {
+      options.authenticate(chain);
+    } catch (error) {
+      await refuse(driver, handle, error);
+      throw error;
+    }
+    const made = new QuinnConnection(driver, handle, {
+      role: 'dialer',
+      limits,
+      peerCertificate: chain[0] ?? NO_CERTIFICATE,
+      onReleased: () => {
+        driver.letGo();
+        socket?.connections.delete(made);
+      },
+    });
+    connection = made;
+    socket?.connections.add(made);
+    return made;
+  } finally {
+    if (connection === undefined) driver.letGo();
+  }
+};
+
+const NO_CERTIFICATE = new Uint8Array(0);
+
+const dialAborted = (): LeanError => new LeanError('ERR_ABORTED', 'the dial was aborted');
+
+/** Resolves when the handshake of the dial `handle` is complete; otherwise it is given up. */
+const handshake = (
+  { native, engine, dials }: Driver,
+  handle: number,
+  timeout: number,
+  where: string,
+  signal: AbortSignal | undefined,
+): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const end = (error?: Error): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+      dials.delete(handle);
+      if (error === undefined) {
+        resolve();
+      } else {
+        native.abort(engine, handle);
+        reject(error);
+      }
+    };
+    const onAbort = (): void => end(dialAborted());
+    const timer = Number.isFinite(timeout)
+      ? setTimeout(() => end(handshakeTimeout(timeout)), timeout + HANDSHAKE_GRACE)
+      : undefined;
+    signal?.addEventListener('abort', onAbort, { once: true });
+    dials.set(handle, {
+      connected: () => end(),
+      failed: () => {
+        const close = native.takeFailure(engine, handle)?.close;
+        end(close === undefined ? handshakeTimeout(timeout) : dialError(close, where, timeout));
+      },
+    });
+  });
+
+const handshakeTimeout = (timeout: number): LeanError =>
+  new LeanError(
+    'ERR_TIMEOUT',
+    Number.isFinite(timeout)
+      ? `no QUIC handshake within ${timeout} ms`
+      : 'the peer went silent during the QUIC handshake',
+  );
+
+const dialError = (close: CloseReason, where: string, timeout: number): LeanError => {
+  if (close.by === 'timeout') return handshakeTimeout(timeout);
+  const refused = close.by === 'remote' && !close.application && close.code === CONNECTION_REFUSED;
+  const code = refused ? 'ERR_DIAL' : 'ERR_HANDSHAKE';
+  return new LeanError(code, `QUIC handshake with ${where} failed: ${describe(close)}`);
+};
+
+const describe = (close: CloseReason): string => describeClose(described(close));
+
+/** Closes a connection that `authenticate` did not accept; resolves when that has left the socket. */
+const refuse = (driver: Driver, handle: number, error: unknown): Promise<void> =>
+  new Promise((resolve) => {
+    const { native, engine, connections } = driver;
+    const over = (): void => {
+      if (!connections.delete(handle)) return;
+      clearTimeout(timer);
+      native.release(engine, handle);
+      resolve();
+    };
+    const timer = setTimeout(over, CLOSE_WAIT);
+    const ignore = (): void => {};
+    connections.set(handle, {
+      streamsOpened: ignore,
+      streamsAllowed: ignore,
+      over: ignore,
+      closeSent: over,
+      broken: over,
+    });
+    native.refuse(engine, handle, messageOf(error));
+  });
+
+// ── Listener ───────────────────────────────────────────────────────────────────────────────────
+
+const listen = async (context: Context, options: ListenOptions): Promise<QuicListener> => {
+  checkAddress(options.address);
+  const { driver } = context;
+  const { native, engine } = driver;
+  const limits = limitsOf(options);
+  const credentials = credentialsOf(context, options);
+  const { host, port } = options.address;
+  let handle: number;
+  try {
+    const { qlog } = context.options;
+    handle = native.listen(engine, host, port, credentials, nativeLimits(limits), qlog);
+  } catch (error) {
+    throw new LeanError('ERR_LISTEN', `cannot listen on ${host} port ${port}: ${messageOf(error)}`);
+  }
+  const address = native.listenerAddress(engine, handle) ?? options.address;
+  const connections = new Set<QuinnConnection>();
+  const refusals = new Set<Promise<void>>();
+  let closing: Promise<void> | undefined;
+
+  /** Nothing that a peer does may end the process, whatever those throw who are told of it. */
+  const refused = (error: Error, remote: SocketAddress): void => {
+    try {
+      options.onRefused?.(error, remote);
+    } catch {
+      // It is for logs.
+    }
+  };
+
+  const judge = (number: number): void => {
+    const chain = native.certificates(engine, number);
+    // Evicted meanwhile, of which another event tells.
+    if (chain === null) return;
+    try {
+      options.authenticate(chain);
+    } catch (error) {
+      const remote = native.remoteAddress(engine, number) ?? UNKNOWN;
+      const refusal = refuse(driver, number, error).finally(() => refusals.delete(refusal));
+      refusals.add(refusal);
+      refused(error instanceof Error ? error : new Error(String(error)), remote);
+      return;
+    }
+    const connection = new QuinnConnection(driver, number, {
+      role: 'listener',
+      limits,
+      peerCertificate: chain[0] ?? NO_CERTIFICATE,
+      onReleased: () => connections.delete(connection),
+    });
+    connections.add(connection);
+    try {
+      options.onConnection(connection);
+    } catch {
+      connection.close().catch(() => {});
+    }
+  };
+
+  const closed = new Promise<void>((resolve) => {
+    driver.listeners.set(handle, {
+      connected(number) {
+        if (closing === undefined) judge(number);
+        else native.abort(engine, number);
+      },
+      failed(number) {
+        const failure = native.takeFailure(engine, number);
+        if (failure === null || closing !== undefined) return;
+        refused(refusedHandshake(failure.close), failure.remote);
+      },
+      closed: resolve,
+    });
+  });
+  driver.hold();
+
+  const close = async (): Promise<void> => {
+    const closes = [...connections].map((connection) => connection.close());
+    await Promise.all([...closes, ...refusals]);
+    native.closeListener(engine, handle);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, CLOSE_WAIT);
+    });
+    await Promise.race([closed, late]);
+    clearTimeout(timer);
+    driver.listeners.delete(handle);
+    driver.letGo();
+  };
+  const listener: QuicListener = {
+    address,
+    close: () => {
+      closing ??= close();
+      return closing;
+    },
+  };
+  context.sockets.set(listener, { handle, connections });
+  return listener;
+};
+
+const UNKNOWN: SocketAddress = { host: '', port: 0 };
+
+const refusedHandshake = (close: CloseReason): LeanError =>
+  close.by === 'timeout'
+    ? new LeanError('ERR_TIMEOUT', 'the peer did not finish the QUIC handshake in time')
+    : new LeanError('ERR_HANDSHAKE', `QUIC handshake failed: ${describe(close)}`);

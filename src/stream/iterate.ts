@@ -1,0 +1,21 @@
+/** `for await` over a stream. */
+
+import type { Stream } from '../stream.ts';
+
+/** Every chunk up to the end. Whoever leaves the loop earlier stops the peer (code 0). */
+export async function* iterate(stream: Stream): AsyncGenerator<Uint8Array, void, undefined> {
+  let over = false;
+  try {
+    for (;;) {
+      const chunk = await stream.read();
+      if (chunk === null) break;
+      yield chunk;
+    }
+    over = true;
+  } catch (error) {
+    over = true;
+    throw error;
+  } finally {
+    if (!over) stream.stopSending(0);
+  }
+}

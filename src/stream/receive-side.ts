@@ -1,0 +1,235 @@
+/**
+ * The receiving half of a {@link Stream}, the same for every stack: what waits to be read, who waits
+ * for it, and how it ends. What is different is where bytes come from: some stacks push them, from
+ * others they are pulled.
+ */
+
+import type { ConnectionMemory } from '../connection-memory.ts';
+import { abortedBy } from '../deadline.ts';
+import { LeanError } from '../errors.ts';
+import { ByteQueue } from './byte-queue.ts';
+
+/** Where bytes come from. */
+export interface ReceiveSource {
+  /**
+   * The next chunk that is there now, never empty; `undefined`: none. May end the side that asks.
+   *
+   * @param into memory of the reader's that may be used for it.
+   */
+  pull?(into: Uint8Array | undefined): Uint8Array | undefined;
+  /** Somebody waits to read, or no longer. */
+  onReader?(waits: boolean): void;
+  /** So many of the bytes that were pushed were read, or will not be. */
+  onTaken?(bytes: number): void;
+}
+
+interface Reader {
+  readonly resolve: (chunk: Uint8Array | null) => void;
+  readonly reject: (error: Error) => void;
+  readonly into: Uint8Array | undefined;
+}
+
+export class ReceiveSide {
+  readonly #source: ReceiveSource;
+  #memory: ConnectionMemory | undefined;
+  /** What was pushed, and what was put back, which comes first. */
+  readonly #queue = new ByteQueue();
+  #putBack: ByteQueue | undefined;
+  #reader: Reader | undefined;
+  /** How it ended for the source: `null` by the peer's FIN, or why; `undefined`: it goes on. */
+  #end: LeanError | null | undefined;
+  /** Nothing is kept any more. */
+  #abandoned = false;
+
+  /** @param memory where unread bytes are counted. */
+  constructor(source: ReceiveSource, memory?: ConnectionMemory) {
+    this.#source = source;
+    this.#memory = memory;
+  }
+
+  /** Whether the source may still have something. */
+  get isOpen(): boolean {
+    return this.#end === undefined;
+  }
+
+  /** Whether the peer finished; what came before may still be unread. */
+  get isFinished(): boolean {
+    return this.#end === null;
+  }
+
+  /** Whether somebody waits to read. */
+  get hasReader(): boolean {
+    return this.#reader !== undefined;
+  }
+
+  /** Bytes kept here. */
+  get bytes(): number {
+    return this.#queue.bytes + (this.#putBack?.bytes ?? 0);
+  }
+
+  /** Why reading fails. */
+  get error(): LeanError | undefined {
+    return this.#end ?? undefined;
+  }
+
+  // ── The reader's ─────────────────────────────────────────────────────────────────────────────
+
+  /** `Stream.read()`. */
+  read(into?: Uint8Array, signal?: AbortSignal): Promise<Uint8Array | null> {
+    if (this.#reader !== undefined) return Promise.reject(concurrentRead());
+    if (signal?.aborted === true) return Promise.reject(abortedBy(signal, 'reading'));
+    const chunk = this.#next(into);
+    if (chunk !== undefined) return Promise.resolve(chunk);
+    // pull() may just have ended it.
+    if (this.#end === null) return Promise.resolve(null);
+    if (this.#end !== undefined) return Promise.reject(this.#end);
+    return new Promise((resolve, reject) => {
+      this.#reader =
+        signal === undefined
+          ? { resolve, reject, into }
+          : this.#abortable({ resolve, reject, into }, signal);
+      this.#source.onReader?.(true);
+    });
+  }
+
+  #abortable(reader: Reader, signal: AbortSignal): Reader {
+    const onAbort = (): void => {
+      this.#takeReader();
+      reader.reject(abortedBy(signal, 'reading'));
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    const done = (): void => signal.removeEventListener('abort', onAbort);
+    return {
+      into: reader.into,
+      resolve: (chunk) => {
+        done();
+        reader.resolve(chunk);
+      },
+      reject: (error) => {
+        done();
+        reader.reject(error);
+      },
+    };
+  }
+
+  #next(into: Uint8Array | undefined): Uint8Array | undefined {
+    const back = this.#putBack?.shift();
+    if (back !== undefined) {
+      this.#memory?.addUnread(-back.length);
+      return back;
+    }
+    const chunk = this.#queue.shift();
+    if (chunk !== undefined) {
+      this.#memory?.addUnread(-chunk.length);
+      this.#source.onTaken?.(chunk.length);
+      return chunk;
+    }
+    return this.#end === undefined ? this.#source.pull?.(into) : undefined;
+  }
+
+  /** `Stream.unread()`. */
+  unread(chunk: Uint8Array): void {
+    if (chunk.length === 0 || this.#abandoned) return;
+    this.#putBack ??= new ByteQueue();
+    this.#putBack.unshift(chunk);
+    this.#memory?.addUnread(chunk.length);
+  }
+
+  // ── The source's ─────────────────────────────────────────────────────────────────────────────
+
+  /** `chunk`, not empty, has come. */
+  push(chunk: Uint8Array): void {
+    if (this.#abandoned) {
+      this.#source.onTaken?.(chunk.length);
+      return;
+    }
+    const reader = this.#takeReader();
+    if (reader === undefined) {
+      this.#queue.push(chunk);
+      this.#memory?.addUnread(chunk.length);
+      return;
+    }
+    this.#source.onTaken?.(chunk.length);
+    reader.resolve(chunk);
+  }
+
+  /** There may be something to pull: whoever waits gets it. */
+  wake(): void {
+    const reader = this.#reader;
+    if (reader === undefined || this.#end !== undefined) return;
+    // Nobody waits while the source is asked: a last chunk may come together with the end.
+    this.#reader = undefined;
+    const chunk = this.#source.pull?.(reader.into);
+    if (chunk === undefined && this.#end === undefined) {
+      this.#reader = reader;
+      return;
+    }
+    this.#source.onReader?.(false);
+    if (chunk !== undefined) reader.resolve(chunk);
+    else if (this.#end === null) reader.resolve(null);
+    else reader.reject(this.#end as unknown as LeanError);
+  }
+
+  /** The peer finished: `null` follows on what came before. */
+  finish(): void {
+    if (this.#end !== undefined) return;
+    this.#end = null;
+    this.#takeReader()?.resolve(null);
+  }
+
+  /** Nothing more comes: `error` follows on what came before. For the end of a connection. */
+  close(error: LeanError): void {
+    if (this.#end !== undefined) return;
+    this.#end = error;
+    this.#takeReader()?.reject(error);
+  }
+
+  /**
+   * What came is discarded, and `error` is all there is to read. Only bytes that were there and the
+   * peer's FIN, both read, make it come too late. For resets and `stopSending()`.
+   */
+  abandon(error: LeanError): void {
+    if (this.#abandoned) return;
+    const nothingLeft = this.bytes === 0;
+    if (this.#end === null && nothingLeft) return;
+    this.#abandoned = true;
+    this.dropUnread();
+    if (this.#end === undefined || this.#end === null) this.#end = error;
+    this.#takeReader()?.reject(error);
+  }
+
+  /** Throws away what waits here. */
+  dropUnread(): void {
+    this.#memory?.addUnread(-this.bytes);
+    const pushed = this.#queue.bytes;
+    this.#queue.clear();
+    this.#putBack?.clear();
+    if (pushed > 0) this.#source.onTaken?.(pushed);
+  }
+
+  /** Takes all that waits here, in order. */
+  takeAll(): Uint8Array[] {
+    const chunks: Uint8Array[] = [];
+    for (let chunk = this.#next(undefined); chunk !== undefined; chunk = this.#next(undefined)) {
+      chunks.push(chunk);
+    }
+    return chunks;
+  }
+
+  /** What is here no longer counts: it belongs to whoever holds the stream. */
+  release(): void {
+    this.#memory?.addUnread(-this.bytes);
+    this.#memory = undefined;
+  }
+
+  #takeReader(): Reader | undefined {
+    const reader = this.#reader;
+    if (reader === undefined) return undefined;
+    this.#reader = undefined;
+    this.#source.onReader?.(false);
+    return reader;
+  }
+}
+
+const concurrentRead = (): LeanError =>
+  new LeanError('ERR_CONCURRENT_READ', 'another read of this stream has not ended');

@@ -1,0 +1,120 @@
+/**
+ * The sending half of a {@link Stream}, the same for every stack: whether `write()` may go on, who
+ * waits in `drain()`, and how it ends. Bytes that wait are with the stack, which knows how they leave.
+ */
+
+import { abortedBy } from '../deadline.ts';
+import { LeanError } from '../errors.ts';
+
+/** What the stack is asked. */
+export interface SendSink {
+  /** Whether a writer may go on. */
+  hasRoom(): boolean;
+  /** Somebody waits in `drain()`, or nobody any more. */
+  onWriter?(waits: boolean): void;
+}
+
+interface Writer {
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class SendSide {
+  readonly #sink: SendSink;
+  readonly #writers = new Set<Writer>();
+  /** Our `closeWrite()` was called. */
+  #closed = false;
+  #error: LeanError | undefined;
+
+  constructor(sink: SendSink) {
+    this.#sink = sink;
+  }
+
+  /** Whether `write()` is allowed. */
+  get isOpen(): boolean {
+    return !this.#closed && this.#error === undefined;
+  }
+
+  /** Whether `closeWrite()` was called, whatever came then. */
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
+  /** Why writing failed. */
+  get error(): LeanError | undefined {
+    return this.#error;
+  }
+
+  get hasWriter(): boolean {
+    return this.#writers.size > 0;
+  }
+
+  /** @throws as `Stream.write()`. */
+  assertOpen(): void {
+    if (this.#error !== undefined) throw this.#error;
+    if (this.#closed) {
+      throw new LeanError('ERR_STREAM_CLOSED', 'write after the stream was closed for writing');
+    }
+  }
+
+  /** `Stream.drain()`. */
+  drain(signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted === true) return Promise.reject(abortedBy(signal, 'writing'));
+    if (this.#error !== undefined) return Promise.reject(this.#error);
+    if (this.#sink.hasRoom()) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#writers.add(
+        signal === undefined ? { resolve, reject } : this.#abortable(resolve, reject, signal),
+      );
+      this.#sink.onWriter?.(true);
+    });
+  }
+
+  #abortable(resolve: () => void, reject: (error: Error) => void, signal: AbortSignal): Writer {
+    const done = (): void => signal.removeEventListener('abort', onAbort);
+    const writer: Writer = {
+      resolve: () => {
+        done();
+        resolve();
+      },
+      reject: (error) => {
+        done();
+        reject(error);
+      },
+    };
+    const onAbort = (): void => {
+      this.#writers.delete(writer);
+      if (this.#writers.size === 0) this.#sink.onWriter?.(false);
+      reject(abortedBy(signal, 'writing'));
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    return writer;
+  }
+
+  /** There is room: whoever waits goes on. */
+  wake(): void {
+    if (this.#writers.size === 0) return;
+    for (const { resolve } of this.#takeWriters()) resolve();
+  }
+
+  /** Our `closeWrite()`. @returns whether this was the first, of a side that had not failed. */
+  close(): boolean {
+    if (!this.isOpen) return false;
+    this.#closed = true;
+    return true;
+  }
+
+  /** Nothing more leaves; `write()` and `drain()` say `error` from now on. The first error stays. */
+  fail(error: LeanError): void {
+    if (this.#error !== undefined) return;
+    this.#error = error;
+    for (const { reject } of this.#takeWriters()) reject(error);
+  }
+
+  #takeWriters(): Writer[] {
+    const writers = [...this.#writers];
+    this.#writers.clear();
+    if (writers.length > 0) this.#sink.onWriter?.(false);
+    return writers;
+  }
+}

@@ -1,0 +1,138 @@
+/**
+ * The transports that a node can be given. What implements them is loaded when it is first needed, or
+ * by `prepare()`.
+ */
+
+import type { Role } from '../connection.ts';
+import { LeanError } from '../errors.ts';
+import { kindOf } from '../multiaddr.ts';
+import type { MuxerName, MuxLimits } from '../mux/muxer.ts';
+import { once } from '../once.ts';
+import type { QuicLimits } from '../quic/engine.ts';
+import type { EngineChoice } from '../quic/engine-name.ts';
+import { selectEngine } from '../quic/select.ts';
+import type { SecureChannelName } from '../secure/secure-channel.ts';
+import type { TlsCredentials } from '../tls/credentials.ts';
+import type { Transport, TransportContext, TransportFactory } from './transport.ts';
+import type { UpgradeLimits, UpgradeOptions } from './upgrade.ts';
+
+export interface QuicOptions {
+  /** Default `auto`: the best one that this machine has. */
+  readonly engine?: EngineChoice;
+  /** In place of the node's. */
+  readonly limits?: Partial<QuicLimits>;
+}
+
+/** `/ip4|ip6|dns…/<host>/udp/<port>/quic-v1`. */
+export const quic =
+  ({ engine: wanted = 'auto', limits: own }: QuicOptions = {}): TransportFactory =>
+  (context) => {
+    const limits: Partial<QuicLimits> = { ...context.limits, ...own };
+    const loader = (role: Role) =>
+      once(async (): Promise<Transport> => {
+        const [{ quicTransport }, { engine, why, caution }, tls] = await Promise.all([
+          import('./quic.ts'),
+          selectEngine(wanted, role),
+          context.tls(),
+        ]);
+        context.emit('engine:select', { engine: engine.name, role, why });
+        const ignored = engine.lacks.filter((name) => limits[name] !== undefined);
+        if (ignored.length > 0) {
+          context.emit('limits:ignore', { engine: engine.name, limits: ignored });
+        }
+        return quicTransport({
+          engine,
+          hostKey: context.hostKey,
+          tls,
+          limits,
+          ...(caution && { caution }),
+        });
+      });
+    const load = { dialer: loader('dialer'), listener: loader('listener') };
+    return lazy('quic-v1', ['quic-v1'], (role) => load[role]());
+  };
+
+/** What is negotiated on a socket. */
+export interface StreamTransportOptions {
+  /** Best first; default: `noise`, `tls`. */
+  readonly secureChannels?: readonly SecureChannelName[];
+  /** Best first; default: `yamux`, `mplex`. */
+  readonly muxers?: readonly MuxerName[];
+  /** In place of the node's. */
+  readonly limits?: Partial<UpgradeLimits & MuxLimits>;
+}
+
+/** `/ip4|ip6|dns…/<host>/tcp/<port>`. @throws ERR_OPTIONS when one of the lists is empty. */
+export const tcp = (options: StreamTransportOptions = {}): TransportFactory => {
+  checkLists(options);
+  return (context) => {
+    const load = once(async () => {
+      const [{ tcpTransport }, upgrade] = await Promise.all([
+        import('./tcp.ts'),
+        upgradeOptionsOf(context, options),
+      ]);
+      return tcpTransport(upgrade);
+    });
+    return lazy('tcp', ['tcp'], load);
+  };
+};
+
+export interface WebSocketOptions extends StreamTransportOptions {
+  /**
+   * Dials `wss` listeners whatever their certificate. Who answers is proven by the secure channel within
+   * all the same; without `/p2p/<peer id>` in the address, that may be anybody.
+   */
+  readonly insecureWss?: boolean;
+  /** What a `wss` listener shows; default: a self-signed certificate. */
+  readonly wssCertificate?: TlsCredentials;
+}
+
+/** `…/tcp/<port>/ws` and `…/tcp/<port>/tls/ws`. @throws ERR_OPTIONS when one of the lists is empty. */
+export const websocket = (options: WebSocketOptions = {}): TransportFactory => {
+  checkLists(options);
+  const { insecureWss = false, wssCertificate } = options;
+  return (context) => {
+    const load = once(async () => {
+      const [{ wsTransport }, upgrade] = await Promise.all([
+        import('./websocket.ts'),
+        upgradeOptionsOf(context, options),
+      ]);
+      return wsTransport({ ...upgrade, insecureWss, ...(wssCertificate && { wssCertificate }) });
+    });
+    return lazy('websocket', ['ws', 'wss'], load);
+  };
+};
+
+const checkLists = ({ secureChannels, muxers }: StreamTransportOptions): void => {
+  if (secureChannels?.length === 0)
+    throw new LeanError('ERR_OPTIONS', 'no secure channel is given');
+  if (muxers?.length === 0) throw new LeanError('ERR_OPTIONS', 'no muxer is given');
+};
+
+const upgradeOptionsOf = async (
+  { hostKey, tls, limits }: TransportContext,
+  {
+    secureChannels = ['noise', 'tls'],
+    muxers = ['yamux', 'mplex'],
+    limits: own,
+  }: StreamTransportOptions,
+): Promise<UpgradeOptions> => ({
+  hostKey,
+  secure: secureChannels,
+  muxers,
+  limits: { ...limits, ...own },
+  ...(secureChannels.includes('tls') && { tls: await tls() }),
+});
+
+/** A transport that `load` makes once it is to dial or listen. */
+const lazy = (
+  name: string,
+  kinds: readonly string[],
+  load: (role: Role) => Promise<Transport>,
+): Transport => ({
+  name,
+  handles: (address) => kinds.includes(kindOf(address) ?? ''),
+  prepare: async (role) => void (await load(role)),
+  dial: async (address, options) => (await load('dialer')).dial(address, options),
+  listen: async (address, options) => (await load('listener')).listen(address, options),
+});

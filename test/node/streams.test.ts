@@ -1,0 +1,172 @@
+/** Streams that a node opens and serves, by their protocols. */
+
+import assert from 'node:assert/strict';
+import { describe, type TestContext, test } from 'node:test';
+import { multiaddr } from '@multiformats/multiaddr';
+import { isLeanError } from '../../src/errors.ts';
+import { generateHostKey } from '../../src/identity/keys.ts';
+import { peerIdOf } from '../../src/identity/peer-id.ts';
+import { identify } from '../../src/protocols/identify.ts';
+import { handlePerf, PERF, perf } from '../../src/protocols/perf.ts';
+import { PING, ping } from '../../src/protocols/ping.ts';
+import { issueCertificate } from '../../src/tls/issue.ts';
+import { acceptedFrom, makeNode, stacksHere } from '../support/nodes.ts';
+import { inbox, readAll, rejection } from '../support/quic-helpers.ts';
+
+const HANG = { timeout: 60_000 };
+const text = (value: string): Uint8Array => new TextEncoder().encode(value);
+const never = (): Promise<void> => new Promise(() => {});
+
+for (const { name, options, listen } of await stacksHere()) {
+  describe(name, HANG, () => {
+    const makePair = async (t: TestContext) => {
+      const [listener, dialer] = [await makeNode(t, options), await makeNode(t, options)];
+      const { address } = await listener.listen(listen());
+      return { listener, dialer, connection: await dialer.dial(address) };
+    };
+
+    test('of several protocols the first one is taken that the peer has', async (t) => {
+      const { listener, connection } = await makePair(t);
+      const served = inbox<string>();
+      listener.handle('/b/1', async (stream) => {
+        served.push(stream.protocol);
+        stream.write(text('b'));
+      });
+      listener.handle('/c/1', async () => {});
+      const stream = await connection.newStream(['/a/1', '/b/1', '/c/1']);
+      assert.equal(stream.protocol, '/b/1');
+      assert.equal(await served.next(), '/b/1');
+      assert.equal((await readAll(stream)).toString(), 'b');
+      stream.closeWrite();
+      const error = await rejection(connection.newStream(['/x/1', '/y/1']));
+      assert(isLeanError(error, 'ERR_PROTOCOL_NOT_SUPPORTED'), String(error));
+      assert(isLeanError(await rejection(connection.newStream([])), 'ERR_OPTIONS'));
+      assert.equal((await connection.newStream('/b/1')).protocol, '/b/1');
+    });
+
+    test('a protocol is refused once it is not handled any more; open streams go on', async (t) => {
+      const { listener, connection } = await makePair(t);
+      listener.handle('/upper/1', async (stream) => {
+        for (let it = await stream.read(); it !== null; it = await stream.read()) {
+          stream.write(text(Buffer.from(it).toString().toUpperCase()));
+        }
+      });
+      const stream = await connection.newStream('/upper/1');
+      stream.write(text('a'));
+      assert.equal(Buffer.from((await stream.read()) ?? '').toString(), 'A');
+      listener.unhandle('/upper/1');
+      const error = await rejection((await connection.newStream('/upper/1')).read());
+      assert(isLeanError(error, 'ERR_PROTOCOL_NOT_SUPPORTED'), String(error));
+      stream.write(text('b'));
+      stream.closeWrite();
+      assert.equal((await readAll(stream)).toString(), 'B');
+      const { protocols } = await identify(connection);
+      assert(!protocols.includes('/upper/1') && protocols.includes(PING));
+    });
+
+    test('a peer that answers nothing is waited for until the signal fires', async (t) => {
+      const { listener, connection } = await makePair(t);
+      listener.handle(PING, never);
+      listener.handle(PERF, never);
+      listener.handle('/ipfs/id/1.0.0', never);
+      const uses = [
+        (signal: AbortSignal) => ping(connection, { signal }),
+        (signal: AbortSignal) => identify(connection, { signal }),
+        (signal: AbortSignal) => perf(connection, 1, 1, { signal }),
+      ];
+      for (const use of uses) {
+        const abort = new AbortController();
+        const failed = rejection(use(abort.signal));
+        setTimeout(() => abort.abort(), 20);
+        assert(isLeanError(await failed, 'ERR_ABORTED'));
+        assert(isLeanError(await rejection(use(abort.signal)), 'ERR_ABORTED'));
+      }
+      const aborted = connection.newStream(PING, { signal: AbortSignal.abort() });
+      assert(isLeanError(await rejection(aborted), 'ERR_ABORTED'));
+    });
+
+    test('a peer that does not negotiate is waited for until the signal fires', async (t) => {
+      const hostKey = generateHostKey();
+      const [factory] = options.transports ?? [];
+      const transport = await factory?.({
+        hostKey,
+        localPeer: peerIdOf(hostKey.publicKey),
+        tls: async () => issueCertificate(hostKey),
+        limits: {},
+        emit: () => {},
+      });
+      assert(transport !== undefined);
+      const listener = await transport.listen(multiaddr(listen()), {
+        onConnection: () => {},
+        onRefused: () => {},
+      });
+      t.after(() => listener.close());
+      const connection = await (await makeNode(t, options)).dial(listener.address);
+      const abort = new AbortController();
+      const waiting = rejection(connection.newStream(['/a/1', '/b/1'], { signal: abort.signal }));
+      setTimeout(() => abort.abort(), 20);
+      assert(isLeanError(await waiting, 'ERR_ABORTED'));
+    });
+
+    test('ping, identify and perf take a connection', async (t) => {
+      const { listener, connection } = await makePair(t);
+      listener.handle(PERF, async (stream) => void (await handlePerf(stream)));
+      assert((await ping(connection)) > 0);
+      assert.equal((await identify(connection)).listenAddrs.length, 1);
+      const { uploadMs, downloadMs } = await perf(connection, 100_000, 100_000);
+      assert(uploadMs > 0 && downloadMs > 0);
+    });
+
+    test('nobody but the node accepts streams', async (t) => {
+      const { listener, dialer, connection } = await makePair(t);
+      const theirs = await acceptedFrom(listener, dialer);
+      for (const each of [connection, theirs]) {
+        assert(!('acceptStream' in each) && !('openStream' in each));
+      }
+    });
+
+    test('a connection, a listener and a node are closed with their scope', async (t) => {
+      const { listener, dialer, connection: first } = await makePair(t);
+      let address = '';
+      {
+        await using bound = await listener.listen(listen());
+        address = bound.address.toString();
+        await using connection = await dialer.dial(address, { force: true });
+        assert((await ping(connection)) > 0);
+      }
+      const silent = AbortSignal.timeout(2_000);
+      await rejection(dialer.dial(address, { force: true, signal: silent }));
+      // The other listener of the node, and its connections, are there as before.
+      assert((await ping(first)) > 0);
+      {
+        await using node = await makeNode(t, options);
+        assert.notEqual(node.peerId, dialer.peerId);
+        await node.listen(listen());
+      }
+    });
+  });
+}
+
+test('one listener of several is closed, with its connections', HANG, async (t) => {
+  const [listener, dialer] = [await makeNode(t), await makeNode(t)];
+  const closing = await listener.listen('/ip4/127.0.0.1/tcp/0');
+  const staying = await listener.listen('/ip4/127.0.0.1/tcp/0');
+  const over = await dialer.dial(closing.address);
+  const other = await dialer.dial(staying.address, { force: true });
+  await Promise.all([closing.close(), closing.close()]);
+  assert.equal((await over.closed).by, 'remote');
+  assert((await ping(other)) > 0);
+  assert.deepEqual(listener.addresses().map(String), [staying.address.toString()]);
+  assert(isLeanError(await rejection(dialer.dial(closing.address, { force: true })), 'ERR_DIAL'));
+});
+
+test('listening ends with its signal', HANG, async (t) => {
+  const node = await makeNode(t);
+  const abort = new AbortController();
+  const listening = rejection(node.listen('/ip4/127.0.0.1/tcp/0', { signal: abort.signal }));
+  abort.abort();
+  assert(isLeanError(await listening, 'ERR_ABORTED'));
+  assert.deepEqual(node.addresses(), []);
+  const again = node.listen('/ip4/127.0.0.1/tcp/0', { signal: abort.signal });
+  assert(isLeanError(await rejection(again), 'ERR_ABORTED'));
+});
