@@ -71,8 +71,31 @@ export const openGate: FinGate = {
   stop() {},
 };
 
+/** Milliseconds from some moment on, and a way to wait. */
+export interface Clock {
+  readonly now: () => number;
+  /** Calls `run` after so many milliseconds, 0: in the next turn of the event loop. @returns what prevents it. */
+  readonly after: (milliseconds: number, run: () => void) => () => void;
+}
+
+const systemClock: Clock = {
+  now: () => performance.now(),
+  after: (milliseconds, run) => {
+    if (milliseconds === 0) {
+      const immediate = setImmediate(run);
+      return () => clearImmediate(immediate);
+    }
+    const timer = setTimeout(run, milliseconds);
+    return () => clearTimeout(timer);
+  },
+};
+
 /** `resume` is called when a pause ends. */
-export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): FinGate => {
+export const finGate = (
+  stats: NodeQuicSession['stats'],
+  resume: () => void,
+  clock: Clock = systemClock,
+): FinGate => {
   let waiting: { readonly stream: FinStream; readonly since: number }[] = [];
   let unsent = new Set<FinStream>();
   /** Streams with a FIN wait too long. */
@@ -94,12 +117,12 @@ export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): Fi
   const noteSent = (): void => {
     if (stats.pktLost !== lost) {
       lost = stats.pktLost;
-      lostAt = performance.now();
+      lostAt = clock.now();
     }
-    if (stats.bytesInFlight > 0n) busyAt = performance.now();
+    if (stats.bytesInFlight > 0n) busyAt = clock.now();
     const total = stats.bytesSent;
     if (total === sentTotal) return;
-    const now = performance.now();
+    const now = clock.now();
     // ngtcp2 spreads a congestion window over 0.8 round trips (RFC 9002 section 7.7), and keeps
     // that pace, whatever the round trip becomes, for as long as the window stays what it is.
     const latest = stats.smoothedRtt === INITIAL_RTT ? 1 : Number(stats.smoothedRtt) / 1e6;
@@ -117,7 +140,7 @@ export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): Fi
 
   const leavesAtOnce = (): boolean => {
     noteSent();
-    const now = performance.now();
+    const now = clock.now();
     if (whole !== undefined || now < sentAt + interval + SLACK) return false;
     const { bytesInFlight, cwnd } = stats;
     const room = ROOM < cwnd / 2n ? ROOM : cwnd / 2n;
@@ -132,7 +155,7 @@ export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): Fi
 
   const look = (): void => {
     cancel = undefined;
-    const now = performance.now();
+    const now = clock.now();
     const held = paused || whole !== undefined;
     if (whole !== undefined && (whole.stream.allSent || now - whole.since > IDLE))
       whole = undefined;
@@ -150,16 +173,11 @@ export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): Fi
 
   const lookAgain = (ready: boolean): void => {
     if (cancel !== undefined) return;
-    const due = sentAt + interval + SLACK - performance.now();
+    const due = sentAt + interval + SLACK - clock.now();
     const full = unsent.size > 0 || stats.bytesInFlight + ROOM > stats.cwnd;
-    const lossy = performance.now() < lostAt + LOSS_MEMORY;
-    if (ready && !full && !lossy && due < 1) {
-      const immediate = setImmediate(look);
-      cancel = () => clearImmediate(immediate);
-    } else {
-      const timer = setTimeout(look, ready ? 1 : UNSENT_POLL);
-      cancel = () => clearTimeout(timer);
-    }
+    const lossy = clock.now() < lostAt + LOSS_MEMORY;
+    const wait = ready && !full && !lossy && due < 1 ? 0 : ready ? 1 : UNSENT_POLL;
+    cancel = clock.after(wait, look);
   };
 
   return {
@@ -169,16 +187,16 @@ export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): Fi
     get takesWhole() {
       noteSent();
       forgetSent();
-      return unsent.size === 0 && performance.now() > lostAt + LOSS_MEMORY;
+      return unsent.size === 0 && clock.now() > lostAt + LOSS_MEMORY;
     },
     wroteWhole(stream) {
       noteSent();
       if (stream.allSent) return;
-      whole = { stream, since: performance.now() };
+      whole = { stream, since: clock.now() };
       lookAgain(false);
     },
     schedule(stream) {
-      waiting.push({ stream, since: performance.now() });
+      waiting.push({ stream, since: clock.now() });
       if (cancel === undefined) look();
     },
     wrote(stream) {
@@ -187,6 +205,7 @@ export const finGate = (stats: NodeQuicSession['stats'], resume: () => void): Fi
     },
     stop() {
       cancel?.();
+      cancel = undefined;
       waiting = [];
       whole = undefined;
       unsent = new Set();
