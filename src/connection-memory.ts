@@ -18,7 +18,7 @@
  * (stream/byte-queue.ts).
  */
 
-import type { CloseReason } from './connection.ts';
+import type { CloseReason } from './close-reason.ts';
 
 export interface MemoryLimits {
   /**

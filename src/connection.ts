@@ -4,9 +4,9 @@
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
+import type { CloseReason } from './close-reason.ts';
 import type { ConnectionMemory } from './connection-memory.ts';
 import type { PeerId } from './identity/peer-id.ts';
-import { printable } from './printable.ts';
 import type { Stream } from './stream.ts';
 
 /** Which side of a connection somebody is: the one that opened it, or the one that took it. */
@@ -76,28 +76,3 @@ export interface TransportConnection extends AuthenticatedConnection {
 
   readonly memory: ConnectionMemory;
 }
-
-/** Why a connection ended. */
-export interface CloseReason {
-  readonly by: 'local' | 'remote' | 'timeout' | 'error';
-  /** The close code of the side that closed it; 0 is a normal end. */
-  readonly code: number;
-  /** Whether `code` is the application's, not the transport's. */
-  readonly application: boolean;
-  /** The words of the side that closed it, as they came: `describeClose()` makes them printable. */
-  readonly reason: string;
-}
-
-/** `closed by the peer: going away (code 0)`, for logs and error messages. */
-export const describeClose = (close: CloseReason): string => {
-  const who = {
-    local: 'closed by us',
-    remote: 'closed by the peer',
-    timeout: 'timed out: the peer went silent',
-    error: 'failed',
-  }[close.by];
-  const why = close.reason === '' ? '' : `: ${printable(close.reason)}`;
-  const code =
-    close.by === 'timeout' || close.code === 0 ? '' : ` (code 0x${close.code.toString(16)})`;
-  return `connection ${who}${why}${code}`;
-};

@@ -3,13 +3,12 @@
 // biome-ignore-all lint/performance/noBarrelFile: the package's one public entry; nothing here imports it
 
 export type { Multiaddr } from '@multiformats/multiaddr';
-export {
-  type CloseReason,
-  type Connection,
-  describeClose,
-  type ProtocolStream,
-  type Role,
-  type TransportConnection,
+export { type CloseReason, describeClose } from './close-reason.ts';
+export type {
+  Connection,
+  ProtocolStream,
+  Role,
+  TransportConnection,
 } from './connection.ts';
 export { type ErrorCode, isLeanError, LeanError } from './errors.ts';
 export {

@@ -1,6 +1,6 @@
 /** `libp2p-lean listen`: a node for people to dial. */
 
-import { describeClose } from '../connection.ts';
+import { describeClose } from '../close-reason.ts';
 import { orAborted } from '../deadline.ts';
 import { messageOf } from '../errors.ts';
 import type { NodeLimits } from '../node/limits.ts';

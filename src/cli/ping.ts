@@ -1,7 +1,8 @@
 /** `libp2p-lean ping`: ping(8) for libp2p nodes. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
-import { type CloseReason, type Connection, describeClose } from '../connection.ts';
+import { type CloseReason, describeClose } from '../close-reason.ts';
+import type { Connection } from '../connection.ts';
 import { startDeadline } from '../deadline.ts';
 import { messageOf } from '../errors.ts';
 import { createNode, type LeanNode } from '../node/node.ts';

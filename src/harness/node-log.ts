@@ -1,6 +1,7 @@
 /** What a node does, in the log of a run. */
 
-import { type Connection, describeClose } from '../connection.ts';
+import { describeClose } from '../close-reason.ts';
+import type { Connection } from '../connection.ts';
 import type { LeanNode } from '../node/node.ts';
 import type { Log } from './log.ts';
 

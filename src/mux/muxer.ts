@@ -1,6 +1,7 @@
 /** Many streams over one wire: what yamux and mplex share. */
 
-import { type CloseReason, describeClose, type Role } from '../connection.ts';
+import { type CloseReason, describeClose } from '../close-reason.ts';
+import type { Role } from '../connection.ts';
 import {
   ConnectionMemory,
   DEFAULT_MEMORY_LIMITS,

@@ -1,6 +1,6 @@
 /** yamux (libp2p/specs yamux/README.md): frames of a 12-byte header and, for data, a body. */
 
-import type { CloseReason } from '../connection.ts';
+import type { CloseReason } from '../close-reason.ts';
 import { MuxStream, type MuxStreamOwner } from './mux-stream.ts';
 import {
   type Carrier,

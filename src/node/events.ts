@@ -1,7 +1,8 @@
 /** What a node tells: typed events on an `EventTarget`. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
-import type { CloseReason, Connection } from '../connection.ts';
+import type { CloseReason } from '../close-reason.ts';
+import type { Connection } from '../connection.ts';
 import type { TransportEvents } from '../transports/transport.ts';
 import type { Listener } from './listener.ts';
 

@@ -5,7 +5,7 @@
  */
 
 import { type AdmissionLimits, DEFAULT_ADMISSION_LIMITS } from '../admission.ts';
-import type { CloseReason } from '../connection.ts';
+import type { CloseReason } from '../close-reason.ts';
 import {
   type ConnectionMemory,
   DEFAULT_MEMORY_LIMITS,

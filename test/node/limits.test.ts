@@ -3,12 +3,12 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { describe, type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { Multiaddr } from '@multiformats/multiaddr';
+import { type Multiaddr, multiaddr } from '@multiformats/multiaddr';
 import { CONN_RESOURCE_LIMIT_EXCEEDED } from '../../src/connection-memory.ts';
 import { isLeanError, LeanError } from '../../src/errors.ts';
 import { hostOf, kindOf, withoutPeer } from '../../src/multiaddr.ts';
@@ -110,8 +110,8 @@ for (const stack of await stacksHere()) {
       await ping(await node.dial(there.address, { force: true }));
     });
 
-    test('maxPending, maxPendingPerHost and handshakeTimeout reach the listener', async (t) => {
-      const limits = { maxPending: 2, maxPendingPerHost: 2, handshakeTimeout: 1_000 };
+    test('maxPending and handshakeTimeout reach the listener', async (t) => {
+      const limits = { maxPending: 2, handshakeTimeout: 1_000 };
       const { node, one } = await listenTwice(t, stack, limits);
       const refusals = eventsOf(node, 'connection:refuse');
       await goSilent(t, one);
@@ -124,6 +124,19 @@ for (const stack of await stacksHere()) {
       }
       assert((await ping(await (await makeNode(t, options)).dial(one))) > 0);
     });
+
+    if (kindOf(multiaddr(listen())) !== 'quic-v1') {
+      test('maxPendingPerHost: the host loses its oldest', { skip }, async (t) => {
+        assert(outside !== undefined);
+        const { node, one } = await listenTwice(t, stack, { maxPendingPerHost: 2 }, outside);
+        const refusals = eventsOf(node, 'connection:refuse');
+        const sockets = await goSilent(t, one, outside, 3);
+        const { error, remote } = await refusals.next();
+        assert.match(error.message, /evicted/);
+        assert.equal(remote, `${outside}:${sockets[0]?.localPort}`);
+        assert((await ping(await (await makeNode(t, options)).dial(one))) > 0);
+      });
+    }
 
     test('maxStreams', async (t) => {
       const { node, one } = await listenTwice(t, stack, { maxStreams: 2 });
@@ -166,24 +179,32 @@ for (const stack of await stacksHere()) {
   });
 }
 
-/** Makes a listener wait for more handshakes than are allowed to be under way. */
-const goSilent = async (t: TestContext, address: Multiaddr) => {
-  const { port } = hostOf(withoutPeer(address));
+/** Makes a listener wait for handshakes: four over QUIC, else `count`, whose sockets are returned. */
+const goSilent = async (
+  t: TestContext,
+  address: Multiaddr,
+  from = '127.0.0.2',
+  count = 4,
+): Promise<Socket[]> => {
+  const { host, port } = hostOf(withoutPeer(address));
   if (kindOf(address) === 'quic-v1') {
-    const child = spawn(process.execPath, [SILENT_HANDSHAKES, `${port}`, '127.0.0.2', '4'], {
+    const child = spawn(process.execPath, [SILENT_HANDSHAKES, `${port}`, from, '4'], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     t.after(() => child.kill('SIGKILL'));
     await once(child.stdout, 'data');
-    return;
+    return [];
   }
-  for (let i = 0; i < 4; i++) {
-    const socket = connect({ port, host: '127.0.0.1', localAddress: '127.0.0.2' });
+  const sockets: Socket[] = [];
+  while (sockets.length < count) {
+    const socket = connect({ port, host, localAddress: from });
     t.after(() => socket.destroy());
     socket.on('error', () => {});
     socket.resume();
     await once(socket, 'connect');
+    sockets.push(socket);
   }
+  return sockets;
 };
 
 const isTimedOut = (error: Error): boolean => /time|within/.test(error.message);

@@ -5,7 +5,7 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
-import type { CloseReason } from '../../src/connection.ts';
+import type { CloseReason } from '../../src/close-reason.ts';
 import type { QuicConnection } from '../../src/quic/engine.ts';
 import { quicheEngine } from '../../src/quic/quiche/engine.ts';
 import { readVarint } from '../../src/stream/bytes.ts';

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { describe, type TestContext, test } from 'node:test';
-import type { CloseReason } from '../../src/connection.ts';
+import type { CloseReason } from '../../src/close-reason.ts';
 import { type ErrorCode, isLeanError } from '../../src/errors.ts';
 import { readExactly, writeAll } from '../../src/stream/bytes.ts';
 import { type Stream, StreamResetError } from '../../src/stream.ts';

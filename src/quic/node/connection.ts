@@ -1,7 +1,7 @@
 /** One session of `node:quic` as a {@link QuicConnection}. */
 
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
-import { type CloseReason, describeClose } from '../../connection.ts';
+import { type CloseReason, describeClose } from '../../close-reason.ts';
 import { ConnectionMemory, tooMuchMemory } from '../../connection-memory.ts';
 import { abortedBy } from '../../deadline.ts';
 import { LeanError, messageOf } from '../../errors.ts';

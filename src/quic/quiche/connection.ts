@@ -5,7 +5,7 @@
  * of the event loop.
  */
 
-import { type CloseReason, describeClose } from '../../connection.ts';
+import { type CloseReason, describeClose } from '../../close-reason.ts';
 import { ConnectionMemory, tooMuchMemory } from '../../connection-memory.ts';
 import { abortedBy } from '../../deadline.ts';
 import { LeanError, messageOf } from '../../errors.ts';

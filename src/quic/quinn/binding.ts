@@ -7,7 +7,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
-import type { CloseReason } from '../../connection.ts';
+import type { CloseReason } from '../../close-reason.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
 import type { QuicLimits, QuicStats } from '../engine.ts';

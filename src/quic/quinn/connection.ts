@@ -1,6 +1,6 @@
 /** A connection of quinn whose peer passed `authenticate`; `QuicConnection`'s contract. */
 
-import { type CloseReason, describeClose } from '../../connection.ts';
+import { type CloseReason, describeClose } from '../../close-reason.ts';
 import { ConnectionMemory, tooMuchMemory } from '../../connection-memory.ts';
 import { abortedBy } from '../../deadline.ts';
 import { LeanError, messageOf } from '../../errors.ts';

@@ -5,7 +5,7 @@
  */
 
 import { isIP } from 'node:net';
-import { type CloseReason, describeClose } from '../../connection.ts';
+import { type CloseReason, describeClose } from '../../close-reason.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
 import type { TlsCredentials } from '../../tls/credentials.ts';
