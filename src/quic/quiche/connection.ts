@@ -209,12 +209,14 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
     }
     const handle = this.#handle;
     if (!this.ready && handle.isEstablished() && !this.#becomeReady()) return;
-    if (this.ready) {
-      this.#notifyReadable();
+    if (this.ready) this.#notifyReadable();
+    if (handle.isClosed() || handle.isDraining() || handle.localError() !== null) {
+      this.#end();
+    } else if (this.ready) {
+      // quiche would still take bytes that never leave when the connection has ended.
       this.#retryBlocked();
       this.#retryOpeners();
     }
-    if (handle.isClosed() || handle.isDraining() || handle.localError() !== null) this.#end();
     this.#driver.wantsFlush();
   }
 
