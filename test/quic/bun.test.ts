@@ -37,7 +37,7 @@ test('Bun dials quiche', { skip, timeout: 60_000 }, async (t) => {
   const child = spawn(
     bun,
     [script, `${listener.address.port}`, Buffer.from(credentials.certificateDer).toString('hex')],
-    { stdio: ['ignore', 'pipe', 'pipe'] },
+    { stdio: ['pipe', 'pipe', 'pipe'] },
   );
   t.after(() => child.kill('SIGKILL'));
   let out = '';

@@ -830,7 +830,7 @@ interface PeerProcess {
 const spawnPeer = (t: TestContext, engine: string, args: readonly string[]): PeerProcess => {
   const flags = engine === 'node' ? ['--experimental-quic'] : [];
   const child = spawn(process.execPath, [...flags, '--no-warnings', peerScript, engine, ...args], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['pipe', 'pipe', 'inherit'],
   });
   t.after(() => child.kill('SIGKILL'));
   const lines = inbox<string>();

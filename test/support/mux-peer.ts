@@ -8,7 +8,9 @@ import { generateHostKey } from '../../src/identity/keys.ts';
 import { writeAll } from '../../src/stream/bytes.ts';
 import { tcpTransport } from '../../src/transports/tcp.ts';
 import { wsTransport } from '../../src/transports/websocket.ts';
+import { endWithParent } from './end-with-parent.ts';
 
+endWithParent();
 const address = multiaddr(process.argv[2] ?? '');
 const options = { hostKey: generateHostKey(), secure: ['noise'], muxers: ['yamux'] } as const;
 const transports = [tcpTransport(options), wsTransport({ ...options, insecureWss: true })];

@@ -11,9 +11,11 @@ import { BAD_CERTIFICATE, type DialOptions } from '../../src/quic/engine.ts';
 import { nodeQuicEngine } from '../../src/quic/node/engine.ts';
 import { writeAll } from '../../src/stream/bytes.ts';
 import { type Stream, StreamResetError } from '../../src/stream.ts';
+import { endWithParent } from './end-with-parent.ts';
 import { issueTestCredentials } from './quic-credentials.ts';
 import { hashAll, readAll, rejection, silentSocket } from './quic-helpers.ts';
 
+endWithParent();
 const remote = { host: '127.0.0.1', port: Number(process.argv[2]) };
 const expectedCertificate = process.argv[3];
 const engine = await nodeQuicEngine();

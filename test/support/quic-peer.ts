@@ -9,9 +9,11 @@
  */
 
 import type { QuicEngine } from '../../src/quic/engine.ts';
+import { endWithParent } from './end-with-parent.ts';
 import { issueTestCredentials } from './quic-credentials.ts';
 import { echo } from './quic-helpers.ts';
 
+endWithParent();
 const [engineName, role, host, port] = process.argv.slice(2);
 
 const load = async (): Promise<QuicEngine> => {

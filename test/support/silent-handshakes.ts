@@ -11,13 +11,14 @@
 import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { loadQuiche, type QuicheHandle } from '../../src/quic/quiche/binding.ts';
+import { endWithParent } from './end-with-parent.ts';
 
 const CID_LENGTH = 16;
 const RETRY = 0xf0;
 /** Milliseconds from one handshake to the next, until there are as many as asked for, and then. */
 const [PAUSE, LATER_PAUSE] = [50, 500];
 
-process.stdin.on('end', () => process.exit()).resume();
+endWithParent();
 const [port, from = '127.0.0.2', count] = process.argv.slice(2);
 const remote = { host: '127.0.0.1', port: Number(port) };
 const quiche = loadQuiche();

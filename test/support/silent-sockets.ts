@@ -10,8 +10,9 @@
 
 import { connect } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { endWithParent } from './end-with-parent.ts';
 
-process.stdin.on('end', () => process.exit()).resume();
+endWithParent();
 const [port, localAddress = '127.0.0.2', count, layer, said = ''] = process.argv.slice(2);
 const bytes = Buffer.from(said, 'base64url');
 let made = 0;

@@ -4,8 +4,11 @@
  */
 
 import { quicheEngine } from '../../src/quic/quiche/engine.ts';
+import { endWithParent } from './end-with-parent.ts';
 import { pickyRelay } from './lossy-relay.ts';
 import { issueTestCredentials } from './quic-credentials.ts';
+
+endWithParent();
 
 const engine = await quicheEngine();
 const options = { credentials: await issueTestCredentials('unconfirmed'), authenticate: () => {} };

@@ -324,7 +324,7 @@ export const transportSuite = ({ kind, make, suffix, attach, streams }: Transpor
     test('a peer that is killed: every stream ends', HANG, async (t) => {
       const bound = await bind(t);
       const child = spawn(process.execPath, [peerScript, bound.listener.address.toString()], {
-        stdio: ['ignore', 'pipe', 'inherit'],
+        stdio: ['pipe', 'pipe', 'inherit'],
       });
       t.after(() => child.kill('SIGKILL'));
       const said = (await once(child.stdout, 'data')) as [Buffer];

@@ -27,8 +27,8 @@ const INTERVAL = 20;
 const SHORT_INTERVAL = 4;
 /** Parts of the limit: from where on to look often, to reset streams, and down to where. */
 const MUCH = 0.5;
-const TOO_MUCH = 13 / 16;
-const ENOUGH = 11 / 16;
+const TOO_MUCH = 0.75;
+const ENOUGH = 0.625;
 
 export class MemoryPoll {
   readonly #memory: ConnectionMemory;

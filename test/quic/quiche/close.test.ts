@@ -62,7 +62,7 @@ describe('the end of a quiche connection', () => {
     'close() before the handshake is confirmed ends, and the process goes on',
     HANG,
     async (t) => {
-      const child = spawn(process.execPath, [script], { stdio: ['ignore', 'ignore', 'inherit'] });
+      const child = spawn(process.execPath, [script], { stdio: ['pipe', 'ignore', 'inherit'] });
       t.after(() => child.kill('SIGKILL'));
       const [code] = await once(child, 'exit');
       assert.equal(code, 0);

@@ -1,0 +1,17 @@
+/** For the programs that tests start: none may outlive its test. */
+
+import { fstatSync } from 'node:fs';
+
+/**
+ * Ends this process when its stdin does, if that is a pipe: as it does when whoever started it is gone,
+ * however that came. Does not keep the process alive.
+ */
+export const endWithParent = (): void => {
+  const stat = fstatSync(0);
+  if (!stat.isFIFO() && !stat.isSocket()) return;
+  const { stdin } = process;
+  stdin.on('end', () => process.exit());
+  stdin.on('error', () => process.exit());
+  stdin.resume();
+  if ('unref' in stdin) stdin.unref();
+};
