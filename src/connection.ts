@@ -6,6 +6,7 @@
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { CloseReason } from './close-reason.ts';
 import type { ConnectionMemory } from './connection-memory.ts';
+import type { ConnectionStats } from './connection-stats.ts';
 import type { PeerId } from './identity/peer-id.ts';
 import type { Stream } from './stream.ts';
 
@@ -33,6 +34,9 @@ interface AuthenticatedConnection {
 
   /** Resolves, never rejects, when the connection has ended, whoever ended it. */
   readonly closed: Promise<CloseReason>;
+
+  /** What it has done so far, or had done when it ended. Only the QUIC engine quinn counts that. */
+  stats?(): ConnectionStats | undefined;
 }
 
 /** What a node gives its user, and its protocol handlers. Disposing of it closes it. */

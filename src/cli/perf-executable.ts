@@ -5,6 +5,7 @@
 
 import { orAborted } from '../deadline.ts';
 import { HarnessError } from '../harness/errors.ts';
+import { quicTraceOf } from '../harness/quic-trace.ts';
 import { type HostKey, hostKeyFromSeed } from '../identity/keys.ts';
 import { createNode, type LeanNode } from '../node/node.ts';
 import { handlePerf, PERF, type PerfProgress, perf } from '../protocols/perf.ts';
@@ -78,7 +79,7 @@ const startNode = async (flags: ExecutableFlags, hostKey?: HostKey): Promise<Lea
   const node = await createNode({
     ...(hostKey && { hostKey }),
     transports: [
-      quic({ engine: flags.engine }),
+      quic({ engine: flags.engine, trace: quicTraceOf(process.env) }),
       tcp({ secureChannels: ['noise'], muxers: ['yamux'] }),
     ],
   });

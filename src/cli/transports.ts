@@ -1,5 +1,6 @@
 /** The transports of the commands for people: all of them. */
 
+import { quicTraceOf } from '../harness/quic-trace.ts';
 import type { EngineChoice } from '../quic/engine-name.ts';
 import { quic, tcp, websocket } from '../transports/factories.ts';
 import type { TransportFactory } from '../transports/transport.ts';
@@ -11,7 +12,7 @@ export interface TransportFlags {
 }
 
 export const transportsOf = ({ engine, insecure = false }: TransportFlags): TransportFactory[] => [
-  quic({ engine }),
+  quic({ engine, trace: quicTraceOf(process.env) }),
   tcp(),
   websocket({ insecureWss: insecure }),
 ];

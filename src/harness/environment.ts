@@ -12,9 +12,11 @@ import { isIP } from 'node:net';
 import { LeanError } from '../errors.ts';
 import type { AddressKind } from '../multiaddr.ts';
 import type { MuxerName } from '../mux/muxer.ts';
+import type { QuicTrace } from '../quic/engine.ts';
 import { ENGINE_CHOICES, type EngineChoice } from '../quic/engine-name.ts';
 import type { SecureChannelName } from '../secure/secure-channel.ts';
 import { HarnessError } from './errors.ts';
+import { quicTraceOf } from './quic-trace.ts';
 
 export type Dialect = 'legacy' | 'unified';
 
@@ -34,6 +36,7 @@ export interface HarnessConfig {
   readonly timeout: number;
   readonly debug: boolean;
   readonly quicEngine: EngineChoice;
+  readonly quicTrace: QuicTrace;
 }
 
 export interface RedisAddress {
@@ -168,6 +171,7 @@ export const readEnvironment = (environment: Environment): HarnessConfig => {
     timeout: timeoutOf(environment, names.timeout),
     debug: debugOf(environment, dialect),
     quicEngine: engineOf(environment),
+    quicTrace: quicTraceOf(environment),
   };
   // Last, so that a malformed variable is reported before a capability that is missing.
   for (const [kind, choice, known] of [

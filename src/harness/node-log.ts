@@ -22,7 +22,7 @@ export const logEvents = (node: LeanNode, log: Log): void => {
     log(type, { ...whoIs(connection), role, via: description });
   });
   node.addEventListener('connection:close', ({ type, detail: { connection, reason } }) =>
-    log(type, { ...whoIs(connection), reason: describeClose(reason) }),
+    log(type, { ...whoIs(connection), reason: describeClose(reason), ...connection.stats?.() }),
   );
   node.addEventListener('connection:refuse', ({ type, detail }) => log(type, { ...detail }));
   for (const name of ['stream:open', 'stream:refuse', 'stream:error'] as const) {

@@ -4,16 +4,18 @@ import { quic, tcp, websocket } from '../transports/factories.ts';
 import type { TransportFactory } from '../transports/transport.ts';
 import type { HarnessConfig } from './environment.ts';
 
-type Stack = Pick<HarnessConfig, 'transport' | 'secureChannel' | 'muxer' | 'quicEngine'>;
+type Stack = Pick<HarnessConfig, 'transport' | 'secureChannel' | 'muxer' | 'quicEngine'> &
+  Partial<Pick<HarnessConfig, 'quicTrace'>>;
 
 export const transportUnderTest = ({
   transport,
   secureChannel,
   muxer,
   quicEngine,
+  quicTrace = {},
 }: Stack): TransportFactory => {
   if (transport === 'quic-v1' || secureChannel === undefined || muxer === undefined) {
-    return quic({ engine: quicEngine });
+    return quic({ engine: quicEngine, trace: quicTrace });
   }
   const stack = { secureChannels: [secureChannel], muxers: [muxer] };
   // The certificates of wss listeners in a test network are self-signed; the peer is authenticated by

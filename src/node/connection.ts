@@ -30,6 +30,7 @@ export const nodeConnection = (
     description: transport.description,
     memory: transport.memory,
     closed: transport.closed,
+    ...(transport.stats && { stats: () => transport.stats?.() }),
     close,
     [Symbol.asyncDispose]: () => close(),
     newStream: (protocols, options) => newStream(transport, protocols, options?.signal),

@@ -12,6 +12,7 @@ import {
   type MemoryLimits,
   unreadShareOf,
 } from '../connection-memory.ts';
+import type { ConnectionStats } from '../connection-stats.ts';
 import type { SocketAddress } from '../socket-address.ts';
 import type { Stream } from '../stream.ts';
 import type { TlsCredentials } from '../tls/credentials.ts';
@@ -92,26 +93,7 @@ export interface QuicConnection {
   close(code?: number, reason?: string): Promise<void>;
   readonly closed: Promise<CloseReason>;
   readonly memory: ConnectionMemory;
-  /** What it has done so far, where the engine counts that; `undefined` once it has ended. */
-  stats?(): QuicStats | undefined;
-}
-
-/** Statistics of a connection; milliseconds, bytes, packets. */
-export interface QuicStats {
-  /** Smoothed, and the shortest. */
-  readonly rtt: number;
-  readonly minRtt: number;
-  readonly congestionWindow: number;
-  /** How often the network was found congested. */
-  readonly congestionEvents: number;
-  /** UDP payload of the datagrams that the path is known to carry. */
-  readonly datagramSize: number;
-  readonly sentPackets: number;
-  readonly lostPackets: number;
-  readonly lostBytes: number;
-  /** UDP payload. */
-  readonly sentBytes: number;
-  readonly receivedBytes: number;
+  stats?(): ConnectionStats | undefined;
 }
 
 /**
@@ -165,6 +147,14 @@ export const ALPN = 'libp2p';
 
 /** A listener that has no room for a connection (RFC 9000 section 20.1). */
 export const CONNECTION_REFUSED = 0x2;
+
+/** For those who look for an error; the engine quinn alone writes them. */
+export interface QuicTrace {
+  /** A file that TLS secrets are appended to, in NSS format: who has them can read everything. */
+  readonly keyLog?: string;
+  /** A directory for qlog traces, one file a connection. */
+  readonly qlog?: string;
+}
 
 /** TLS alert bad_certificate as a QUIC transport error (RFC 9001 section 4.8). */
 export const BAD_CERTIFICATE = 0x12a;

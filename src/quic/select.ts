@@ -2,8 +2,8 @@
 
 import { isBuiltin } from 'node:module';
 import type { Role } from '../connection.ts';
-import { LeanError, messageOf } from '../errors.ts';
-import type { QuicEngine } from './engine.ts';
+import { isLeanError, LeanError, messageOf } from '../errors.ts';
+import type { QuicEngine, QuicTrace } from './engine.ts';
 import type { EngineChoice, EngineName } from './engine-name.ts';
 
 export interface SelectedEngine {
@@ -23,20 +23,26 @@ const LABEL: Record<EngineName, string> = { quinn: 'quinn', node: 'node:quic', q
  * Loads the engine `wanted`; `auto` takes quinn where there is its binary, else `node:quic` where the
  * runtime has it and it can do `role`, else quiche.
  *
- * @throws ERR_ENGINE_UNAVAILABLE when that engine, or with `auto` every engine, is unavailable.
+ * @throws ERR_ENGINE_UNAVAILABLE when that engine, or with `auto` every engine, is unavailable; ERR_OPTIONS
+ * when `trace` cannot be written.
  */
-export const selectEngine = async (wanted: EngineChoice, role: Role): Promise<SelectedEngine> => {
+export const selectEngine = async (
+  wanted: EngineChoice,
+  role: Role,
+  trace: QuicTrace = {},
+): Promise<SelectedEngine> => {
   if (wanted !== 'auto') {
-    return { engine: await load[wanted](role), why: `${LABEL[wanted]} was asked for` };
+    return { engine: await load[wanted](role, trace), why: `${LABEL[wanted]} was asked for` };
   }
   const lacks: string[] = [];
   let last: unknown;
   for (const name of PREFERENCE) {
     try {
-      const engine = await load[name](role);
+      const engine = await load[name](role, trace);
       const why = lacks.length === 0 ? `${LABEL[name]} is here` : lacks.join('; ');
       return name === 'quiche' ? { engine, why, caution: CAUTION } : { engine, why };
     } catch (error) {
+      if (isLeanError(error, 'ERR_OPTIONS')) throw error;
       lacks.push(messageOf(error));
       last = error;
     }
@@ -47,8 +53,8 @@ export const selectEngine = async (wanted: EngineChoice, role: Role): Promise<Se
 const CAUTION =
   'the QUIC engine is quiche 0.18, of 2023, which has known vulnerabilities; quinn, the better one, is not here';
 
-const load: Record<EngineName, (role: Role) => Promise<QuicEngine>> = {
-  quinn: async () => (await import('./quinn/engine.ts')).quinnEngine(),
+const load: Record<EngineName, (role: Role, trace: QuicTrace) => Promise<QuicEngine>> = {
+  quinn: async (_, trace) => (await import('./quinn/engine.ts')).quinnEngine(trace),
   node: async (role) => {
     const lack = lackOfNodeQuic(role);
     if (lack !== undefined) throw unavailable(`the engine node (node:quic): ${lack}`);

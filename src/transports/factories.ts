@@ -8,7 +8,7 @@ import { LeanError } from '../errors.ts';
 import { kindOf } from '../multiaddr.ts';
 import type { MuxerName, MuxLimits } from '../mux/muxer.ts';
 import { once } from '../once.ts';
-import type { QuicLimits } from '../quic/engine.ts';
+import type { QuicLimits, QuicTrace } from '../quic/engine.ts';
 import type { EngineChoice } from '../quic/engine-name.ts';
 import { selectEngine } from '../quic/select.ts';
 import type { SecureChannelName } from '../secure/secure-channel.ts';
@@ -21,18 +21,19 @@ export interface QuicOptions {
   readonly engine?: EngineChoice;
   /** In place of the node's. */
   readonly limits?: Partial<QuicLimits>;
+  readonly trace?: QuicTrace;
 }
 
 /** `/ip4|ip6|dns…/<host>/udp/<port>/quic-v1`. */
 export const quic =
-  ({ engine: wanted = 'auto', limits: own }: QuicOptions = {}): TransportFactory =>
+  ({ engine: wanted = 'auto', limits: own, trace }: QuicOptions = {}): TransportFactory =>
   (context) => {
     const limits: Partial<QuicLimits> = { ...context.limits, ...own };
     const loader = (role: Role) =>
       once(async (): Promise<Transport> => {
         const [{ quicTransport }, { engine, why, caution }, tls] = await Promise.all([
           import('./quic.ts'),
-          selectEngine(wanted, role),
+          selectEngine(wanted, role, trace),
           context.tls(),
         ]);
         context.emit('engine:select', { engine: engine.name, role, why });

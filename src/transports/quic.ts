@@ -57,6 +57,7 @@ export const quicTransport = ({
     close: (code, reason) => quic.close(code, reason),
     closed: quic.closed,
     memory: quic.memory,
+    ...(quic.stats && { stats: () => quic.stats?.() }),
   });
 
   return {

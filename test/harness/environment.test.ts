@@ -44,6 +44,7 @@ test('the unified dialect, as its runner sets it', () => {
     timeout: 180_000,
     debug: false,
     quicEngine: 'auto',
+    quicTrace: {},
   });
 });
 
@@ -60,6 +61,7 @@ test('the legacy dialect with its defaults', () => {
     timeout: 180_000,
     debug: false,
     quicEngine: 'auto',
+    quicTrace: {},
   });
 });
 
@@ -184,6 +186,11 @@ test('listener addresses', () => {
   for (const value of ['localhost', '0.0.0', 'fe80::1%eth0', '/ip4/0.0.0.0']) {
     refuses({ ...unified, LISTENER_IP: value }, 'ERR_CONFIG', /^LISTENER_IP is ".*IPv4 or IPv6/);
   }
+});
+
+test('where traces go', () => {
+  const traced = { ...unified, SSLKEYLOGFILE: '/tmp/keys', QLOGDIR: '' };
+  assert.deepEqual(readEnvironment(traced).quicTrace, { keyLog: '/tmp/keys' });
 });
 
 test('the engine', () => {

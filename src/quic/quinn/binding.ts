@@ -8,9 +8,10 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import type { CloseReason } from '../../close-reason.ts';
+import type { ConnectionStats } from '../../connection-stats.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
-import type { QuicLimits, QuicStats } from '../engine.ts';
+import type { QuicLimits } from '../engine.ts';
 
 /** Kinds of events; `Event` of native/src/events.rs. */
 export const READABLE = 1;
@@ -103,7 +104,7 @@ export interface QuinnBinding {
   refuse(engine: number, connection: number, reason: string): void;
   closeReason(engine: number, connection: number): CloseReason | null;
   release(engine: number, connection: number): void;
-  stats(engine: number, connection: number): QuicStats | null;
+  stats(engine: number, connection: number): ConnectionStats | null;
   openStream(engine: number, connection: number): number;
   acceptStream(engine: number, connection: number): number;
   read(engine: number, stream: number, into: Uint8Array): number;

@@ -2,12 +2,13 @@
 
 import { type CloseReason, describeClose } from '../../close-reason.ts';
 import { ConnectionMemory, tooMuchMemory } from '../../connection-memory.ts';
+import type { ConnectionStats } from '../../connection-stats.ts';
 import { abortedBy } from '../../deadline.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
 import { StallWatch } from '../../stream/stall-watch.ts';
 import type { Stream } from '../../stream.ts';
-import { type QuicConnection, type QuicLimits, type QuicStats, windowsOf } from '../engine.ts';
+import { type QuicConnection, type QuicLimits, windowsOf } from '../engine.ts';
 import { describeTransportError } from '../transport-errors.ts';
 import { BLOCKED, type NativeLimits } from './binding.ts';
 import type { ConnectionEvents, Driver } from './driver.ts';
@@ -79,6 +80,7 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
   #closesItself = false;
   #resolveCloseSent: () => void = () => {};
   #released = false;
+  #lastStats: ConnectionStats | undefined;
   /** Streams to free when the close has left: before that, quinn would finish them. */
   readonly #unfreed: number[] = [];
   #resolveClosed: (reason: CloseReason) => void = () => {};
@@ -152,7 +154,8 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
     return this.#closing;
   }
 
-  stats(): QuicStats | undefined {
+  stats(): ConnectionStats | undefined {
+    if (this.#released) return this.#lastStats;
     const { native, engine } = this.#driver;
     return native.stats(engine, this.#handle) ?? undefined;
   }
@@ -283,6 +286,7 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
 
   #release(): void {
     if (this.#released) return;
+    this.#lastStats = this.stats();
     this.#released = true;
     this.#resolveCloseSent();
     for (const handle of this.#unfreed.splice(0)) this.#free(handle);

@@ -4,7 +4,9 @@
  * anything of the connection is handed up.
  */
 
+import { accessSync, appendFileSync, constants } from 'node:fs';
 import { isIP } from 'node:net';
+import path from 'node:path';
 import { type CloseReason, describeClose } from '../../close-reason.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
@@ -20,6 +22,7 @@ import {
   type QuicEngine,
   type QuicLimits,
   type QuicListener,
+  type QuicTrace,
 } from '../engine.ts';
 import type { NativeCredentials, NativeLimits } from './binding.ts';
 import { described, nativeWindowsOf, QuinnConnection } from './connection.ts';
@@ -30,11 +33,7 @@ const HANDSHAKE_GRACE = 2_000;
 /** What a listener's socket is waited for, at most; milliseconds. */
 const CLOSE_WAIT = 2_000;
 
-export interface QuinnOptions {
-  /** A file that TLS secrets are appended to, in NSS format: who has them can read everything. */
-  readonly keyLog?: string;
-  /** A directory for qlog traces, one file a connection. */
-  readonly qlog?: string;
+export interface QuinnOptions extends QuicTrace {
   /** Shows certificates without having their keys: for the test that peers notice. */
   readonly forge?: boolean;
 }
@@ -51,8 +50,12 @@ export interface QuinnEngine extends QuicEngine {
   dial(remote: SocketAddress, options: QuinnDialOptions): Promise<QuicConnection>;
 }
 
-/** @throws ERR_ENGINE_UNAVAILABLE when there is no binary of quinn for this platform. */
+/**
+ * @throws ERR_ENGINE_UNAVAILABLE when there is no binary of quinn for this platform; ERR_OPTIONS when a
+ * trace cannot be written.
+ */
 export const quinnEngine = async (options: QuinnOptions = {}): Promise<QuinnEngine> => {
+  checkTrace(options);
   const driver = quinnDriver();
   const context: Context = { driver, options, credentials: new WeakMap(), sockets: new WeakMap() };
   return {
@@ -61,6 +64,15 @@ export const quinnEngine = async (options: QuinnOptions = {}): Promise<QuinnEngi
     listen: (listenOptions) => listen(context, listenOptions),
     dial: (remote, dialOptions) => dial(context, remote, dialOptions),
   };
+};
+
+const checkTrace = ({ keyLog, qlog }: QuicTrace): void => {
+  try {
+    if (keyLog !== undefined) appendFileSync(keyLog, '');
+    if (qlog !== undefined) accessSync(path.join(qlog, '.'), constants.W_OK);
+  } catch (error) {
+    throw new LeanError('ERR_OPTIONS', `the trace cannot be written: ${messageOf(error)}`);
+  }
 };
 
 interface Context {
