@@ -4,9 +4,8 @@
  * anything of the connection is handed up.
  */
 
-import { accessSync, appendFileSync, constants } from 'node:fs';
+import { accessSync, appendFileSync, constants, readdirSync } from 'node:fs';
 import { isIP } from 'node:net';
-import path from 'node:path';
 import { type CloseReason, describeClose } from '../../close-reason.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
@@ -69,7 +68,10 @@ export const quinnEngine = async (options: QuinnOptions = {}): Promise<QuinnEngi
 const checkTrace = ({ keyLog, qlog }: QuicTrace): void => {
   try {
     if (keyLog !== undefined) appendFileSync(keyLog, '');
-    if (qlog !== undefined) accessSync(path.join(qlog, '.'), constants.W_OK);
+    if (qlog !== undefined) {
+      readdirSync(qlog);
+      accessSync(qlog, constants.W_OK);
+    }
   } catch (error) {
     throw new LeanError('ERR_OPTIONS', `the trace cannot be written: ${messageOf(error)}`);
   }
