@@ -82,6 +82,10 @@ export interface QuicheHandle {
   /** Milliseconds, rounded down; `null`: no timer. */
   timeout(): number | null;
   onTimeout(): void;
+  /** The next packet asks for an acknowledgement. */
+  sendAckEliciting(): void;
+  stats(): { sentBytes: number | bigint; lostBytes: number | bigint };
+  pathStats(): Iterable<{ cwnd: number | bigint }>;
   close(application: boolean, code: number, reason: Uint8Array): undefined | null;
   applicationProto(): Uint8Array;
   /** DER, leaf first. */

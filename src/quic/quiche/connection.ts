@@ -23,16 +23,11 @@ import {
 } from '../engine.ts';
 import { describeTransportError } from '../transport-errors.ts';
 import type { QuicheError, QuicheHandle } from './binding.ts';
+import { type DatagramSize, datagramSize, type SentBytes } from './datagram-size.ts';
 import { QuicheStream, type StreamOwner } from './stream.ts';
 
-/** Largest datagram sent: what quiche assumes every path carries. */
-export const MAX_DATAGRAM = 1350;
-/**
- * Largest datagram sent to this very host. The loopback interface is the whole path, so its MTU, 16 KiB
- * on macOS and the BSDs and more elsewhere, is the path's, less the headers of IPv6 and UDP. A datagram
- * costs much the same whatever its length.
- */
-export const MAX_LOOPBACK_DATAGRAM = 16_384 - 48;
+/** So many timeouts without a packet between them, and datagrams are short again. */
+const SILENT_TICKS = 3;
 /** Packets sent in one go before incoming ones and other connections get their turn. */
 const BURST = 32;
 /** Packets are written into slabs of this size: a datagram still in the socket's queue keeps its slab. */
@@ -106,7 +101,14 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
   readonly #authenticate: Authenticate;
   readonly #startedAt = performance.now();
   readonly #handshakeTimeout: number;
+  /** The longest datagram that may be worth a probe; bytes. */
   readonly #maxDatagram: number;
+  readonly #datagrams: DatagramSize;
+  /** The handshake's packets are behind us: the last one sent was of 1-RTT. */
+  #shortHeaders = false;
+  /** Ticks in a row before which nothing came, and `#received` at the last one. */
+  #silentTicks = 0;
+  #receivedAtTick = 0;
   #received = 0;
   /** The connection's receive window; bytes. */
   readonly #window: number;
@@ -166,6 +168,7 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
     this.stalls = new StallWatch(stallTimeout);
     this.#window = windowsOf(options.limits).connection;
     this.#maxDatagram = options.maxDatagram;
+    this.#datagrams = datagramSize(options.maxDatagram);
     this.localAddress = addresses.local;
     this.remoteAddress = addresses.remote;
     this.#info = { from: addresses.remote, to: addresses.local };
@@ -242,7 +245,8 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
         packetOffset = 0;
         start = 0;
       }
-      const room = packetSlab.subarray(packetOffset, packetOffset + this.#maxDatagram);
+      const size = this.#datagrams.room(this.#shortHeaders && this.#blocked.size > 0);
+      const room = packetSlab.subarray(packetOffset, packetOffset + size);
       let result: ReturnType<QuicheHandle['send']>;
       try {
         result = this.#handle.send(room);
@@ -260,6 +264,7 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
       const packet = room.subarray(0, result[0]);
       wire.send(packet, result[1].to);
       if (this.#sendTwice) wire.send(packet, result[1].to);
+      this.#onSent(packet);
       if (this.ended !== undefined && this.#handle.isDraining()) {
         // quiche says it once. Whoever goes on sending has not heard it (RFC 9000 section 10.2.1).
         const { to } = result[1];
@@ -271,6 +276,24 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
     if (sent > 0 && wire.idle()) packetOffset = start;
     return sent === BURST;
   }
+
+  #onSent(packet: Uint8Array): void {
+    const first = packet[0] ?? 0;
+    this.#shortHeaders = first < 0x80;
+    this.#datagrams.onSent(packet.length, this.#countSent);
+    if (!this.ready || (first & 0xf0) !== 0xc0) return;
+    // An Initial packet with a 1-RTT one in the same datagram, which quiche fills up with padding. As
+    // long as no 1-RTT packet asks for an acknowledgement, it then repeats nothing at all.
+    for (const stream of this.#streams.values()) if (stream.sentBytes > 0) return;
+    this.#handle.sendAckEliciting();
+  }
+
+  readonly #countSent = (): SentBytes => {
+    const { sentBytes, lostBytes } = this.#handle.stats();
+    let window = 0;
+    for (const { cwnd } of this.#handle.pathStats()) window += Number(cwnd);
+    return { sent: Number(sentBytes), lost: Number(lostBytes), window };
+  };
 
   /** Milliseconds until `tick()` is due; `undefined`: nothing is. */
   dueIn(): number | undefined {
@@ -296,6 +319,9 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
       this.#driver.wantsFlush();
       return;
     }
+    this.#silentTicks = this.#received === this.#receivedAtTick ? this.#silentTicks + 1 : 0;
+    this.#receivedAtTick = this.#received;
+    if (this.#silentTicks >= SILENT_TICKS) this.#datagrams.onSilence();
     this.#handle.onTimeout();
     this.settle();
   }

@@ -27,7 +27,8 @@ import {
 } from '../engine.ts';
 import { ON_BUN } from '../node/types.ts';
 import { loadQuiche, type Quiche, type QuicheConfig, type QuicheHandle } from './binding.ts';
-import { MAX_DATAGRAM, MAX_LOOPBACK_DATAGRAM, QuicheConnection, type Wire } from './connection.ts';
+import { QuicheConnection, type Wire } from './connection.ts';
+import { BASE_DATAGRAM, MAX_DATAGRAM, MAX_LOOPBACK_DATAGRAM } from './datagram-size.ts';
 import { isLongHeader, parseLongHeader } from './packet-header.ts';
 import { type RetryTokens, retryTokens } from './retry-token.ts';
 
@@ -111,7 +112,7 @@ const configure = (quiche: Quiche, options: EngineOptions, limits: QuicLimits): 
   return config;
 };
 
-/** The largest datagram for a host; also told to `config`, for the next connection made with it. */
+/** The largest datagram to try for a host; also told to `config`, for the next connection made with it. */
 const maxDatagramTo = (host: string, config: QuicheConfig): number => {
   const loopback = host.startsWith('127.') || host === '::1' || host.startsWith('::ffff:127.');
   const bytes = loopback ? MAX_LOOPBACK_DATAGRAM : MAX_DATAGRAM;
@@ -427,7 +428,7 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
     const header = parseLongHeader(packet);
     if (header === undefined || packet.length < MIN_INITIAL) return undefined;
     if (!isAnswerable(from.address, from.port)) return undefined;
-    const reply = Buffer.allocUnsafeSlow(MAX_DATAGRAM);
+    const reply = Buffer.allocUnsafeSlow(BASE_DATAGRAM);
     const answer = (length: number): undefined => {
       socket.send(reply.subarray(0, length), from.port, from.address);
       return undefined;
