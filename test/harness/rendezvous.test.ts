@@ -7,6 +7,7 @@ import { freePort, noRedis, startRedis } from '../../interop/redis-server.ts';
 import { LeanError } from '../../src/errors.ts';
 import { HarnessError } from '../../src/harness/errors.ts';
 import { openRendezvous, type Rendezvous } from '../../src/harness/rendezvous.ts';
+import { untilBlocked, untilPopped } from '../support/redis-watch.ts';
 
 const KEY = 'a5b50d5e_listener_multiaddr';
 const ADDRESS =
@@ -45,7 +46,7 @@ test('publish and fetch, in either order', { skip: noRedis }, async () => {
   const dialer = open(redis.port);
   try {
     const early = dialer.fetch();
-    await delay(400); // more than one BLPOP round
+    await untilPopped(redis, 2);
     await listener.publish(ADDRESS);
     assert.equal(await early, ADDRESS);
     await listener.publish(ADDRESS);
@@ -81,7 +82,7 @@ test('a string is taken too, also when it is SET while BLPOP waits', {
     assert.equal(await dialer.fetch(), ADDRESS);
     await redis.send('DEL', KEY);
     const waiting = dialer.fetch();
-    await delay(300);
+    await untilBlocked(redis);
     await redis.send('SET', KEY, ADDRESS);
     assert.equal(await waiting, ADDRESS);
   } finally {
@@ -117,7 +118,7 @@ test('Redis that comes up late', { skip: noRedis }, async () => {
   const dialer = open(port);
   const fetched = dialer.fetch();
   const published = listener.publish(ADDRESS);
-  await delay(700);
+  while (dialer.events.length === 0 || listener.events.length === 0) await delay(5);
   const redis = await startRedis({ port });
   try {
     await published;
@@ -138,9 +139,10 @@ test('Redis that dies while BLPOP waits, and comes back', { skip: noRedis }, asy
   const dialer = open(first.port);
   const fetched = dialer.fetch();
   fetched.catch(() => undefined);
-  await delay(200);
+  await untilBlocked(first);
+  const events = dialer.events.length;
   await first.stop();
-  await delay(300);
+  while (dialer.events.length === events) await delay(5);
   const second = await startRedis({ port: first.port });
   try {
     await second.send('RPUSH', KEY, ADDRESS);
@@ -171,7 +173,7 @@ test('the deadline says what was waited for', { skip: noRedis }, async () => {
   const dying = open(port, 900);
   const fetched = dying.fetch();
   fetched.catch(() => undefined);
-  await delay(200);
+  await untilBlocked(redis);
   await redis.stop();
   await fails(fetched, 'ERR_TIMEOUT', /waiting for Redis at .*\(.*(ECONNREFUSED|closed)/);
   dying.close();

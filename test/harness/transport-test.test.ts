@@ -16,6 +16,7 @@ import {
   start,
   type Variables,
 } from '../support/participant.ts';
+import { untilBlocked } from '../support/redis-watch.ts';
 
 const HANG = { timeout: 60_000 };
 const QUIC_ADDRESS = /^\/ip[46]\/[0-9a-f.:]+\/udp\/\d+\/quic-v1\/p2p\/12D3KooW\w+$/;
@@ -292,9 +293,10 @@ describe('transport test and Redis', { skip: noRedis, timeout: 180_000 }, () => 
 
   test('Redis comes up late', HANG, async (t) => {
     const port = await freePort();
-    startFor(t, unified('listener', `127.0.0.1:${port}`, 'k'));
-    const dialer = startFor(t, unified('dialer', `127.0.0.1:${port}`, 'k'));
-    await delay(5_000);
+    const debug = { DEBUG: 'true' };
+    const listener = startFor(t, unified('listener', `127.0.0.1:${port}`, 'k', debug));
+    const dialer = startFor(t, unified('dialer', `127.0.0.1:${port}`, 'k', debug));
+    await Promise.all([listener, dialer].map((it) => it.waitFor(/cannot be used yet/, 'stderr')));
     const redis = await startRedis({ port });
     t.after(() => redis.stop());
     const outcome = await dialer.ended;
@@ -311,7 +313,7 @@ describe('transport test and Redis', { skip: noRedis, timeout: 180_000 }, () => 
       unified('dialer', first.address, 'k', { ...debug, TEST_TIMEOUT_SECS: '8' }),
     );
     await Promise.all([patient, hasty].map((it) => it.waitFor(/connected to Redis/, 'stderr')));
-    await delay(300); // BLPOP waits by now
+    await untilBlocked(first, 2);
     await first.stop();
     const failed = await hasty.ended;
     assert.equal(failed.code, 1);
