@@ -9,6 +9,7 @@
  */
 
 import { isIP } from 'node:net';
+import type { Role } from '../connection.ts';
 import { LeanError } from '../errors.ts';
 import type { AddressKind } from '../multiaddr.ts';
 import type { MuxerName } from '../mux/muxer.ts';
@@ -22,7 +23,7 @@ export type Dialect = 'legacy' | 'unified';
 
 export interface HarnessConfig {
   readonly dialect: Dialect;
-  readonly role: 'dialer' | 'listener';
+  readonly role: Role;
   readonly transport: AddressKind;
   /** Absent for transports that bring their own: `quic-v1`. */
   readonly secureChannel: SecureChannelName | undefined;

@@ -3,6 +3,7 @@
  * falls behind holds up the whole connection for a while, and is reset then.
  */
 
+import type { Role } from '../connection.ts';
 import { encodeVarint } from '../stream/bytes.ts';
 import { MuxStream, type MuxStreamOwner } from './mux-stream.ts';
 import {
@@ -63,7 +64,7 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
     this.send(chunk);
   };
 
-  constructor(carrier: Carrier, role: 'dialer' | 'listener', limits: Partial<MuxLimits>) {
+  constructor(carrier: Carrier, role: Role, limits: Partial<MuxLimits>) {
     super(carrier, role, limits);
     this.start();
   }

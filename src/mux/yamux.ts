@@ -1,6 +1,7 @@
 /** yamux (libp2p/specs yamux/README.md): frames of a 12-byte header and, for data, a body. */
 
 import type { CloseReason } from '../close-reason.ts';
+import type { Role } from '../connection.ts';
 import { MuxStream, type MuxStreamOwner } from './mux-stream.ts';
 import {
   type Carrier,
@@ -94,7 +95,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
     this.send(chunk);
   };
 
-  constructor(carrier: Carrier, role: 'dialer' | 'listener', limits: Partial<MuxLimits>) {
+  constructor(carrier: Carrier, role: Role, limits: Partial<MuxLimits>) {
     super(carrier, role, limits);
     this.#nextId = role === 'dialer' ? 1 : 2;
     // Half of what may be unread, so that what the windows have grown by leaves room for other streams.
