@@ -2,7 +2,6 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr';
 import type { TransportConnection } from '../../src/connection.ts';
 import { ConnectionMemory } from '../../src/connection-memory.ts';
@@ -67,10 +66,15 @@ const turn = () => new Promise(setImmediate);
 const NEVER = 1_000_000;
 
 describe('race', () => {
-  it('starts every QUIC address at once and the others after the head start', async () => {
+  it('starts every QUIC address at once and the others after the head start', async (context) => {
+    const { timers } = context.mock;
+    timers.enable({ apis: ['setTimeout'] });
     const it = startRace([tcp(1), quic(2), tcp(3), quic(4)], 20);
+    timers.tick(19);
+    await turn();
     assert.deepEqual(it.begun(), [quic(2), quic(4)].map(String));
-    await delay(100);
+    timers.tick(1);
+    await turn();
     assert.deepEqual(it.begun(), [quic(2), quic(4), tcp(1), tcp(3)].map(String));
     it.attempt(2).succeed();
     assert.equal((await it.result).remoteAddress.toString(), tcp(1).toString());
@@ -92,11 +96,14 @@ describe('race', () => {
     assert.deepEqual(startRace([tcp(1), tcp(2)], NEVER).begun(), [tcp(1), tcp(2)].map(String));
   });
 
-  it('never starts the others when QUIC is fast', async () => {
+  it('never starts the others when QUIC is fast', async (context) => {
+    const { timers } = context.mock;
+    timers.enable({ apis: ['setTimeout'] });
     const it = startRace([quic(1), tcp(2)], 5);
     it.attempt(0).succeed();
     await it.result;
-    await delay(50);
+    timers.tick(50);
+    await turn();
     assert.equal(it.attempts.length, 1);
   });
 
@@ -134,7 +141,9 @@ describe('race', () => {
     });
   });
 
-  it('ends at once with the reason of its signal, before or during the race', async () => {
+  it('ends at once with the reason of its signal, before or during the race', async (context) => {
+    const { timers } = context.mock;
+    timers.enable({ apis: ['setTimeout'] });
     const reason = new LeanError('ERR_TIMEOUT', 'too late');
     const abort = new AbortController();
     const it = startRace([quic(1), tcp(2)], 5, abort.signal);
@@ -142,7 +151,8 @@ describe('race', () => {
     await assert.rejects(it.result, reason);
     assert(it.attempt(0).signal.aborted);
     it.attempt(0).succeed(); // ignores its signal
-    await delay(20);
+    timers.tick(20);
+    await turn();
     assert.deepEqual(it.closed, [quic(1).toString()]);
     assert.equal(it.attempts.length, 1);
     const late = startRace([quic(1)], NEVER, abort.signal);
