@@ -131,3 +131,9 @@ export const loadQuiche = (): Quiche => {
     `no quiche binding for ${process.platform}-${process.arch}: ${failures.join('; ')}`,
   );
 };
+
+/** The number in quiche's `StreamReset(5)` and `StreamStopped(6)`. */
+export const codeIn = (error: unknown, name: string): number | undefined => {
+  const match = /^(\w+)\((\d+)\)$/.exec(messageOf(error));
+  return match?.[1] === name ? Number(match[2]) : undefined;
+};

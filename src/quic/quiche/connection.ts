@@ -62,8 +62,8 @@ export interface Driver {
   readonly flushed: () => Promise<void>;
 }
 
-/** The socket. */
-export interface Wire {
+/** Where packets go: the socket. */
+export interface PacketSender {
   readonly send: (packet: Buffer, to: SocketAddress) => void;
   /** Whether all that was sent is with the kernel, and its memory free to be used again. */
   readonly idle: () => boolean;
@@ -224,13 +224,13 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
   }
 
   /** Writes every packet that is due. True when the burst was cut: call again soon. */
-  flush(wire: Wire): boolean {
+  flush(sender: PacketSender): boolean {
     this.flushes++;
     if (this.#strays >= MAX_STRAYS) return false;
     if (this.#farewell !== undefined) {
       const { packet, to, due } = this.#farewell;
       this.#farewell.due = false;
-      if (due) wire.send(packet, to);
+      if (due) sender.send(packet, to);
       return false;
     }
     // What is in the slab from here on is ours, and free again when it has left.
@@ -238,7 +238,7 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
     let sent = 0;
     for (; sent < BURST; sent++) {
       if (PACKET_SLAB - packetOffset < this.#maxDatagram) {
-        if (wire.idle()) packetOffset = start;
+        if (sender.idle()) packetOffset = start;
       }
       if (PACKET_SLAB - packetOffset < this.#maxDatagram) {
         packetSlab = Buffer.allocUnsafeSlow(PACKET_SLAB);
@@ -262,8 +262,8 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
       if (result === null) break;
       packetOffset += result[0];
       const packet = room.subarray(0, result[0]);
-      wire.send(packet, result[1].to);
-      if (this.#sendTwice) wire.send(packet, result[1].to);
+      sender.send(packet, result[1].to);
+      if (this.#sendTwice) sender.send(packet, result[1].to);
       this.#onSent(packet);
       if (this.ended !== undefined && this.#handle.isDraining()) {
         // quiche says it once. Whoever goes on sending has not heard it (RFC 9000 section 10.2.1).
@@ -273,7 +273,7 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
         return false;
       }
     }
-    if (sent > 0 && wire.idle()) packetOffset = start;
+    if (sent > 0 && sender.idle()) packetOffset = start;
     return sent === BURST;
   }
 

@@ -1,59 +1,36 @@
 /**
- * The quiche engine: drives `QuicheConnection`s over UDP sockets of `node:dgram`. One socket per
- * listener with routing by connection id, one connected socket per dial. Packets that arrive in one
- * turn of the event loop are taken together, and what they cause leaves together at its end.
+ * The quiche engine: dials and listens over UDP sockets of `node:dgram`. One socket per listener with
+ * routing by connection id, one connected socket per dial.
  */
 
 import { randomBytes } from 'node:crypto';
-import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
-import { createAdmission, type Guest } from '../../admission.ts';
+import type { RemoteInfo } from 'node:dgram';
+import { createAdmission } from '../../admission.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
-import type { TlsCredentials } from '../../tls/credentials.ts';
 import { isAnswerable } from '../answerable.ts';
 import {
-  ALPN,
   CONNECTION_REFUSED,
   DEFAULT_LIMITS,
   type DialOptions,
-  type EngineOptions,
   handshakeLimitOf,
   type ListenOptions,
   type QuicConnection,
   type QuicEngine,
-  type QuicLimits,
   type QuicListener,
-  windowsOf,
 } from '../engine.ts';
-import { ON_BUN } from '../node/types.ts';
 import { loadQuiche, type Quiche, type QuicheConfig, type QuicheHandle } from './binding.ts';
-import { QuicheConnection, type Wire } from './connection.ts';
+import { type Configs, configure, configureOnce } from './config.ts';
+import { QuicheConnection } from './connection.ts';
 import { BASE_DATAGRAM, MAX_DATAGRAM, MAX_LOOPBACK_DATAGRAM } from './datagram-size.ts';
 import { isLongHeader, parseLongHeader } from './packet-header.ts';
 import { type RetryTokens, retryTokens } from './retry-token.ts';
+import { bindSocket, type Entry, pump, sent, withoutZone } from './socket.ts';
 
 /** Length of our connection ids; the listener finds connections by it. */
 const CID_LENGTH = 16;
 /** A client's first packet is at least this long (RFC 9000 section 14.1). */
 const MIN_INITIAL = 1200;
-/** Asked of the kernel, which may give less (net.core.rmem_max). */
-const SOCKET_BUFFER = 4 << 20;
-/** How long `close()` waits at most for CONNECTION_CLOSE to leave the socket; milliseconds. */
-const CLOSE_WAIT = 1_000;
-
-/** Everything BoringSSL can verify that a libp2p certificate may be signed with. */
-const SIGNATURE_ALGORITHMS = [
-  'ecdsa_secp256r1_sha256',
-  'ed25519',
-  'rsa_pss_rsae_sha256',
-  'rsa_pkcs1_sha256',
-  'ecdsa_secp384r1_sha384',
-  'rsa_pss_rsae_sha384',
-  'rsa_pkcs1_sha384',
-  'ecdsa_secp521r1_sha512',
-  'rsa_pss_rsae_sha512',
-  'rsa_pkcs1_sha512',
-].join(':');
 
 /** @throws ERR_ENGINE_UNAVAILABLE when there is no quiche binding for this platform. */
 export const quicheEngine = async (): Promise<QuicEngine> => {
@@ -67,214 +44,12 @@ export const quicheEngine = async (): Promise<QuicEngine> => {
   };
 };
 
-/** The last configuration that dials with these credentials used, and for which limits it was made. */
-type Configs = WeakMap<TlsCredentials, { readonly limits: string; readonly config: QuicheConfig }>;
-
-/** Reading the key and the certificate takes longer than all else before the first packet. */
-const configureOnce = (
-  quiche: Quiche,
-  configs: Configs,
-  options: EngineOptions,
-  limits: QuicLimits,
-): QuicheConfig => {
-  const key = JSON.stringify(limits);
-  const last = configs.get(options.credentials);
-  if (last?.limits === key) return last.config;
-  const config = configure(quiche, options, limits);
-  configs.set(options.credentials, { limits: key, config });
-  return config;
-};
-
-const configure = (quiche: Quiche, options: EngineOptions, limits: QuicLimits): QuicheConfig => {
-  const pem = new TextEncoder();
-  const config = quiche.Config.withBoringSslCtx(
-    true,
-    true,
-    null,
-    [pem.encode(options.credentials.privateKeyPem)],
-    [pem.encode(options.credentials.certificatePem)],
-    SIGNATURE_ALGORITHMS,
-  );
-  config.setApplicationProtos([ALPN]);
-  config.setMaxIdleTimeout(limits.idleTimeout);
-  config.setMaxRecvUdpPayloadSize(65_527);
-  const { stream: streamWindow, connection: connectionWindow } = windowsOf(limits);
-  config.setInitialMaxData(connectionWindow);
-  config.setInitialMaxStreamDataBidiLocal(streamWindow);
-  config.setInitialMaxStreamDataBidiRemote(streamWindow);
-  config.setInitialMaxStreamDataUni(0);
-  config.setInitialMaxStreamsBidi(limits.maxStreams);
-  config.setInitialMaxStreamsUni(0);
-  config.setMaxConnectionWindow(connectionWindow);
-  config.setMaxStreamWindow(streamWindow);
-  config.setDisableActiveMigration(true);
-  config.enablePacing(false);
-  return config;
-};
-
 /** The largest datagram to try for a host; also told to `config`, for the next connection made with it. */
 const maxDatagramTo = (host: string, config: QuicheConfig): number => {
   const loopback = host.startsWith('127.') || host === '::1' || host.startsWith('::ffff:127.');
   const bytes = loopback ? MAX_LOOPBACK_DATAGRAM : MAX_DATAGRAM;
   config.setMaxSendUdpPayloadSize(bytes);
   return bytes;
-};
-
-/** A connection on its socket: what is due for it, and its timer. */
-interface Entry {
-  readonly connection: QuicheConnection;
-  /** Packets came in since the last `settle()`. */
-  received: boolean;
-  timer: NodeJS.Timeout | undefined;
-  /** When `timer` fires, by `performance.now()`. */
-  timerDue: number;
-  /** Its keys in the listener's routing table. */
-  readonly routes: string[];
-  /** The listener's count of it. */
-  readonly guest?: Guest;
-}
-
-/**
- * The event loop's side of a UDP socket: collects the connections that have something to do and
- * serves them once per turn. First all take in what has arrived; then, when the code that this woke
- * has run, all send.
- */
-const pump = (socket: Socket, connected: boolean, onDrained: (entry: Entry) => void) => {
-  let due = new Set<Entry>();
-  /** Those whose turn to send it is. */
-  let sending = new Set<Entry>();
-  let scheduled = false;
-  const wire: Wire = {
-    send(packet, to) {
-      try {
-        if (connected) socket.send(packet);
-        else socket.send(packet, to.port, to.host);
-      } catch {
-        // Closed meanwhile, or nowhere to send to: the packet is lost, as packets may be.
-      }
-    },
-    // Bun's count was only ever seen to be 0; its packets keep their memory.
-    idle: () => !ON_BUN && socket.getSendQueueCount() === 0,
-  };
-
-  const schedule = (entry: Entry): void => {
-    due.add(entry);
-    if (scheduled) return;
-    scheduled = true;
-    setImmediate(run);
-  };
-  /**
-   * Nothing that a peer sends may end the process: what is thrown for one connection, here or in the
-   * code of whoever is told of it, ends that connection.
-   */
-  const failed = (entry: Entry, error: unknown): void => {
-    try {
-      entry.connection.fail(new LeanError('ERR_CONNECTION_CLOSED', messageOf(error)));
-    } catch {
-      // Whoever is told of the end threw as well.
-    }
-  };
-  const run = (): void => {
-    for (const entry of due) {
-      if (!entry.received) continue;
-      entry.received = false;
-      try {
-        entry.connection.settle();
-      } catch (error) {
-        failed(entry, error);
-      }
-    }
-    // A tick queued from a microtask runs when the whole microtask queue is empty, so the answers
-    // of the readers just woken leave in the same packets as the acknowledgements.
-    queueMicrotask(() => process.nextTick(send));
-  };
-  const send = (): void => {
-    scheduled = false;
-    // Whoever has more to send than a burst is due again: in the next turn.
-    [due, sending] = [sending, due];
-    for (const entry of sending) {
-      sending.delete(entry);
-      flush(entry);
-    }
-  };
-  const flush = (entry: Entry): void => {
-    try {
-      if (entry.connection.flush(wire)) schedule(entry);
-    } catch (error) {
-      failed(entry, error);
-    }
-    arm(entry);
-  };
-  /** Sends all that may be sent, however much: what is handed to quiche next leaves at once. */
-  const flushAll = (entry: Entry): void => {
-    while (entry.connection.flush(wire));
-    arm(entry);
-  };
-  const arm = (entry: Entry): void => {
-    const { connection } = entry;
-    if (connection.ended !== undefined && connection.drained) {
-      clearTimeout(entry.timer);
-      onDrained(entry);
-      return;
-    }
-    const wait = connection.dueIn();
-    if (wait === undefined) return;
-    const at = performance.now() + wait;
-    // A timer that fires early looks again; only one that would fire late is replaced.
-    if (entry.timer !== undefined && entry.timerDue <= at + 1) return;
-    clearTimeout(entry.timer);
-    entry.timerDue = at;
-    entry.timer = setTimeout(onTimer, Math.max(1, wait), entry).unref();
-  };
-  const onTimer = (entry: Entry): void => {
-    entry.timer = undefined;
-    const wait = entry.connection.dueIn();
-    try {
-      if (wait !== undefined && wait <= 0) entry.connection.tick();
-    } catch (error) {
-      failed(entry, error);
-    }
-    flush(entry);
-  };
-  /** Sends its last words and forgets it. */
-  const drop = (entry: Entry): void => {
-    flush(entry);
-    due.delete(entry);
-    sending.delete(entry);
-    clearTimeout(entry.timer);
-  };
-  return { schedule, flush, flushAll, drop };
-};
-
-/** Resolves when the end of an ended connection has left the socket, or that is no longer open. */
-const sent = async (
-  connection: QuicheConnection,
-  socket: Socket,
-  isOpen: () => boolean,
-): Promise<void> => {
-  const deadline = performance.now() + CLOSE_WAIT;
-  while (isOpen() && (!connection.closeSent || socket.getSendQueueCount() > 0)) {
-    if (performance.now() >= deadline) return;
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
-};
-
-const bindSocket = (host: string): Socket => {
-  const family = host.includes(':') ? 6 : 4;
-  return createSocket({
-    type: family === 6 ? 'udp6' : 'udp4',
-    ipv6Only: family === 6,
-    recvBufferSize: SOCKET_BUFFER,
-    sendBufferSize: SOCKET_BUFFER,
-    // Hosts are IP literals here; this spares each packet a trip through the resolver.
-    lookup: (address, _options, callback) => callback(null, address, family),
-  });
-};
-
-/** quiche reads addresses without a zone (`fe80::1%eth0`). */
-const withoutZone = (host: string): string => {
-  const zone = host.indexOf('%');
-  return zone < 0 ? host : host.slice(0, zone);
 };
 
 // ── Dialer ─────────────────────────────────────────────────────────────────────────────────────

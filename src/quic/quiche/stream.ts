@@ -8,6 +8,7 @@ import { ReceiveSide, type ReceiveSource } from '../../stream/receive-side.ts';
 import { SendSide, type SendSink } from '../../stream/send-side.ts';
 import type { StallWatch, WaitingWriter } from '../../stream/stall-watch.ts';
 import { type Stream, StreamResetError } from '../../stream.ts';
+import { codeIn } from './binding.ts';
 
 /** What may wait here for the congestion and flow windows before `write()` says stop. */
 const HIGH_WATER = 256 * 1024;
@@ -290,9 +291,3 @@ export class QuicheStream implements Stream, ReceiveSource, SendSink, WaitingWri
     this.#owner.forget(this);
   }
 }
-
-/** The number in quiche's `StreamReset(5)` and `StreamStopped(6)`. */
-const codeIn = (error: unknown, name: string): number | undefined => {
-  const match = /^(\w+)\((\d+)\)$/.exec(messageOf(error));
-  return match?.[1] === name ? Number(match[2]) : undefined;
-};

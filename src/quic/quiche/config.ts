@@ -1,0 +1,71 @@
+/** The configuration that quiche makes connections with. */
+
+import type { TlsCredentials } from '../../tls/credentials.ts';
+import { ALPN, type EngineOptions, type QuicLimits, windowsOf } from '../engine.ts';
+import type { Quiche, QuicheConfig } from './binding.ts';
+
+/** Everything BoringSSL can verify that a libp2p certificate may be signed with. */
+const SIGNATURE_ALGORITHMS = [
+  'ecdsa_secp256r1_sha256',
+  'ed25519',
+  'rsa_pss_rsae_sha256',
+  'rsa_pkcs1_sha256',
+  'ecdsa_secp384r1_sha384',
+  'rsa_pss_rsae_sha384',
+  'rsa_pkcs1_sha384',
+  'ecdsa_secp521r1_sha512',
+  'rsa_pss_rsae_sha512',
+  'rsa_pkcs1_sha512',
+].join(':');
+
+/** The last configuration that dials with these credentials used, and for which limits it was made. */
+export type Configs = WeakMap<
+  TlsCredentials,
+  { readonly limits: string; readonly config: QuicheConfig }
+>;
+
+/** Reading the key and the certificate takes longer than all else before the first packet. */
+export const configureOnce = (
+  quiche: Quiche,
+  configs: Configs,
+  options: EngineOptions,
+  limits: QuicLimits,
+): QuicheConfig => {
+  const key = JSON.stringify(limits);
+  const last = configs.get(options.credentials);
+  if (last?.limits === key) return last.config;
+  const config = configure(quiche, options, limits);
+  configs.set(options.credentials, { limits: key, config });
+  return config;
+};
+
+export const configure = (
+  quiche: Quiche,
+  options: EngineOptions,
+  limits: QuicLimits,
+): QuicheConfig => {
+  const pem = new TextEncoder();
+  const config = quiche.Config.withBoringSslCtx(
+    true,
+    true,
+    null,
+    [pem.encode(options.credentials.privateKeyPem)],
+    [pem.encode(options.credentials.certificatePem)],
+    SIGNATURE_ALGORITHMS,
+  );
+  config.setApplicationProtos([ALPN]);
+  config.setMaxIdleTimeout(limits.idleTimeout);
+  config.setMaxRecvUdpPayloadSize(65_527);
+  const { stream: streamWindow, connection: connectionWindow } = windowsOf(limits);
+  config.setInitialMaxData(connectionWindow);
+  config.setInitialMaxStreamDataBidiLocal(streamWindow);
+  config.setInitialMaxStreamDataBidiRemote(streamWindow);
+  config.setInitialMaxStreamDataUni(0);
+  config.setInitialMaxStreamsBidi(limits.maxStreams);
+  config.setInitialMaxStreamsUni(0);
+  config.setMaxConnectionWindow(connectionWindow);
+  config.setMaxStreamWindow(streamWindow);
+  config.setDisableActiveMigration(true);
+  config.enablePacing(false);
+  return config;
+};
