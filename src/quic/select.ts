@@ -3,6 +3,7 @@
 import { isBuiltin } from 'node:module';
 import type { Role } from '../connection.ts';
 import { isLeanError, LeanError, messageOf } from '../errors.ts';
+import { RUNTIME } from '../runtime.ts';
 import type { QuicEngine, QuicTrace } from './engine.ts';
 import type { EngineChoice, EngineName } from './engine-name.ts';
 
@@ -68,7 +69,7 @@ const lackOfNodeQuic = (role: Role): string | undefined => {
   if (!isBuiltin('node:quic')) {
     return 'this runtime does not have it (a Node built and started with --experimental-quic, or Bun, has)';
   }
-  if (role === 'listener' && process.versions.bun !== undefined) {
+  if (role === 'listener' && !RUNTIME.quicListens) {
     return "Bun's cannot listen for libp2p: it refuses self-signed client certificates";
   }
   return undefined;

@@ -5,6 +5,7 @@ import { type CloseReason, describeClose } from '../../close-reason.ts';
 import { ConnectionMemory, tooMuchMemory } from '../../connection-memory.ts';
 import { abortedBy } from '../../deadline.ts';
 import { LeanError, messageOf } from '../../errors.ts';
+import { RUNTIME } from '../../runtime.ts';
 import type { SocketAddress } from '../../socket-address.ts';
 import { StallWatch } from '../../stream/stall-watch.ts';
 import type { Stream } from '../../stream.ts';
@@ -12,13 +13,7 @@ import { BAD_CERTIFICATE, type QuicConnection, type QuicLimits } from '../engine
 import { type FinGate, finGate, openGate } from './fin-gate.ts';
 import { MemoryPoll, STREAM_BYTES } from './memory-poll.ts';
 import { NodeQuicEngineStream, type StreamOwner } from './stream.ts';
-import {
-  type NodeQuicAddress,
-  type NodeQuicError,
-  type NodeQuicSession,
-  type NodeQuicStream,
-  ON_BUN,
-} from './types.ts';
+import type { NodeQuicAddress, NodeQuicError, NodeQuicSession, NodeQuicStream } from './types.ts';
 import { FIRST_BUDGET, fixedBudget, type WriteBudget, writeBudget } from './write-budget.ts';
 
 /** How often a stream that waits for the peer's limit is looked at: node:quic does not tell. */
@@ -74,8 +69,8 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
     const resume = (): void => {
       for (const stream of this.#streams) stream.resume();
     };
-    this.budget = ON_BUN ? fixedBudget : writeBudget(session.stats);
-    this.#fins = ON_BUN ? openGate : finGate(session.stats, resume);
+    this.budget = RUNTIME.quicLosesPackets ? writeBudget(session.stats) : fixedBudget;
+    this.#fins = RUNTIME.quicLosesPackets ? finGate(session.stats, resume) : openGate;
     const path = session.path;
     this.localAddress = addressOf(path?.local);
     this.remoteAddress = addressOf(path?.remote);
@@ -258,7 +253,7 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
     const { stats } = this.#session;
     const until = performance.now() + CONFIRM_WAIT + (3 * Number(stats.smoothedRtt)) / 1e6;
     while (
-      !ON_BUN &&
+      RUNTIME.quicCounts &&
       stats.handshakeConfirmedAt === 0n &&
       !this.#session.destroyed &&
       performance.now() < until

@@ -13,6 +13,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
 import { createAdmission, isLoopback, tooMany } from '../../admission.ts';
 import { LeanError, messageOf } from '../../errors.ts';
+import { RUNTIME } from '../../runtime.ts';
 import type { SocketAddress } from '../../socket-address.ts';
 import { unanswerableHosts } from '../answerable.ts';
 import {
@@ -30,16 +31,15 @@ import {
 } from '../engine.ts';
 import { addressOf, NodeQuicEngineConnection } from './connection.ts';
 import { STREAM_BYTES } from './memory-poll.ts';
-import {
-  type Identity,
-  type NodeQuic,
-  type NodeQuicAddress,
-  type NodeQuicEndpoint,
-  type NodeQuicError,
-  type NodeQuicSession,
-  type NodeQuicStream,
-  ON_BUN,
-  type SessionOptions,
+import type {
+  Identity,
+  NodeQuic,
+  NodeQuicAddress,
+  NodeQuicEndpoint,
+  NodeQuicError,
+  NodeQuicSession,
+  NodeQuicStream,
+  SessionOptions,
 } from './types.ts';
 
 /** Asked of the kernel, which may give less (net.core.rmem_max); a burst must find room. */
@@ -76,7 +76,7 @@ export const nodeQuicEngine = async (): Promise<QuicEngine> => {
   const sockets: DialSockets = new Map();
   return {
     name: 'node',
-    lacks: ON_BUN ? [...LACKS, 'connectionMemory', 'stallTimeout'] : LACKS,
+    lacks: RUNTIME.quicCounts ? LACKS : [...LACKS, 'connectionMemory', 'stallTimeout'],
     listen: (options) => listen(quic, options),
     dial: (remote, options) => dial(quic, sockets, remote, options),
   };
@@ -100,7 +100,9 @@ const load = async (): Promise<NodeQuic> => {
     !('peerCertificate' in QuicSession.prototype) ||
     !('writer' in QuicStream.prototype)
   ) {
-    throw unavailable(`node:quic of ${runtime()} is too old; Node 24.20 or 26 has what it takes`);
+    throw unavailable(
+      `node:quic of ${RUNTIME.name} is too old; Node 24.20 or 26 has what it takes`,
+    );
   }
   return quic;
 };
@@ -108,11 +110,9 @@ const load = async (): Promise<NodeQuic> => {
 const whyMissing = (): string => {
   const built = (process.config?.variables as Record<string, unknown> | undefined)?.node_use_quic;
   return built === true
-    ? `${runtime()} has node:quic, but was started without --experimental-quic`
-    : `${runtime()} was built without node:quic (./configure --experimental-quic)`;
+    ? `${RUNTIME.name} has node:quic, but was started without --experimental-quic`
+    : `${RUNTIME.name} was built without node:quic (./configure --experimental-quic)`;
 };
-
-const runtime = (): string => (ON_BUN ? `Bun ${process.versions.bun}` : `Node ${process.version}`);
 
 const unavailable = (message: string, cause?: unknown): LeanError =>
   new LeanError('ERR_ENGINE_UNAVAILABLE', message, { cause });
@@ -261,7 +261,7 @@ const dial = async (
       servername: 'localhost',
       verifyPeer: 'manual',
       // Without any, each dial reads all root certificates, 5 ms, of which none is of use here.
-      ca: ON_BUN ? identity.certs : NO_ROOTS,
+      ca: RUNTIME.quicTakesNoRoots ? NO_ROOTS : identity.certs,
     });
   } catch (error) {
     throw new LeanError('ERR_DIAL', `cannot dial ${remote.host}: ${messageOf(error)}`, {
@@ -334,8 +334,8 @@ const dialError = (error: unknown, remote: SocketAddress): LeanError => {
 // ------------------------------------------------------------------ listen
 
 const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListener> => {
-  if (ON_BUN) {
-    throw unavailable(`node:quic of ${runtime()} cannot listen: it refuses self-signed clients`);
+  if (!RUNTIME.quicListens) {
+    throw unavailable(`node:quic of ${RUNTIME.name} cannot listen: it refuses self-signed clients`);
   }
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const address = nodeAddress(options.address);

@@ -3,6 +3,7 @@
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 import { type ConnectionMemory, STREAM_RESOURCE_LIMIT_EXCEEDED } from '../../connection-memory.ts';
 import { LeanError } from '../../errors.ts';
+import { RUNTIME } from '../../runtime.ts';
 import { ByteQueue } from '../../stream/byte-queue.ts';
 import { iterate } from '../../stream/iterate.ts';
 import { ReceiveSide, type ReceiveSource } from '../../stream/receive-side.ts';
@@ -16,7 +17,6 @@ import {
   type NodeQuicError,
   type NodeQuicStream,
   type NodeQuicWriter,
-  ON_BUN,
 } from './types.ts';
 import type { WriteBudget } from './write-budget.ts';
 
@@ -195,8 +195,7 @@ export class NodeQuicEngineStream
   /** Received, and not yet yielded. */
   #countInside(): number {
     const { stats, destroyed } = this.#raw;
-    // Bun 1.4 counts nothing.
-    if (destroyed || ON_BUN || !this.#receive.isOpen) return 0;
+    if (destroyed || !RUNTIME.quicCounts || !this.#receive.isOpen) return 0;
     // What is in the receive buffer costs nothing more.
     const buffered = Number(stats.bytesAccumulated ?? 0n);
     return Math.max(0, Number(stats.bytesReceived) - this.#yielded - buffered);
@@ -204,7 +203,7 @@ export class NodeQuicEngineStream
 
   #countUnsent(): number {
     const { stats, destroyed } = this.#raw;
-    if (destroyed || ON_BUN) return this.#queue.bytes;
+    if (destroyed || !RUNTIME.quicCounts) return this.#queue.bytes;
     return this.#queue.bytes + Math.max(0, this.#written - Number(stats.maxOffsetAcknowledged));
   }
 
@@ -257,8 +256,8 @@ export class NodeQuicEngineStream
 
   /** The iterator ends alike at a FIN and when the connection dies; an EOF must be the peer's. */
   #onEnd(): void {
-    if (ON_BUN) {
-      this.#endOnBun().then(this.#ended, ignore);
+    if (RUNTIME.quicEndsStreamsFirst) {
+      this.#untilEndIsTold().then(this.#ended, ignore);
       return;
     }
     this.#ended();
@@ -292,7 +291,7 @@ export class NodeQuicEngineStream
           ),
       );
     // onreset, which knows the code, comes later there.
-    if (ON_BUN) setImmediate(cut);
+    if (RUNTIME.quicEndsStreamsFirst) setImmediate(cut);
     else cut();
   };
 
@@ -301,7 +300,7 @@ export class NodeQuicEngineStream
    * destroyed although we still write to it ended with its connection; one that we had finished
    * cannot be told apart, and passes for finished by the peer, too.
    */
-  async #endOnBun(): Promise<void> {
+  async #untilEndIsTold(): Promise<void> {
     await nextTurn();
     await nextTurn();
     if (!this.#raw.destroyed || this.#fin === 'sent') return;
@@ -340,7 +339,7 @@ export class NodeQuicEngineStream
 
   /** Bytes that the peer acknowledged. */
   get sentBytes(): number {
-    return ON_BUN ? this.#written : Number(this.#raw.stats.maxOffsetAcknowledged);
+    return RUNTIME.quicCounts ? Number(this.#raw.stats.maxOffsetAcknowledged) : this.#written;
   }
 
   #abandon(code: number, writeError: LeanError): void {
@@ -394,7 +393,8 @@ export class NodeQuicEngineStream
       if (!hasRoom(writer)) break;
     }
     const writer = this.#writer;
-    if (ON_BUN && writer?.desiredSize === null && this.#fin === 'no') this.#stopped(0);
+    if (RUNTIME.quicHidesStops && writer?.desiredSize === null && this.#fin === 'no')
+      this.#stopped(0);
     if (this.#queue.bytes === 0) {
       if (this.#fin === 'wanted') {
         this.#fin = 'scheduled';

@@ -6,9 +6,6 @@
 import type { KeyObject, X509Certificate } from 'node:crypto';
 import type { BlockList } from 'node:net';
 
-/** Bun 1.4 has the API of Node 26.3 over another QUIC stack. */
-export const ON_BUN = process.versions.bun !== undefined;
-
 export interface NodeQuic {
   connect(address: NodeQuicAddress, options: ConnectOptions): Promise<NodeQuicSession>;
   listen(

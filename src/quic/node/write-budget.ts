@@ -11,7 +11,8 @@
  * from leaving at once, so the budget grows with the round trip.
  */
 
-import { type NodeQuicSession, type NodeQuicStream, ON_BUN } from './types.ts';
+import { RUNTIME } from '../../runtime.ts';
+import type { NodeQuicSession, NodeQuicStream } from './types.ts';
 
 /** Bytes for each millisecond of round trip, and for less than one: 94 packets less their overhead. */
 const PER_MILLISECOND = 104 * 1024;
@@ -21,7 +22,7 @@ const MOST = 4 << 20;
 const LEAST = 32 * 1024;
 
 /** What a stream starts with; bytes. */
-export const FIRST_BUDGET = ON_BUN ? 1 << 20 : PER_MILLISECOND;
+export const FIRST_BUDGET = RUNTIME.quicLosesPackets ? PER_MILLISECOND : 1 << 20;
 
 type Budgeted = Pick<NodeQuicStream, 'budget' | 'highWaterMark'>;
 

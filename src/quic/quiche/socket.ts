@@ -6,7 +6,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import type { Guest } from '../../admission.ts';
 import { LeanError, messageOf } from '../../errors.ts';
-import { ON_BUN } from '../node/types.ts';
+import { RUNTIME } from '../../runtime.ts';
 import type { PacketSender, QuicheConnection } from './connection.ts';
 
 /** Asked of the kernel, which may give less (net.core.rmem_max). */
@@ -48,7 +48,7 @@ export const pump = (socket: Socket, connected: boolean, onDrained: (entry: Entr
       }
     },
     // Bun's count was only ever seen to be 0; its packets keep their memory.
-    idle: () => !ON_BUN && socket.getSendQueueCount() === 0,
+    idle: () => RUNTIME.udpCountsQueue && socket.getSendQueueCount() === 0,
   };
 
   const schedule = (entry: Entry): void => {
