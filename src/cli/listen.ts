@@ -3,8 +3,10 @@
 import { describeClose } from '../close-reason.ts';
 import { orAborted } from '../deadline.ts';
 import { messageOf } from '../errors.ts';
+import type { NodeEvents } from '../node/events.ts';
 import type { NodeLimits } from '../node/limits.ts';
 import { createNode, type LeanNode } from '../node/node.ts';
+import { refusalLog } from '../refusal-log.ts';
 import { parseAddress } from './addresses.ts';
 import { EXIT, note, onTermination, print } from './process.ts';
 import { type TransportFlags, transportsOf } from './transports.ts';
@@ -50,9 +52,12 @@ const notePeers = (node: LeanNode): void => {
   node.addEventListener('connection:close', ({ detail: { connection, reason } }) =>
     note(`${connection.remotePeer} left: ${describeClose(reason)}`),
   );
-  node.addEventListener('connection:refuse', ({ detail: { error, remote } }) =>
-    note(`${remote} was refused: ${messageOf(error)}`),
+  const noteRefusal = refusalLog(
+    ({ error, remote }: NodeEvents['connection:refuse']) =>
+      note(`${remote} was refused: ${messageOf(error)}`),
+    (count) => note(`and ${count} more were refused`),
   );
+  node.addEventListener('connection:refuse', ({ detail }) => noteRefusal(detail));
   node.addEventListener('stream:open', ({ detail: { connection, protocol } }) =>
     note(`${connection.remotePeer} opened ${protocol}`),
   );

@@ -2,7 +2,9 @@
 
 import { describeClose } from '../close-reason.ts';
 import type { Connection } from '../connection.ts';
+import type { NodeEvents } from '../node/events.ts';
 import type { LeanNode } from '../node/node.ts';
+import { refusalLog } from '../refusal-log.ts';
 import type { Log } from './log.ts';
 
 /** Logs every event of `node`, each under its type. */
@@ -24,7 +26,11 @@ export const logEvents = (node: LeanNode, log: Log): void => {
   node.addEventListener('connection:close', ({ type, detail: { connection, reason } }) =>
     log(type, { ...whoIs(connection), reason: describeClose(reason), ...connection.stats?.() }),
   );
-  node.addEventListener('connection:refuse', ({ type, detail }) => log(type, { ...detail }));
+  const logRefusal = refusalLog(
+    (detail: NodeEvents['connection:refuse']) => log('connection:refuse', { ...detail }),
+    (more) => log('connection:refuse', { more }),
+  );
+  node.addEventListener('connection:refuse', ({ detail }) => logRefusal(detail));
   for (const name of ['stream:open', 'stream:refuse', 'stream:error'] as const) {
     node.addEventListener(name, ({ type, detail: { connection, ...rest } }) =>
       log(type, { peer: connection.remotePeer, ...rest }),
