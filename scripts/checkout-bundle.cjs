@@ -117,7 +117,7 @@ const whyNot = (stdout, stderr, error) => {
   } catch {
     // It did not get as far as esbuild.
     const [line] = /^\w*Error\b.*$/m.exec(stderr) ?? stderr.trim().split('\n');
-    return line || 'scripts/bundle.mjs ended without a word';
+    return line || 'scripts/bundle.mjs ended without a message';
   }
 };
 

@@ -20,7 +20,7 @@ export const main = async (args: readonly string[]): Promise<never> => {
 };
 
 const run = async (args: readonly string[]): Promise<number> => {
-  // A container runs the participant without a word, and not through the argument parser: its
+  // A container runs the participant without arguments, and not through the argument parser: its
   // start-up time is measured.
   const bare = args.length === 0 && hasHarnessVariables(process.env);
   if (

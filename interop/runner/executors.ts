@@ -131,7 +131,7 @@ export const processExecutor = async (options: ExecutorOptions): Promise<Executo
 
 const REDIS_IMAGE = 'redis:7-alpine';
 
-/** The docker CLI; throws {@link MatrixError} with its own words when it fails. */
+/** The docker CLI; throws {@link MatrixError} with its message when it fails. */
 const docker = async (...args: string[]): Promise<string> => {
   const result = await runCommand(['docker', ...args], 120_000);
   if (result.code !== 0) {

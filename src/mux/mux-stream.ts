@@ -128,7 +128,7 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
     return iterate(this);
   }
 
-  /** Waited for its peer in vain; stall-watch.ts. */
+  /** The peer has taken nothing for too long; stall-watch.ts. */
   onStalled(error: LeanError): void {
     this.#abandon(STREAM_RESOURCE_LIMIT_EXCEEDED, error);
   }
@@ -186,7 +186,7 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
 
   /**
    * The peer abandoned the stream. What came before is discarded, as in QUIC, but for a few bytes on a
-   * stream of ours: a peer that refuses its protocol says so and resets it in the same breath.
+   * stream of ours: a peer that refuses its protocol answers `na` and resets the stream at once.
    */
   onRemoteReset(code: number): void {
     const what = 'the stream was reset by the peer';
@@ -237,7 +237,7 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
     if (this.#remoteEnded && this.#finSent) this.#finish();
   }
 
-  /** From here on the stream belongs to nobody but whoever holds it, and what is still to be read does. */
+  /** Both directions are over: the muxer forgets the stream, and unread bytes count no longer. */
   #finish(): void {
     this.#receive.release();
     this.#memory = undefined;

@@ -106,7 +106,7 @@ export interface QuicLimits extends AdmissionLimits, MemoryLimits {
    * 5 s, of connections over a path that loses a fifth of all packets, one in six came to nothing.
    */
   readonly handshakeTimeout: number;
-  /** How long a connection may be silent before it is dropped without a word. */
+  /** How long a connection may be silent before it is dropped, without CONNECTION_CLOSE. */
   readonly idleTimeout: number;
   /** Receive window of one stream; at most two thirds of what the connection's comes to. */
   readonly streamWindow: number;

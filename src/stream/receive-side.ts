@@ -216,7 +216,7 @@ export class ReceiveSide {
     return chunks;
   }
 
-  /** What is here no longer counts: it belongs to whoever holds the stream. */
+  /** Stops counting unread bytes: the stream is over, and its holder may still read them. */
   release(): void {
     this.#memory?.addUnread(-this.bytes);
     this.#memory = undefined;

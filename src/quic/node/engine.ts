@@ -276,7 +276,7 @@ const dial = async (
     session.destroy();
     throw dialError(error, remote);
   }
-  // Out of node's handshake callback: what is sent in there can go astray.
+  // Outside node's handshake callback: what is sent in there may be lost.
   await nextTurn();
   const connection = new NodeQuicEngineConnection(session, limits);
   try {
@@ -408,7 +408,7 @@ const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListe
       connection.closed.then(() => connections.delete(connection)).catch(ignore);
       session.onstream = (stream) => connection.accept(stream);
       for (const stream of early) connection.accept(stream);
-      // Not from within node's own handshake callback: a first write there goes astray.
+      // Outside node's own handshake callback: a first write in there may be lost.
       setImmediate(handUp, connection);
     };
     handshake(session, limits.handshakeTimeout)

@@ -332,7 +332,7 @@ export class NodeQuicEngineStream
 
   // ── Writing ──────────────────────────────────────────────────────────────────────────────────
 
-  /** Waited for its peer in vain; stall-watch.ts. */
+  /** The peer has taken nothing for too long; stall-watch.ts. */
   onStalled(error: LeanError): void {
     this.#abandon(STREAM_RESOURCE_LIMIT_EXCEEDED, error);
   }
@@ -512,7 +512,7 @@ export class NodeQuicEngineStream
 
   /** node:quic has closed its stream: both directions are over. */
   static settle(stream: NodeQuicEngineStream, error: NodeQuicError | undefined): void {
-    // What is still to be read belongs to whoever holds the stream.
+    // Unread bytes count no longer: the holder of the stream may still read them.
     stream.#count(0, 0);
     stream.#memory?.addUnread(-stream.#batchBytes);
     stream.#receive.release();

@@ -104,7 +104,7 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
   /** The longest datagram that may be worth a probe; bytes. */
   readonly #maxDatagram: number;
   readonly #datagrams: DatagramSize;
-  /** The handshake's packets are behind us: the last one sent was of 1-RTT. */
+  /** No more handshake packets are sent: the last packet was a 1-RTT packet. */
   #shortHeaders = false;
   /** Ticks in a row before which nothing came, and `#received` at the last one. */
   #silentTicks = 0;
@@ -343,7 +343,7 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
   }
 
   /**
-   * Ends it from outside: an aborted dial, the network's own word, an eviction.
+   * Ends it from outside: an aborted dial, an ICMP error, an eviction.
    *
    * @param code of the transport (RFC 9000 section 20.1), for the peer.
    */

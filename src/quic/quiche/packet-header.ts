@@ -20,7 +20,7 @@ const MAX_TOKEN = 512;
 
 export const isLongHeader = (packet: Uint8Array): boolean => ((packet[0] ?? 0) & 0x80) !== 0;
 
-/** Parses a long header; `undefined` for anything malformed, to be dropped without a word. */
+/** Parses a long header; `undefined` for anything malformed, to be dropped silently. */
 export const parseLongHeader = (packet: Buffer): LongHeader | undefined => {
   if (packet.length < 7 || !isLongHeader(packet)) return undefined;
   const version = packet.readUInt32BE(1);

@@ -130,7 +130,7 @@ export const pump = (socket: Socket, connected: boolean, onDrained: (entry: Entr
     }
     flush(entry);
   };
-  /** Sends its last words and forgets it. */
+  /** Sends its CONNECTION_CLOSE and forgets it. */
   const drop = (entry: Entry): void => {
     flush(entry);
     due.delete(entry);

@@ -184,7 +184,7 @@ export class QuicheStream implements Stream, ReceiveSource, SendSink, WaitingWri
     this.#forgetIfDone();
   }
 
-  /** Waited for its peer in vain; stall-watch.ts. */
+  /** The peer has taken nothing for too long; stall-watch.ts. */
   onStalled(error: LeanError): void {
     this.#abandon(STREAM_RESOURCE_LIMIT_EXCEEDED, error);
   }

@@ -176,7 +176,7 @@ export class QuinnStream implements Stream, StreamEvents, ReceiveSource, SendSin
     if (!this.#blocked) this.#flush();
   }
 
-  /** Waited for its peer in vain; stall-watch.ts. */
+  /** The peer has taken nothing for too long; stall-watch.ts. */
   onStalled(error: LeanError): void {
     this.#abandon(STREAM_RESOURCE_LIMIT_EXCEEDED, error);
   }
