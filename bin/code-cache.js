@@ -26,10 +26,8 @@ const YOUNG = 300;
  * @param debug told what becomes of the cache
  */
 const load = (file, text, folder, use, debug) => {
-  // Node.js 20.0 to 20.11 cannot import() from a script of one's own; Bun caches by itself.
-  const importModuleDynamically = vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER;
-  const isPossible = importModuleDynamically !== undefined && !process.versions.bun;
-  if (folder === undefined || !isPossible) return require(file);
+  // Bun caches by itself.
+  if (folder === undefined || process.versions.bun) return require(file);
   const id = text.slice(2, 18);
   const home = path.join(folder, runtime());
   const cache = path.join(home, `libp2p-lean-${id}-${use.cache}`);
@@ -37,7 +35,7 @@ const load = (file, text, folder, use, debug) => {
   const script = new vm.Script(nodeModule.wrap(text), {
     filename: file,
     cachedData: data,
-    importModuleDynamically,
+    importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
   });
   const taken = data !== undefined && !script.cachedDataRejected;
   if (taken) debug(`code cache ${cache}`);

@@ -31,7 +31,7 @@ if (types.status !== 0) process.exit(1);
 const cli = await bundle('warning').catch(() => process.exit(1));
 for (const [name, text] of [
   ['cli.cjs', cli.text],
-  ['cli.cjs.LEGAL.txt', cli.licences],
+  ['cli.cjs.LEGAL.txt', cli.licences()],
 ]) {
   writeFileSync(path.join(made, name), text);
   console.log(

@@ -4,7 +4,7 @@
 //   build.mjs makes dist/cli.cjs of it. In a checkout, bin/libp2p-lean runs
 //   node scripts/bundle.mjs <file>      whose line of JSON on stdout says what went wrong, if anything
 import { createHash } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -62,13 +62,31 @@ const redisWithoutCommands = {
   },
 };
 
+/** The licence files of the packages that `inputs`, paths below the checkout, are of. */
+const licencesOf = (inputs) => {
+  const folders = inputs.flatMap((input) => {
+    const [, folder] = /^(?:redis:)?(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(input) ?? [];
+    return folder === undefined ? [] : [path.resolve(root, folder)];
+  });
+  const texts = [...new Set(folders)].sort().map((folder) => {
+    const { name, version, license } = JSON.parse(
+      readFileSync(path.join(folder, 'package.json'), 'utf8'),
+    );
+    const files = readdirSync(folder).filter((file) => /^licen[cs]e/i.test(file));
+    const said = files.map((file) => readFileSync(path.join(folder, file), 'utf8').trim());
+    return [`${name} ${version} (${license})`, ...said].join('\n\n');
+  });
+  return `${texts.join(`\n\n${'-'.repeat(80)}\n\n`)}\n`;
+};
+
 /**
- * Resolves with the bundle's text, whose first line is its hash, and the licences of what is in it.
+ * Resolves with the bundle's text, whose first line is its hash, and a function that reads the licences of
+ * what is in it.
  *
  * @throws esbuild's BuildFailure.
  */
 export const bundle = async (logLevel = 'silent') => {
-  const { outputFiles } = await build({
+  const { outputFiles, metafile } = await build({
     absWorkingDir: root,
     entryPoints: ['src/cli.ts'],
     outfile: 'cli.cjs',
@@ -76,7 +94,7 @@ export const bundle = async (logLevel = 'silent') => {
     bundle: true,
     platform: 'node',
     mainFields: ['module', 'main'],
-    target: 'node20',
+    target: 'node22',
     // A script, not an ES module: the launcher can keep a code cache for it (bin/libp2p-lean), and what is
     // loaded late brings its built-in modules along only then. As an ES module it would load all of them
     // at start and call their getters; that of `node:http`, which WebSocket wants, loads undici.
@@ -85,18 +103,19 @@ export const bundle = async (logLevel = 'silent') => {
     define: { 'import.meta.url': '__filename' },
     minifySyntax: true,
     minifyWhitespace: true,
-    legalComments: 'linked',
+    // They go with it in a file of their own.
+    legalComments: 'none',
+    metafile: true,
     external: ['@libp2p-lean/quinn-*', '@infisical/quic-*', '@matrixai/quic-*'],
     plugins: [redisWithoutCommands],
     logLevel,
   });
-  const textOf = (end) => outputFiles.find((file) => file.path.endsWith(end))?.text ?? '';
-  const text = textOf('.cjs');
+  const text = outputFiles[0]?.text ?? '';
   // It is read as Latin-1, which takes less time than UTF-8.
   if (/[^\0-\x7f]/.test(text)) throw new Error('the bundle is not ASCII');
   // The launcher tells code caches of different bundles apart by this line.
   const id = createHash('sha256').update(text).digest('hex').slice(0, 16);
-  return { text: `//${id}\n${text}`, licences: textOf('.LEGAL.txt') };
+  return { text: `//${id}\n${text}`, licences: () => licencesOf(Object.keys(metafile.inputs)) };
 };
 
 /** `src/cli.ts:12:3: Unexpected "}"`: the first of esbuild's errors, in one line. */

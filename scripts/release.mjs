@@ -205,7 +205,8 @@ const check = async () => {
   if (installed.join() !== `quinn-${platform}`) throw new Error(`installed: ${installed.join()}`);
   const description = run(process.execPath, ['--input-type=module', '--eval', PING], empty).trim();
   if (description !== 'quic-v1 (quinn)') throw new Error(`it ran on ${description}`);
-  const version = run(path.join('node_modules', '.bin', 'libp2p-lean'), ['--version'], empty);
+  const command = path.join('node_modules', '.bin', 'libp2p-lean');
+  const version = run(process.execPath, [command, '--version'], empty);
   console.log(
     `installed libp2p-lean ${version.trim()} from ${registry}: a ping over ${description}`,
   );

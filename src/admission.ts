@@ -5,7 +5,7 @@
  */
 
 import { LeanError } from './errors.ts';
-import { plainHost } from './multiaddr.ts';
+import { plainHost } from './socket-address.ts';
 
 /**
  * Of one listener; a node holds all its listeners together to the first two, too. What peers opened is

@@ -1,7 +1,5 @@
 /** What users of the package import. */
 
-// biome-ignore-all lint/performance/noBarrelFile: the package's one public entry; nothing here imports it
-
 export type { Multiaddr } from '@multiformats/multiaddr';
 export { type CloseReason, describeClose } from './close-reason.ts';
 export type {

@@ -29,7 +29,7 @@ import { withDeadline } from './deadline.ts';
 import { LeanError, messageOf } from './errors.ts';
 import { type PeerId, parsePeerId } from './identity/peer-id.ts';
 import { quote } from './printable.ts';
-import type { SocketAddress } from './socket-address.ts';
+import { plainHost, type SocketAddress } from './socket-address.ts';
 
 /** The transports that addresses are recognised for; the harness's names. */
 export type AddressKind = 'quic-v1' | 'tcp' | 'ws' | 'wss';
@@ -141,17 +141,6 @@ export const multiaddrOf = (kind: AddressKind, { host, port }: SocketAddress): M
     components.push({ code: CODE_TLS, name: 'tls' }, { code: CODE_WS, name: 'ws' });
   }
   return multiaddr(components);
-};
-
-/** `host` without a zone, and as IPv4 where it is an IPv4-mapped IPv6 address. */
-export const plainHost = (host: string): string => {
-  const [address = host] = host.split('%');
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
-  if (mapped !== undefined) return mapped;
-  const hex = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/i.exec(address);
-  if (hex === null) return address;
-  const [high, low] = [Number.parseInt(hex[1] ?? '', 16), Number.parseInt(hex[2] ?? '', 16)];
-  return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
 };
 
 /** A dial asks three times, and decoding base58 is slow. */

@@ -1,23 +1,10 @@
 /** What importing the library costs: transports and engines are loaded when they are used. */
 
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
+import { loadedBy } from './support/loaded-modules.ts';
 
-const HOOK = new URL('support/log-loads.mjs', import.meta.url).href;
 const INDEX = new URL('../src/index.ts', import.meta.url).href;
-
-/** What is loaded while `script` runs: files, and Node.js's own modules that its start does not load. */
-const loadedBy = (script: string): string => {
-  const code = `${script}; console.log(process.moduleLoadList.join('\\n')); process.exit();`;
-  const args = ['--import', HOOK, '--input-type=module', '--eval', code];
-  const { stdout, stderr, status } = spawnSync(process.execPath, args, {
-    encoding: 'utf8',
-    timeout: 30_000,
-  });
-  assert.equal(status, 0, stderr);
-  return `${stderr}\n${stdout}`;
-};
 
 const IMPORT = `const lean = await import('${INDEX}')`;
 /** Implementations of transports, and what they are made with. */

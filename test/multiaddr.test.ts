@@ -14,13 +14,13 @@ import {
   multiaddrOf,
   parseMultiaddr,
   peerOf,
-  plainHost,
   reachableAddresses,
   resolveMultiaddr,
   socketAddressOf,
   withoutPeer,
   withPeer,
 } from '../src/multiaddr.ts';
+import { plainHost } from '../src/socket-address.ts';
 
 const code = (expected: string) => (error: unknown) => {
   assert(isLeanError(error), String(error));

@@ -41,14 +41,27 @@ export const nativeKeyPair = (seed: Uint8Array): KeyPair => {
   };
 };
 
-export const nobleKeyPair = (seed: Uint8Array): KeyPair => {
-  noble.hashes.sha512 ??= (message) =>
-    new Uint8Array(createHash('sha512').update(message).digest());
-  return {
-    publicKey: noble.getPublicKey(seed),
-    sign: (message) => noble.sign(message, seed),
-  };
+export const nobleKeyPair = (seed: Uint8Array): KeyPair => ({
+  publicKey: withSha512(() => noble.getPublicKey(seed)),
+  sign: (message) => withSha512(() => noble.sign(message, seed)),
+});
+
+/**
+ * Noble takes its hash from a table that all who import it share: ours is in it while `use` runs, and no
+ * longer.
+ */
+const withSha512 = <T>(use: () => T): T => {
+  const before = noble.hashes.sha512;
+  noble.hashes.sha512 = sha512;
+  try {
+    return use();
+  } finally {
+    noble.hashes.sha512 = before;
+  }
 };
+
+const sha512 = (message: Uint8Array): Uint8Array<ArrayBuffer> =>
+  new Uint8Array(createHash('sha512').update(message).digest());
 
 const importSeed = (seed: Uint8Array): KeyObject =>
   createPrivateKey({ key: Buffer.concat([PKCS8_PREFIX, seed]), format: 'der', type: 'pkcs8' });

@@ -69,7 +69,7 @@ test('a node that is too old for a package: one line', async (t) => {
   writeFileSync(preload, "Object.defineProperty(process, 'version', { value: 'v18.20.0' });");
   const command = [process.execPath, '-r', preload, path.join(root, 'bin', 'libp2p-lean')];
   const { code, stderr } = await run([], {}, command);
-  assert.equal(stderr, 'libp2p-lean: Node.js v18.20.0 is too old; version 20 or newer is needed\n');
+  assert.equal(stderr, 'libp2p-lean: Node.js v18.20.0 is too old; version 22 or newer is needed\n');
   assert.equal(code, 2);
 });
 

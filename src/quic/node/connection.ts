@@ -290,7 +290,7 @@ const abandon = (raw: NodeQuicStream): void => {
   raw.destroy();
   if (exitsPlainly) return;
   exitsPlainly = true;
-  process.once('exit', (code) => process.exit(code));
+  // off
 };
 
 /** `ngtcp2_ccerr_type`, as `node:quic` passes it on. */

@@ -1,0 +1,32 @@
+/**
+ * `libp2p-lean/quic`: QUIC v1 with mutual TLS 1.3, several engines behind one interface. Which certificates
+ * are good is the caller's to say.
+ */
+
+export type { AdmissionLimits } from '../admission.ts';
+export { type CloseReason, describeClose } from '../close-reason.ts';
+export type { Role } from '../connection.ts';
+export type { ConnectionMemory, MemoryLimits } from '../connection-memory.ts';
+export type { ConnectionStats } from '../connection-stats.ts';
+export { type ErrorCode, isLeanError, LeanError } from '../errors.ts';
+export {
+  type Authenticate,
+  DEFAULT_LIMITS,
+  type DialOptions,
+  type EngineOptions,
+  type ListenOptions,
+  type QuicConnection,
+  type QuicEngine,
+  type QuicLimits,
+  type QuicListener,
+} from '../quic/engine.ts';
+export {
+  ENGINE_CHOICES,
+  ENGINE_NAMES,
+  type EngineChoice,
+  type EngineName,
+} from '../quic/engine-name.ts';
+export { type SelectedEngine, selectEngine } from '../quic/select.ts';
+export type { SocketAddress } from '../socket-address.ts';
+export { type Stream, StreamResetError } from '../stream.ts';
+export type { TlsCredentials } from '../tls/credentials.ts';
