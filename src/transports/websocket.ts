@@ -15,6 +15,7 @@ import type { Duplex } from 'node:stream';
 import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls';
 import { CODE_SNI } from '@multiformats/multiaddr';
 import { WebSocket, WebSocketServer } from 'ws';
+import { abortedBy } from '../deadline.ts';
 import { LeanError, messageOf } from '../errors.ts';
 import { type AddressKind, kindOf } from '../multiaddr.ts';
 import type { TlsCredentials } from '../tls/credentials.ts';
@@ -22,15 +23,7 @@ import { issueCertificate } from '../tls/issue.ts';
 import { wsWire } from '../wire/websocket-wire.ts';
 import type { Wire } from '../wire/wire.ts';
 import { type Arrival, createAcceptor } from './acceptor.ts';
-import {
-  abortReason,
-  dialFailed,
-  familyOf,
-  listenOn,
-  socketPath,
-  type Target,
-  targetOf,
-} from './tcp.ts';
+import { dialFailed, familyOf, listenOn, socketPath, type Target, targetOf } from './sockets.ts';
 import type { Transport } from './transport.ts';
 import { createUpgrade, type Path, type UpgradeOptions } from './upgrade.ts';
 
@@ -164,7 +157,7 @@ const openWebSocket = (
 ): Promise<{ wire: Wire; path: Path }> =>
   new Promise((resolve, reject) => {
     if (signal.aborted) {
-      reject(abortReason(signal));
+      reject(abortedBy(signal, 'the dial'));
       return;
     }
     const { kind, host, port, name } = target;
@@ -191,7 +184,7 @@ const openWebSocket = (
     const onAbort = (): void => {
       settle();
       webSocket.terminate();
-      reject(abortReason(signal));
+      reject(abortedBy(signal, 'the dial'));
     };
     // Stays in place: after an abort, for instance, the WebSocket still fails.
     const onError = (cause: Error): void => {
