@@ -37,7 +37,7 @@ const limits = {
 };
 const transport = tcpTransport({
   hostKey: generateHostKey(),
-  secure: ['noise'],
+  secureChannels: ['noise'],
   muxers: [muxer],
   limits,
 });

@@ -119,7 +119,7 @@ const upgradeOptionsOf = async (
   }: StreamTransportOptions,
 ): Promise<UpgradeOptions> => ({
   hostKey,
-  secure: secureChannels,
+  secureChannels,
   muxers,
   limits: { ...limits, ...own },
   ...(secureChannels.includes('tls') && { tls: await tls() }),

@@ -26,7 +26,7 @@ export interface UpgradeOptions {
   /** Needed for the secure channel `tls`. */
   readonly tls?: TlsIdentity;
   /** Secure channels, best first; with one, that one is forced. */
-  readonly secure: readonly SecureChannelName[];
+  readonly secureChannels: readonly SecureChannelName[];
   /** Muxers, best first; with one, that one is forced. */
   readonly muxers: readonly MuxerName[];
   readonly limits?: Partial<UpgradeLimits & MuxLimits>;
@@ -85,15 +85,15 @@ const SECURE: Readonly<Record<SecureChannelName, string>> = { noise: NOISE, tls:
 
 /** @throws ERR_OPTIONS when `tls` is wanted and there is no certificate for it, or a list is empty. */
 export const createUpgrade = (options: UpgradeOptions): Upgrade => {
-  const { hostKey, secure, limits = {} } = options;
-  if (secure.length === 0) throw new LeanError('ERR_OPTIONS', 'no secure channel is given');
+  const { hostKey, secureChannels, limits = {} } = options;
+  if (secureChannels.length === 0) throw new LeanError('ERR_OPTIONS', 'no secure channel is given');
   if (options.muxers.length === 0) throw new LeanError('ERR_OPTIONS', 'no muxer is given');
   const localPeer = peerIdOf(hostKey.publicKey);
   const upgradeLimits: UpgradeLimits = { ...DEFAULT_UPGRADE_LIMITS, ...limits };
-  const secureProtocols = secure.map((name) => SECURE[name]);
+  const secureProtocols = secureChannels.map((name) => SECURE[name]);
   const muxers = options.muxers.map((name) => MUXERS[name].protocol);
-  const noise = secure.includes('noise') ? createNoiseIdentity(hostKey, muxers) : undefined;
-  if (secure.includes('tls') && options.tls === undefined) {
+  const noise = secureChannels.includes('noise') ? createNoiseIdentity(hostKey, muxers) : undefined;
+  if (secureChannels.includes('tls') && options.tls === undefined) {
     throw new LeanError('ERR_OPTIONS', 'the secure channel tls needs a certificate');
   }
   const tlsContext = options.tls === undefined ? undefined : createTlsContext(options.tls);

@@ -12,7 +12,11 @@ import { endWithParent } from './end-with-parent.ts';
 
 endWithParent();
 const address = multiaddr(process.argv[2] ?? '');
-const options = { hostKey: generateHostKey(), secure: ['noise'], muxers: ['yamux'] } as const;
+const options = {
+  hostKey: generateHostKey(),
+  secureChannels: ['noise'],
+  muxers: ['yamux'],
+} as const;
 const transports = [tcpTransport(options), wsTransport({ ...options, insecureWss: true })];
 const transport = transports.find((it) => it.handles(address));
 if (transport === undefined) throw new Error(`no transport for ${address}`);

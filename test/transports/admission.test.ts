@@ -39,7 +39,7 @@ const STAGES: readonly [what: string, suffix: string, layer: 'tls' | 'plain', sa
 
 const options: UpgradeOptions = {
   hostKey: generateHostKey(),
-  secure: ['noise'],
+  secureChannels: ['noise'],
   muxers: ['yamux'],
 };
 

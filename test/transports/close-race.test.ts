@@ -20,7 +20,7 @@ describe('close() while streams are in use', () => {
           const make = () => {
             const hostKey = generateHostKey();
             const tls = issueCertificate(hostKey);
-            const options = { hostKey, tls, secure: [secure], muxers: [muxer] };
+            const options = { hostKey, tls, secureChannels: [secure], muxers: [muxer] };
             return kind === 'tcp' ? tcpTransport(options) : wsTransport(options);
           };
           let onConnection = (_: TransportConnection): void => {};

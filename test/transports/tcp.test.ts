@@ -22,13 +22,13 @@ transportSuite({
 
 test('a transport that could not do anything is an error', () => {
   const hostKey = generateHostKey();
-  for (const [secure, muxers] of [
+  for (const [secureChannels, muxers] of [
     [[], ['yamux']],
     [['noise'], []],
     [['noise', 'tls'], ['yamux']],
   ] as const) {
     assert.throws(
-      () => tcpTransport({ hostKey, secure, muxers }),
+      () => tcpTransport({ hostKey, secureChannels, muxers }),
       (error) => isLeanError(error, 'ERR_OPTIONS'),
     );
   }

@@ -25,7 +25,7 @@ type Make = () => Promise<Transport>;
 const upgrade = async () => {
   const hostKey = generateHostKey();
   const tls = await issueCertificate(hostKey);
-  return { hostKey, tls, secure: ['noise'], muxers: ['yamux'] } as const;
+  return { hostKey, tls, secureChannels: ['noise'], muxers: ['yamux'] } as const;
 };
 const overQuic =
   (name: EngineName): Make =>

@@ -57,7 +57,11 @@ transportSuite({
 });
 
 describe('WebSocket’s own', HANG, () => {
-  const options = { hostKey: generateHostKey(), secure: ['noise'], muxers: ['yamux'] } as const;
+  const options = {
+    hostKey: generateHostKey(),
+    secureChannels: ['noise'],
+    muxers: ['yamux'],
+  } as const;
   const { signal } = new AbortController();
   const dialing = { expectedPeer: undefined, signal };
   const refused = inbox<Error>();
