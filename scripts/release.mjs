@@ -47,7 +47,7 @@ const stagePlatform = (platform, binary, out, main) => {
     path.join(out, 'README.md'),
     `The quinn engine of [libp2p-lean](https://www.npmjs.com/package/libp2p-lean) for ${platform}.\n`,
   );
-  const { version, license, engines, repository } = main;
+  const { version, license, repository } = main;
   writeJson(path.join(out, 'package.json'), {
     name: packageOf(platform),
     version,
@@ -56,7 +56,8 @@ const stagePlatform = (platform, binary, out, main) => {
     ...(repository && { repository }),
     main: 'quinn.node',
     files: ['quinn.node', 'LICENCES.txt'],
-    engines,
+    // npm drops optional packages for the wrong Node.js without a word.
+    engines: { node: '>=20' },
     os: [os],
     cpu: [cpu],
     ...(libc && { libc: [libc] }),
@@ -88,7 +89,8 @@ const stage = (binaries, out, partial) => {
     stagePlatform(platform, binary, path.join(out, `quinn-${platform}`), main);
   }
   stageMain(path.join(out, 'libp2p-lean'), main);
-  return readdirSync(out).sort((a, b) => a.length - b.length);
+  // The main package last: it names the others.
+  return readdirSync(out).sort().reverse();
 };
 
 // check
@@ -163,15 +165,15 @@ const run = (command, args, cwd) => {
 
 /** Two nodes, of the package as it was installed, on the engine that `auto` takes. */
 const PING = `
-  import { createNode, PING, ping } from 'libp2p-lean';
-  const [listener, dialer] = [await createNode(), await createNode()];
-  const address = await listener.listen('/ip4/127.0.0.1/udp/0/quic-v1');
-  const connection = await dialer.dial(address);
-  const ms = await ping(await dialer.openStream(connection, PING));
+  import { createNode, ping } from 'libp2p-lean';
+  const [answering, asking] = [await createNode(), await createNode()];
+  const { address } = await answering.listen('/ip4/127.0.0.1/udp/0/quic-v1');
+  const connection = await asking.dial(address);
+  const ms = await ping(connection);
   if (!(ms > 0)) throw new Error('no ping');
   console.log(connection.description);
-  await dialer.close();
-  await listener.close();
+  await asking.close();
+  await answering.close();
 `;
 
 const check = async () => {
