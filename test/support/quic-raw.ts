@@ -3,6 +3,7 @@
  * ALPN, unidirectional streams. Needs a Node with `node:quic`.
  */
 
+import './plain-exit.ts';
 import type { KeyObject } from 'node:crypto';
 import { loadPrivateKey } from '../../src/quic/node/engine.ts';
 import type { NodeQuicError, NodeQuicSession, NodeQuicStream } from '../../src/quic/node/types.ts';
@@ -65,11 +66,7 @@ export const rawDial = async (remote: SocketAddress, options: RawOptions): Promi
       () => undefined,
       (error) => error as NodeQuicError,
     ),
-    openUnidirectional: () => {
-      // As in node/connection.ts: a stream that never opened is the death of Node's teardown.
-      process.once('exit', (code) => process.exit(code));
-      return open(session.createUnidirectionalStream());
-    },
+    openUnidirectional: () => open(session.createUnidirectionalStream()),
     destroy: async () => {
       session.destroy();
       await endpoint?.close();

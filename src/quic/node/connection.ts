@@ -11,8 +11,10 @@ import { StallWatch } from '../../stream/stall-watch.ts';
 import type { Stream } from '../../stream.ts';
 import { BAD_CERTIFICATE, type QuicConnection, type QuicLimits } from '../engine.ts';
 import { type FinGate, finGate, openGate } from './fin-gate.ts';
+import { type FinishClose, finishCloseOf } from './finish-close.ts';
 import { MemoryPoll, STREAM_BYTES } from './memory-poll.ts';
 import { NodeQuicEngineStream, type StreamOwner } from './stream.ts';
+import { StreamSlots } from './stream-slots.ts';
 import type { NodeQuicAddress, NodeQuicError, NodeQuicSession, NodeQuicStream } from './types.ts';
 import { FIRST_BUDGET, fixedBudget, type WriteBudget, writeBudget } from './write-budget.ts';
 
@@ -46,6 +48,9 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
 
   readonly #session: NodeQuicSession;
   readonly #streams = new Set<NodeQuicEngineStream>();
+  /** Those that we opened; each has a slot. */
+  readonly #ours = new Set<NodeQuicEngineStream>();
+  #slots: StreamSlots | undefined;
   readonly #incoming: Stream[] = [];
   readonly #accepting: ((stream: Stream | null) => void)[] = [];
   readonly #waiting: WaitingStream[] = [];
@@ -91,26 +96,19 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
 
   /**
    * `session.closed` resolves alike for the idle timeout and for a close with code 0, and loses the
-   * latter's reason. Node's own notification has both, so it is read on its way. Where a runtime
-   * has no such method, a silent end counts as closed by the peer.
+   * latter's reason. Node's own notification has both, so it is read on its way, in the versions whose
+   * notification is known. Elsewhere a silent end counts as closed by the peer.
    */
   #listenToEnd(): void {
     const session = this.#session as NodeQuicSession & Record<symbol, unknown>;
-    finishClose ??= Object.getOwnPropertySymbols(Object.getPrototypeOf(session)).find(
-      ({ description }) => description === 'kFinishClose',
-    );
-    const symbol = finishClose;
-    const finish = symbol === undefined ? undefined : session[symbol];
-    if (symbol === undefined || typeof finish !== 'function') return;
-    session[symbol] = (
-      type: number,
-      code: bigint,
-      reason: string | undefined,
-      ...rest: unknown[]
-    ) => {
+    const symbol = finishCloseOf(session);
+    if (symbol === undefined) return;
+    const finish = session[symbol] as FinishClose;
+    const report: FinishClose = (type, code, reason, ...rest) => {
       this.#report ??= reportedClose(type, code, reason);
       return finish.call(session, type, code, reason, ...rest);
     };
+    session[symbol] = report;
   }
 
   /** Streams that came earlier, if any, are kept until someone accepts them. */
@@ -137,30 +135,43 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
 
   forget(stream: NodeQuicEngineStream): void {
     if (this.#streams.delete(stream)) this.memory.addStreams(-1);
+    if (this.#ours.delete(stream)) this.#slots?.give();
     this.poll.forget(stream);
   }
 
   async openStream(signal?: AbortSignal): Promise<Stream> {
     if (signal?.aborted === true) throw abortedBy(signal, 'opening a stream');
     if (this.#ended !== undefined) throw this.endedError;
-    let raw: NodeQuicStream | undefined;
-    const create = async (): Promise<void> => {
-      raw = await this.#session.createBidirectionalStream({
+    this.#slots ??= new StreamSlots(streamLimitOf(this.#session));
+    const slot = this.#slots.take(signal);
+    if (slot !== undefined) await slot;
+    try {
+      const raw = await this.#create();
+      if (this.#ended !== undefined || raw.id === null) await this.#untilOpen(raw, signal);
+      const stream = this.#track(raw);
+      this.#ours.add(stream);
+      return stream;
+    } catch (error) {
+      this.#slots.give();
+      throw error;
+    }
+  }
+
+  async #create(): Promise<NodeQuicStream> {
+    if (this.#ended !== undefined) throw this.endedError;
+    try {
+      const raw = await this.#session.createBidirectionalStream({
         budget: FIRST_BUDGET,
         highWaterMark: FIRST_BUDGET,
       });
       raw.closed.catch(ignore);
-    };
-    try {
-      await create();
+      return raw;
     } catch (error) {
       throw this.endedError ?? new LeanError('ERR_CONNECTION_CLOSED', messageOf(error));
     }
-    const opened = raw as unknown as NodeQuicStream;
-    if (this.#ended !== undefined || opened.id === null) await this.#untilOpen(opened, signal);
-    return this.#track(opened);
   }
 
+  /** The peer knows by now that a stream has ended, but its grant of another one is still on its way. */
   async #untilOpen(raw: NodeQuicStream, signal: AbortSignal | undefined): Promise<void> {
     if (this.#ended !== undefined) throw this.endedError;
     let onAbort: (() => void) | undefined;
@@ -177,12 +188,13 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
           fail: () => reject(this.endedError),
         };
         onAbort = () => reject(abortedBy(signal as AbortSignal, 'opening a stream'));
+        if (signal?.aborted === true) onAbort();
         signal?.addEventListener('abort', onAbort, { once: true });
         this.#waiting.push(waiting);
         this.#poll();
       });
     } catch (error) {
-      abandon(raw);
+      raw.destroy();
       throw error;
     } finally {
       if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
@@ -269,6 +281,7 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
     this.#endedError = error;
     for (const stream of this.#streams) stream.connectionEnded(error);
     for (const waiting of this.#waiting.splice(0)) waiting.fail();
+    this.#slots?.end(error);
     for (const take of this.#accepting.splice(0)) take(null);
     this.#fins.stop();
     this.#incoming.length = 0;
@@ -278,20 +291,9 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
 
 const ignore = (): void => {};
 
-let finishClose: symbol | undefined;
-
-let exitsPlainly = false;
-
-/**
- * Gives up a stream that never opened. Node 24.21 dies with SIGSEGV when such a stream is still in
- * memory while it tears itself down; `process.exit()` ends without that.
- */
-const abandon = (raw: NodeQuicStream): void => {
-  raw.destroy();
-  if (exitsPlainly) return;
-  exitsPlainly = true;
-  // off
-};
+/** What the peer granted at the start; without bound where the runtime does not tell. */
+const streamLimitOf = ({ remoteTransportParams }: NodeQuicSession): number =>
+  Number(remoteTransportParams?.initialMaxStreamsBidi ?? Number.POSITIVE_INFINITY);
 
 /** `ngtcp2_ccerr_type`, as `node:quic` passes it on. */
 const TRANSPORT = 0;

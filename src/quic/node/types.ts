@@ -50,6 +50,8 @@ export interface NodeQuicSession {
   readonly endpoint: NodeQuicEndpoint | null;
   readonly path: { readonly local: NodeQuicAddress; readonly remote: NodeQuicAddress } | undefined;
   readonly peerCertificate: X509Certificate | undefined;
+  /** What the peer granted in the handshake. Not in Bun 1.4. */
+  readonly remoteTransportParams?: { readonly initialMaxStreamsBidi: bigint } | undefined;
   /** Hardly kept in Bun 1.4. */
   readonly stats: {
     readonly bytesSent: bigint;
