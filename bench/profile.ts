@@ -3,7 +3,10 @@
  * uploads with Linux `perf` and counts them by kind of code. Prints a table on stdout; docs/performance.md
  * has both tables.
  *
- *     node bench/profile.ts [--mebibytes 1024 | --handshakes 3000] [quiche node tcp]
+ *     node bench/profile.ts [--mebibytes 1024 | --handshakes 3000] [quinn quiche node tcp]
+ *
+ * quinn's binary has no symbols; with those of `cargo build --profile quick`, put at native/quinn.node, its
+ * cryptography is told from the rest.
  */
 
 import { spawn, spawnSync } from 'node:child_process';
@@ -46,7 +49,7 @@ const KINDS: readonly (readonly [string, (sample: Frames) => boolean])[] = [
       /chacha|poly1305|aes|ghash|gcm|sha\d|x25519|p256|^ec_|ecp_|ecdsa|^bn_/i.test(self),
   ],
   ['TLS', ({ library }) => /libssl/.test(library)],
-  ['QUIC', ({ library }) => /node\.napi\.node|ngtcp2/.test(library)],
+  ['QUIC', ({ library }) => /node\.napi\.node|ngtcp2|quinn\.node/.test(library)],
   [
     'garbage collection',
     ({ stack }) => /Marking|Sweep|Scaveng|MarkCompact|Heap::Collect|ArrayBufferSweeper/.test(stack),
