@@ -5,7 +5,7 @@ NODE := node_modules/node/bin/node
 REPORT := --test-reporter=spec
 QUIC_FLAGS := --experimental-quic --disable-warning=ExperimentalWarning
 
-.PHONY: help run test check lint unit unit-node-quic build bench bench-perf interop upstream-check docker docker-test release-check clean install
+.PHONY: help run test check lint unit unit-node-quic build docs bench bench-perf interop upstream-check docker docker-test release-check clean install
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,9 @@ unit-node-quic: install  ## QUIC and harness tests on a Node.js with node:quic (
 
 build: install  ## dist/: the library and the bundled command line
 	npm run --silent build
+
+docs: install  ## docs/api.md, from the docstrings
+	$(NODE) scripts/api-docs.mjs
 
 bench: install build  ## the numbers of bench/README.md
 	@node scripts/redis.mjs

@@ -13,7 +13,8 @@ import type { Stream } from './stream.ts';
 /** Which side of a connection somebody is: the one that opened it, or the one that took it. */
 export type Role = 'dialer' | 'listener';
 
-interface AuthenticatedConnection {
+/** What every connection has. */
+export interface AuthenticatedConnection {
   /** This side's. */
   readonly role: Role;
   readonly localPeer: PeerId;

@@ -1,13 +1,17 @@
 /** What users of the package import. */
 
 export type { Multiaddr } from '@multiformats/multiaddr';
+export type { AdmissionLimits } from './admission.ts';
 export { type CloseReason, describeClose } from './close-reason.ts';
 export type {
+  AuthenticatedConnection,
   Connection,
   ProtocolStream,
   Role,
   TransportConnection,
 } from './connection.ts';
+export type { ConnectionMemory, MemoryLimits } from './connection-memory.ts';
+export type { ConnectionStats } from './connection-stats.ts';
 export { type ErrorCode, isLeanError, LeanError } from './errors.ts';
 export {
   generateHostKey,
@@ -18,8 +22,9 @@ export {
 } from './identity/keys.ts';
 export { type PeerId, parsePeerId, peerIdOf, peerIdToCid } from './identity/peer-id.ts';
 export { parseMultiaddr, reachableAddresses } from './multiaddr.ts';
+export type { MuxerName, MuxLimits } from './mux/muxer.ts';
 export type { DialOptions } from './node/dialing.ts';
-export type { NodeEvent, NodeEvents, NodeEventTarget } from './node/events.ts';
+export type { NodeEvent, NodeEvents, NodeEventTarget, StreamDetail } from './node/events.ts';
 export { DEFAULT_NODE_LIMITS, type NodeLimits } from './node/limits.ts';
 export type { Listener } from './node/listener.ts';
 export { createNode, type LeanNode, type NodeOptions } from './node/node.ts';
@@ -39,8 +44,13 @@ export {
   perf,
 } from './protocols/perf.ts';
 export { PING, type PingOptions, ping } from './protocols/ping.ts';
+export type { QuicLimits, QuicTrace } from './quic/engine.ts';
+export { ENGINE_NAMES, type EngineChoice, type EngineName } from './quic/engine-name.ts';
+export type { SecureChannelName } from './secure/secure-channel.ts';
 export { readExactly, writeAll } from './stream/bytes.ts';
 export { type Stream, StreamResetError } from './stream.ts';
+export type { TlsCredentials } from './tls/credentials.ts';
+export type { TlsIdentity } from './tls/issue.ts';
 export {
   type QuicOptions,
   quic,
@@ -52,6 +62,11 @@ export {
 export type {
   Transport,
   TransportContext,
+  TransportDialOptions,
+  TransportEvents,
   TransportFactory,
+  TransportLimits,
   TransportListener,
+  TransportListenOptions,
 } from './transports/transport.ts';
+export type { UpgradeLimits } from './transports/upgrade.ts';

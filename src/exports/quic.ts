@@ -19,6 +19,7 @@ export {
   type QuicEngine,
   type QuicLimits,
   type QuicListener,
+  type QuicTrace,
 } from '../quic/engine.ts';
 export {
   ENGINE_CHOICES,

@@ -26,7 +26,8 @@ export interface NodeEvents extends TransportEvents {
   'stream:error': StreamDetail & { readonly protocol: string; readonly error: Error };
 }
 
-interface StreamDetail {
+/** Of a stream that a peer opened. */
+export interface StreamDetail {
   readonly connection: Connection;
   readonly streamId: string;
 }
