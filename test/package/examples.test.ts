@@ -1,4 +1,7 @@
-/** The programs of examples/, with the package as a user has it, each in processes of its own. */
+/**
+ * The programs of examples/ and those of the README, with the package as a user has it, each in processes of
+ * its own.
+ */
 
 import assert from 'node:assert/strict';
 import {
@@ -6,6 +9,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -13,6 +17,7 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
+import packageJson from '../../package.json' with { type: 'json' };
 import { enginesHere } from '../support/engines.ts';
 import { ROOT, stagePackage } from '../support/package.ts';
 import { type Participant, run, start } from '../support/participant.ts';
@@ -124,4 +129,46 @@ describe('examples', { timeout: 240_000 }, () => {
       t.diagnostic(name);
     }
   });
+
+  /** From the subpath to its program in the README, whose comments say what is printed: `// → one, two`. */
+  const programs = new Map(
+    [
+      ...readFileSync(path.join(ROOT, 'README.md'), 'utf8').matchAll(
+        /^### (.+)\n(?:(?!^#)[\s\S])*?^```js\n([\s\S]*?)^```$/gm,
+      ),
+    ].flatMap(([, heading = '', program = '']) =>
+      [...heading.matchAll(/libp2p-lean\/([\w-]+)/g)].map(([, name = '']) => [name, program]),
+    ),
+  );
+
+  test('the README has a program for each subpath', () => {
+    const names = Object.keys(packageJson.exports).filter(
+      (name) => !/^\.(|\/package.json)$/.test(name),
+    );
+    assert.deepEqual([...programs.keys()].sort(), names.map((name) => name.slice(2)).sort());
+  });
+
+  for (const [name, program] of programs) {
+    test(`the README's program for libp2p-lean/${name}`, HANG, async () => {
+      const file = path.join(project, `${name}.mjs`);
+      // Two muxers share one.
+      const source =
+        name === 'mplex'
+          ? program
+              .replaceAll('libp2p-lean/yamux', 'libp2p-lean/mplex')
+              .replaceAll('createYamux', 'createMplex')
+          : program;
+      assert.match(source, new RegExp(`'libp2p-lean/${name}'`));
+      writeFileSync(file, source);
+      const expected = [...source.matchAll(/\/\/ → (.+)$/gm)].flatMap(([, text = '']) =>
+        text.split(', '),
+      );
+      assert.notEqual(expected.length, 0);
+      const { code, stdout, stderr } = await run([], {}, [process.execPath, file]);
+      assert.deepEqual(
+        [code, stderr, stdout],
+        [0, '', expected.map((line) => `${line}\n`).join('')],
+      );
+    });
+  }
 });
