@@ -6,6 +6,7 @@
  * When one of these functions fails, the stream is of no further use and has been abandoned.
  */
 
+import type { ProtocolStream } from './connection.ts';
 import { orAborted } from './deadline.ts';
 import { isLeanError, LeanError } from './errors.ts';
 import { quote } from './printable.ts';
@@ -50,15 +51,16 @@ export const select = async (stream: Stream, protocols: readonly string[]): Prom
  *
  * @throws what `stream.write()` throws.
  */
-export const selectLazily = (stream: Stream, protocol: string): Stream => {
+export const selectLazily = (stream: Stream, protocol: string): ProtocolStream => {
   stream.write(encodeMessages([MULTISTREAM, protocol]));
   let answer: Promise<void> | undefined;
   const checkAnswer = (): Promise<void> => {
     answer ??= awaitAnswer(stream, protocol);
     return answer;
   };
-  const lazy: Stream = {
+  const lazy: ProtocolStream = {
     id: stream.id,
+    protocol,
     read: async (into, signal) => {
       const answered = checkAnswer();
       await (signal === undefined ? answered : orAborted(answered, signal, 'reading'));

@@ -4,6 +4,7 @@ import type { Connection, ProtocolStream, TransportConnection } from '../connect
 import { withDeadline } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
 import { select, selectLazily } from '../multistream.ts';
+import type { Stream } from '../stream.ts';
 
 /** Milliseconds that a peer has to take one of several protocols; go-libp2p's value. */
 const NEGOTIATION_TIMEOUT = 10_000;
@@ -37,6 +38,20 @@ export const nodeConnection = (
   };
 };
 
+/** A stream of an engine with one more property is no longer of the shape that V8 has compiled for. */
+const withProtocol = (stream: Stream, protocol: string): ProtocolStream => ({
+  id: stream.id,
+  protocol,
+  read: (into, signal) => stream.read(into, signal),
+  unread: (chunk) => stream.unread(chunk),
+  write: (chunk) => stream.write(chunk),
+  drain: (signal) => stream.drain(signal),
+  closeWrite: () => stream.closeWrite(),
+  stopSending: (code) => stream.stopSending(code),
+  reset: (code) => stream.reset(code),
+  [Symbol.asyncIterator]: () => stream[Symbol.asyncIterator](),
+});
+
 const newStream = async (
   transport: TransportConnection,
   protocols: string | readonly string[],
@@ -48,11 +63,11 @@ const newStream = async (
   const stream = await transport.openStream(signal);
   const reset = () => stream.reset();
   try {
-    if (list.length === 1) return Object.assign(selectLazily(stream, first), { protocol: first });
+    if (list.length === 1) return selectLazily(stream, first);
     const what = 'agreeing on a protocol';
     const selected = select(stream, list);
     const protocol = await withDeadline(selected, NEGOTIATION_TIMEOUT, what, reset, signal);
-    return Object.assign(stream, { protocol });
+    return withProtocol(stream, protocol);
   } catch (error) {
     reset();
     throw error;

@@ -1,6 +1,6 @@
 /** The protocols that a node answers, and the streams that peers open for them. */
 
-import type { Connection, ProtocolStream, TransportConnection } from '../connection.ts';
+import type { Connection, TransportConnection } from '../connection.ts';
 import { withDeadline } from '../deadline.ts';
 import { errorOf } from '../errors.ts';
 import { negotiate } from '../multistream.ts';
@@ -11,7 +11,11 @@ import type { Events } from './events.ts';
  * Serves one stream that a peer opened. When it resolves, our side of the stream is closed and what
  * the peer still sends is thrown away; when it rejects, the stream is reset (event `stream:error`).
  */
-export type StreamHandler = (stream: ProtocolStream, connection: Connection) => Promise<void>;
+export type StreamHandler = (
+  stream: Stream,
+  connection: Connection,
+  protocol: string,
+) => Promise<void>;
 
 /** Milliseconds that a peer has to agree on a protocol for a stream it opened; go's, rust's value. */
 const NEGOTIATION_TIMEOUT = 10_000;
@@ -44,17 +48,16 @@ export const createProtocols = (events: Events): Protocols => {
       if (events.has('stream:open')) {
         events.emit('stream:open', { connection, streamId: stream.id, protocol });
       }
-      run(Object.assign(stream, { protocol }), connection);
+      run(stream, connection, protocol);
     } catch (error) {
       if (!events.has('stream:refuse')) return;
       events.emit('stream:refuse', { connection, streamId: stream.id, error: errorOf(error) });
     }
   };
 
-  const run = async (stream: ProtocolStream, connection: Connection): Promise<void> => {
-    const { protocol } = stream;
+  const run = async (stream: Stream, connection: Connection, protocol: string): Promise<void> => {
     try {
-      await handlers.get(protocol)?.(stream, connection);
+      await handlers.get(protocol)?.(stream, connection, protocol);
       await endStream(stream);
     } catch (error) {
       stream.reset();

@@ -28,8 +28,8 @@ for (const { name, options, listen } of await stacksHere()) {
     test('of several protocols the first one is taken that the peer has', async (t) => {
       const { listener, connection } = await makePair(t);
       const served = inbox<string>();
-      listener.handle('/b/1', async (stream) => {
-        served.push(stream.protocol);
+      listener.handle('/b/1', async (stream, _, protocol) => {
+        served.push(protocol);
         stream.write(text('b'));
       });
       listener.handle('/c/1', async () => {});
