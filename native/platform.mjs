@@ -10,7 +10,7 @@ import { target as targetFolder } from './build.mjs';
 import { libraryOf, PLATFORMS } from './platforms.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
-/** Red Hat 8's, and the least that Node.js 20 runs on. */
+/** Red Hat 8's, and the least that Node.js 22 runs on. */
 const GLIBC = '2.28';
 
 const words = process.argv.slice(2);
