@@ -1,5 +1,6 @@
 /** `libp2p-lean/multistream`: multistream-select 1.0 over any stream. */
 
+export type { ProtocolStream } from '../connection.ts';
 export { type ErrorCode, isLeanError, LeanError } from '../errors.ts';
 export { MULTISTREAM, negotiate, select, selectLazily } from '../multistream.ts';
 export { type Stream, StreamResetError } from '../stream.ts';
