@@ -10,6 +10,8 @@ import type { Events } from './events.ts';
 /**
  * Serves one stream that a peer opened. When it resolves, our side of the stream is closed and what
  * the peer still sends is thrown away; when it rejects, the stream is reset (event `stream:error`).
+ *
+ * @param protocol the one agreed on, of those that it handles.
  */
 export type StreamHandler = (
   stream: Stream,
