@@ -399,8 +399,9 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
         at,
         stream: stream?.number,
       };
-      this.#end({ by: 'local', code, application: true, reason });
+      // First, if it can be: the end reads what has come, and would grant the peer room for more.
       this.#sendClose();
+      this.#end({ by: 'local', code, application: true, reason });
     }
     return this.#driver.flushed();
   }
