@@ -33,7 +33,7 @@ export class ReceiveSide {
   readonly #source: ReceiveSource;
   #memory: ConnectionMemory | undefined;
   /** What was pushed, and what was put back, which comes first. */
-  readonly #queue = new ByteQueue();
+  #queue: ByteQueue | undefined;
   #putBack: ByteQueue | undefined;
   #reader: Reader | undefined;
   /** How it ended for the source: `null` by the peer's FIN, or why; `undefined`: it goes on. */
@@ -64,7 +64,7 @@ export class ReceiveSide {
 
   /** Bytes kept here. */
   get bytes(): number {
-    return this.#queue.bytes + (this.#putBack?.bytes ?? 0);
+    return (this.#queue?.bytes ?? 0) + (this.#putBack?.bytes ?? 0);
   }
 
   /** Why reading fails. */
@@ -118,7 +118,7 @@ export class ReceiveSide {
       this.#memory?.addUnread(-back.length);
       return back;
     }
-    const chunk = this.#queue.shift();
+    const chunk = this.#queue?.shift();
     if (chunk !== undefined) {
       this.#memory?.addUnread(-chunk.length);
       this.#source.onTaken?.(chunk.length);
@@ -145,6 +145,7 @@ export class ReceiveSide {
     }
     const reader = this.#takeReader();
     if (reader === undefined) {
+      this.#queue ??= new ByteQueue();
       this.#queue.push(chunk);
       this.#memory?.addUnread(chunk.length);
       return;
@@ -201,8 +202,8 @@ export class ReceiveSide {
   /** Throws away what waits here. */
   dropUnread(): void {
     this.#memory?.addUnread(-this.bytes);
-    const pushed = this.#queue.bytes;
-    this.#queue.clear();
+    const pushed = this.#queue?.bytes ?? 0;
+    this.#queue?.clear();
     this.#putBack?.clear();
     if (pushed > 0) this.#source.onTaken?.(pushed);
   }

@@ -19,9 +19,12 @@ interface Writer {
   readonly reject: (error: Error) => void;
 }
 
+const NONE: readonly Writer[] = [];
+
 export class SendSide {
   readonly #sink: SendSink;
-  readonly #writers = new Set<Writer>();
+  /** Made for the first who waits: most streams never make anybody wait. */
+  #writers: Set<Writer> | undefined;
   /** Our `closeWrite()` was called. */
   #closed = false;
   #error: LeanError | undefined;
@@ -46,7 +49,7 @@ export class SendSide {
   }
 
   get hasWriter(): boolean {
-    return this.#writers.size > 0;
+    return this.#writers !== undefined;
   }
 
   /** @throws as `Stream.write()`. */
@@ -63,6 +66,7 @@ export class SendSide {
     if (this.#error !== undefined) return Promise.reject(this.#error);
     if (this.#sink.hasRoom()) return Promise.resolve();
     return new Promise((resolve, reject) => {
+      this.#writers ??= new Set();
       this.#writers.add(
         signal === undefined ? { resolve, reject } : this.#abortable(resolve, reject, signal),
       );
@@ -83,8 +87,8 @@ export class SendSide {
       },
     };
     const onAbort = (): void => {
-      this.#writers.delete(writer);
-      if (this.#writers.size === 0) this.#sink.onWriter?.(false);
+      this.#writers?.delete(writer);
+      if (this.#writers?.size === 0) this.#takeWriters();
       reject(abortedBy(signal, 'writing'));
     };
     signal.addEventListener('abort', onAbort, { once: true });
@@ -93,7 +97,6 @@ export class SendSide {
 
   /** There is room: whoever waits goes on. */
   wake(): void {
-    if (this.#writers.size === 0) return;
     for (const { resolve } of this.#takeWriters()) resolve();
   }
 
@@ -111,10 +114,11 @@ export class SendSide {
     for (const { reject } of this.#takeWriters()) reject(error);
   }
 
-  #takeWriters(): Writer[] {
-    const writers = [...this.#writers];
-    this.#writers.clear();
-    if (writers.length > 0) this.#sink.onWriter?.(false);
+  #takeWriters(): Iterable<Writer> {
+    const writers = this.#writers;
+    if (writers === undefined) return NONE;
+    this.#writers = undefined;
+    this.#sink.onWriter?.(false);
     return writers;
   }
 }
