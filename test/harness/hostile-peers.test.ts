@@ -243,14 +243,18 @@ for (const quicEngine of await enginesHere(['dialer', 'listener'])) {
       for (const [what, options, log] of cases) {
         test(`a client ${what} is refused with a reason and not answered`, HANG, async () => {
           const before = listener.stderr().length;
-          const refusal = await dialHostile(socket, { ...options, payload: MULTISTREAM_PING });
-          assert.notEqual(refusal.code, undefined, 'no CONNECTION_CLOSE came');
-          assert.notEqual(refusal.code, 0);
-          assert.equal(refusal.received, 0);
-          await assertServes();
-          const logged = listener.stderr().slice(before);
-          const [line = ''] = logged.split('\n').filter((it) => / connection:refuse /.test(it));
-          if (log !== undefined) assert.match(line, log);
+          let line: string | undefined;
+          // Five refusals are logged in a second: the cases before this one may have used them up.
+          do {
+            const refusal = await dialHostile(socket, { ...options, payload: MULTISTREAM_PING });
+            assert.notEqual(refusal.code, undefined, 'no CONNECTION_CLOSE came');
+            assert.notEqual(refusal.code, 0);
+            assert.equal(refusal.received, 0);
+            await assertServes();
+            const logged = listener.stderr().slice(before).split('\n');
+            line = logged.find((it) => / connection:refuse (?!.*\bmore=)/.test(it));
+          } while (log !== undefined && line === undefined);
+          if (log !== undefined) assert.match(line ?? '', log);
         });
       }
 
