@@ -178,8 +178,11 @@ export const runUnifiedTesting = async (
     signal,
   );
   const runs = join(scripts, '.cache', 'test-run');
-  const [pass = ''] = await readdir(runs);
-  const results = parse(await readFile(join(runs, pass, 'results.yaml'), 'utf8')) as {
+  const [pass = ''] = await readdir(runs).catch(() => []);
+  const written = await readFile(join(runs, pass, 'results.yaml'), 'utf8').catch(() => {
+    throw new MatrixError(`${suite}/run.sh ended without results; see above why`);
+  });
+  const results = parse(written) as {
     tests?: { name: string; status: string }[];
     testResults?: { name: string; status: string }[];
   };
