@@ -210,10 +210,11 @@ for (const stack of [...engines, 'yamux', 'mplex'] as const) {
       } else {
         while (memory.peak < 0.5 * MIB) await delay(10);
         for (let before = -1; before !== memory.held; await delay(500)) before = memory.held;
-        // One step, a window of quinn's for instance, may pass the limit; the connection is closed then.
-        assert(memory.peak < 2 * MIB, `${memory.peak} bytes`);
+        if (stack !== 'quinn') assert(memory.peak < 1.25 * MIB, `${memory.peak} bytes`);
         if (memory.peak <= memory.limit) return;
+        // quinn's windows are counted as full, all at once, when a writer has to wait.
         assert.equal((await hostile.closed).code, CONN_RESOURCE_LIMIT_EXCEEDED);
+        while (memory.held > 0) await delay(10);
       }
     });
   });

@@ -6,24 +6,14 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { describe, type TestContext, test } from 'node:test';
-import type { CloseReason } from '../../src/close-reason.ts';
 import { isLeanError } from '../../src/errors.ts';
 import { readExactly, writeAll } from '../../src/stream/bytes.ts';
 import { type Stream, StreamResetError } from '../../src/stream.ts';
+import type { StreamConnection, ConnectionPair as StreamPair } from '../stream/contract.ts';
 import { echo, hashAll, readAll, rejection, staysPending } from '../support/quic-helpers.ts';
 
-/** What `Connection`, `QuicConnection` and `Muxer` have in common. */
-export interface StreamConnection {
-  openStream(signal?: AbortSignal): Promise<Stream>;
-  acceptStream(): Promise<Stream | null>;
-  close(code?: number, reason?: string): Promise<void>;
-  readonly closed: Promise<CloseReason>;
-}
-
-export interface ConnectionPair {
-  readonly dialed: StreamConnection;
-  readonly accepted: StreamConnection;
-  /** Ends the connection under both without a word, if the test can. */
+export interface ConnectionPair extends StreamPair {
+  /** Ends the connection under both without a word to either, if the test can. */
   readonly cut?: () => void;
 }
 
