@@ -40,6 +40,12 @@ export interface AuthenticatedConnection {
   stats?(): ConnectionStats | undefined;
 }
 
+export interface NewStreamOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** How long the peer's stream limit may make it wait, milliseconds; default 30,000. */
+  readonly timeout?: number | undefined;
+}
+
 /** What a node gives its user, and its protocol handlers. Disposing of it closes it. */
 export interface Connection extends AuthenticatedConnection, AsyncDisposable {
   /**
@@ -49,12 +55,13 @@ export interface Connection extends AuthenticatedConnection, AsyncDisposable {
    * payload leaves with the proposal: the stream's first `read()` throws ERR_PROTOCOL_NOT_SUPPORTED if
    * the peer refuses. Several are proposed in turn, and the stream has the first one that the peer takes.
    *
-   * @throws ERR_CONNECTION_CLOSED; ERR_ABORTED; for several protocols what `select` throws,
-   * ERR_PROTOCOL_NOT_SUPPORTED when the peer takes none of them, and ERR_TIMEOUT; ERR_OPTIONS for none.
+   * @throws ERR_CONNECTION_CLOSED; ERR_ABORTED; ERR_TIMEOUT when the peer allows no stream in time; for
+   * several protocols what `select` throws, ERR_PROTOCOL_NOT_SUPPORTED when the peer takes none of them, and
+   * ERR_TIMEOUT; ERR_OPTIONS for none.
    */
   newStream(
     protocols: string | readonly string[],
-    options?: { readonly signal?: AbortSignal | undefined },
+    options?: NewStreamOptions,
   ): Promise<ProtocolStream>;
 
   /** What it makes this node hold; bytes. */

@@ -6,6 +6,7 @@ export { type CloseReason, describeClose } from './close-reason.ts';
 export type {
   AuthenticatedConnection,
   Connection,
+  NewStreamOptions,
   ProtocolStream,
   Role,
   TransportConnection,

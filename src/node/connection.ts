@@ -1,11 +1,18 @@
 /** Connections as the user of a node has them: without the means to accept streams. */
 
-import type { Connection, ProtocolStream, TransportConnection } from '../connection.ts';
+import type {
+  Connection,
+  NewStreamOptions,
+  ProtocolStream,
+  TransportConnection,
+} from '../connection.ts';
 import { withDeadline } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
 import { select, selectLazily } from '../multistream.ts';
 import type { Stream } from '../stream.ts';
 
+/** Milliseconds that a peer has to allow one more stream. */
+const OPEN_TIMEOUT = 30_000;
 /** Milliseconds that a peer has to take one of several protocols; go-libp2p's value. */
 const NEGOTIATION_TIMEOUT = 10_000;
 
@@ -34,7 +41,7 @@ export const nodeConnection = (
     ...(transport.stats && { stats: () => transport.stats?.() }),
     close,
     [Symbol.asyncDispose]: () => close(),
-    newStream: (protocols, options) => newStream(transport, protocols, options?.signal),
+    newStream: (protocols, options) => newStream(transport, protocols, options),
   };
 };
 
@@ -55,12 +62,15 @@ const withProtocol = (stream: Stream, protocol: string): ProtocolStream => ({
 const newStream = async (
   transport: TransportConnection,
   protocols: string | readonly string[],
-  signal: AbortSignal | undefined,
+  { signal, timeout = OPEN_TIMEOUT }: NewStreamOptions = {},
 ): Promise<ProtocolStream> => {
   const list = typeof protocols === 'string' ? [protocols] : protocols;
   const [first] = list;
   if (first === undefined) throw new LeanError('ERR_OPTIONS', 'there is no protocol to propose');
-  const stream = await transport.openStream(signal);
+  const opening = transport.openStream(signal);
+  // A stream that the peer allows later is of no use any more.
+  const tooLate = () => void opening.then((late) => late.reset()).catch(() => {});
+  const stream = await withDeadline(opening, timeout, 'opening a stream', tooLate);
   const reset = () => stream.reset();
   try {
     if (list.length === 1) return selectLazily(stream, first);

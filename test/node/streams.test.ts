@@ -108,6 +108,22 @@ for (const { name, options, listen } of await stacksHere()) {
       assert(isLeanError(await waiting, 'ERR_ABORTED'));
     });
 
+    test('a stream that the peer does not allow is waited for until the time limit', async (t) => {
+      // Only QUIC has a say before a stream is opened.
+      if (!listen().includes('/quic-v1')) return t.skip('streams are opened without leave here');
+      const listener = await makeNode(t, { ...options, limits: { maxStreams: 1 } });
+      const { address } = await listener.listen(listen());
+      const connection = await (await makeNode(t, options)).dial(address);
+      const open = await connection.newStream(PING);
+      await ping(open);
+      const error = await rejection(connection.newStream(PING, { timeout: 50 }));
+      assert(isLeanError(error, 'ERR_TIMEOUT'), String(error));
+      const next = connection.newStream(PING);
+      open.closeWrite();
+      assert.equal(await open.read(), null);
+      assert((await ping(await next)) > 0);
+    });
+
     test('ping, identify and perf take a connection', async (t) => {
       const { listener, connection } = await makePair(t);
       listener.handle(PERF, async (stream) => void (await handlePerf(stream)));
