@@ -68,7 +68,7 @@ const framesOf = ({ stack = '', message }: Error): string[] => {
  * word; a participant that cannot report fails, where it prints.
  */
 const onLostOutput = (args: readonly string[]): void => {
-  const isForPeople = args[0] === 'ping' || args[0] === 'listen';
+  const isForPeople = ['ping', 'listen', 'relay'].includes(args[0] ?? '');
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (isForPeople) process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.failed);
   });

@@ -13,6 +13,21 @@ import type { Stream } from './stream.ts';
 /** Which side of a connection somebody is: the one that opened it, or the one that took it. */
 export type Role = 'dialer' | 'listener';
 
+/** How a connection goes through a relay (libp2p/specs relay/circuit-v2.md). */
+export interface Circuit {
+  readonly relay: PeerId;
+  /** What the relay says it allows: the connection is limited, and will be reset. `undefined`: no limits. */
+  readonly limit?: CircuitLimit | undefined;
+}
+
+/** What a relay allows one connection; without a value: any. */
+export interface CircuitLimit {
+  /** Seconds. */
+  readonly duration?: number | undefined;
+  /** Bytes in each direction. */
+  readonly data?: number | undefined;
+}
+
 /** What every connection has. */
 export interface AuthenticatedConnection {
   /** This side's. */
@@ -26,6 +41,8 @@ export interface AuthenticatedConnection {
   readonly remoteAddress: Multiaddr;
   /** How it was made, for logs: `quic-v1 (quiche)`, `tcp/noise/yamux`. */
   readonly description: string;
+  /** The relay that it goes through; `undefined` for a direct connection. */
+  readonly circuit?: Circuit | undefined;
 
   /**
    * Closes the connection and all its streams at once and tells the peer. Resolves when that has

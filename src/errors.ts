@@ -55,6 +55,8 @@ export type ErrorCode =
   | 'ERR_PROTOCOL_VIOLATION'
   | 'ERR_PROTOCOL_NOT_SUPPORTED'
   | 'ERR_PING_MISMATCH'
+  /** A relay, or the peer behind it, refused. */
+  | 'ERR_RELAY'
   // options of the library's user
   | 'ERR_OPTIONS'
   // engines

@@ -5,6 +5,8 @@ export type { AdmissionLimits } from './admission.ts';
 export { type CloseReason, describeClose } from './close-reason.ts';
 export type {
   AuthenticatedConnection,
+  Circuit,
+  CircuitLimit,
   Connection,
   NewStreamOptions,
   ProtocolStream,
@@ -30,6 +32,7 @@ export { DEFAULT_NODE_LIMITS, type NodeLimits } from './node/limits.ts';
 export type { Listener } from './node/listener.ts';
 export { createNode, type LeanNode, type NodeOptions } from './node/node.ts';
 export type { StreamHandler } from './node/protocols.ts';
+export { DEFAULT_RELAY_LIMITS, type RelayLimits } from './node/relay-limits.ts';
 export {
   IDENTIFY,
   type IdentifyInfo,

@@ -13,6 +13,7 @@ import {
   CODE_IP4,
   CODE_IP6,
   CODE_P2P,
+  CODE_P2P_CIRCUIT,
   CODE_QUIC_V1,
   CODE_SNI,
   CODE_TCP,
@@ -166,6 +167,35 @@ export const withPeer = (address: Multiaddr, peer: PeerId): Multiaddr =>
 export const withoutPeer = (address: Multiaddr): Multiaddr => {
   const components = address.getComponents();
   return components.at(-1)?.code === CODE_P2P ? multiaddr(components.slice(0, -1)) : address;
+};
+
+/** Whether `address` leads through a relay. */
+export const isCircuit = (address: Multiaddr): boolean =>
+  address.getComponents().some(({ code }) => code === CODE_P2P_CIRCUIT);
+
+/** `<relay>/p2p-circuit`. @param relay with `/p2p/<relay>`. */
+export const circuitOf = (relay: Multiaddr): Multiaddr =>
+  multiaddr([...relay.getComponents(), { code: CODE_P2P_CIRCUIT, name: 'p2p-circuit' }]);
+
+/**
+ * The relay's address in `<relay>/p2p/<relay's id>/p2p-circuit[/p2p/<peer>]`, with its id.
+ *
+ * @throws ERR_ADDRESS when it is no such address: names no relay, goes through two, or says more.
+ */
+export const relayOf = (address: Multiaddr): Multiaddr => {
+  const components = withoutPeer(address).getComponents();
+  const last = components.at(-1);
+  const relay = components.slice(0, -1);
+  if (last?.code !== CODE_P2P_CIRCUIT || relay.some(({ code }) => code === CODE_P2P_CIRCUIT)) {
+    throw notAnAddress(address.toString(), 'it is not <relay>/p2p-circuit/p2p/<peer>');
+  }
+  if (relay.length < 2 || relay.at(-1)?.code !== CODE_P2P) {
+    throw notAnAddress(
+      address.toString(),
+      'it does not say which relay: …/p2p/<relay>/p2p-circuit',
+    );
+  }
+  return multiaddr(relay);
 };
 
 /**

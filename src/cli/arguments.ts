@@ -9,6 +9,7 @@ import { EXIT } from './process.ts';
 import { parseSize } from './size.ts';
 
 const DEFAULT_LISTEN = '/ip4/0.0.0.0/udp/0/quic-v1';
+const DEFAULT_RELAY = ['/ip4/0.0.0.0/udp/4001/quic-v1', '/ip4/0.0.0.0/tcp/4001'];
 
 const EXAMPLES = `
 Examples:
@@ -63,6 +64,17 @@ Examples:
   $ libp2p-lean ping -c 5 /ip4/127.0.0.1/udp/4001/quic-v1/p2p/12D3KooW…
   $ libp2p-lean ping -i 0.2 --json /dns4/example.org/udp/4001/quic-v1/p2p/12D3KooW…
   $ libp2p-lean ping --insecure /ip4/127.0.0.1/tcp/4001/tls/ws/p2p/12D3KooW…`;
+
+const RELAY_HELP = `
+Prints its multiaddrs and relays until it is ended. Anyone may use it, within its limits:
+  maxReservations (128), maxReservationsPerHost (8), reservationTime (3600000 ms),
+  maxCircuits (1024), maxCircuitsPerPeer (16), circuitTime (120000 ms), circuitData (131072 bytes
+  in each direction); 0 ms and 0 bytes: no limit. Those of \`listen\` hold, too.
+
+Examples:
+  $ libp2p-lean relay
+  $ libp2p-lean relay --limit circuitData=10MiB /ip4/0.0.0.0/udp/4001/quic-v1
+  $ libp2p-lean listen --relay /ip4/203.0.113.7/udp/4001/quic-v1/p2p/12D3KooW…`;
 
 const PERF_HELP = `
 Without --to, --listen and test-plans' flags it takes part in a perf test as the environment says:
@@ -132,6 +144,11 @@ export const parse = async (args: readonly string[]): Promise<number> => {
     .command('listen')
     .description('listen and answer ping and identify')
     .argument('[multiaddr...]', 'where to listen', [DEFAULT_LISTEN])
+    .option(
+      '--relay <multiaddr>',
+      'be reached through that relay; may be given several times',
+      collect,
+    )
     .option('--perf', 'serve /perf/1.0.0 too, to anyone')
     .addOption(limit)
     .addOption(engine)
@@ -140,6 +157,19 @@ export const parse = async (args: readonly string[]): Promise<number> => {
     .action(async (addresses, options) => {
       const { listen } = await import('./listen.ts');
       code = await listen(addresses, options);
+    });
+
+  program
+    .command('relay')
+    .description('be a relay for peers that cannot be dialled (circuit relay v2)')
+    .argument('[multiaddr...]', 'where to listen', DEFAULT_RELAY)
+    .addOption(limit)
+    .addOption(engine)
+    .addOption(debug)
+    .addHelpText('after', RELAY_HELP)
+    .action(async (addresses, options) => {
+      const { listen } = await import('./listen.ts');
+      code = await listen(addresses, { ...options, serveRelay: true });
     });
 
   program
@@ -226,6 +256,8 @@ export const parse = async (args: readonly string[]): Promise<number> => {
     return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
   }
 };
+
+const collect = (text: string, before: readonly string[] = []): string[] => [...before, text];
 
 const positiveInteger = (text: string): number => {
   const value = Number(text);

@@ -3,9 +3,10 @@
 import { describeClose } from '../close-reason.ts';
 import { orAborted } from '../deadline.ts';
 import { messageOf } from '../errors.ts';
+import { circuitOf } from '../multiaddr.ts';
 import type { NodeEvents } from '../node/events.ts';
-import type { NodeLimits } from '../node/limits.ts';
-import { createNode, type LeanNode } from '../node/node.ts';
+import { createNode, type LeanNode, type NodeOptions } from '../node/node.ts';
+import { isRelayLimit } from '../node/relay-limits.ts';
 import { refusalLog } from '../refusal-log.ts';
 import { parseAddress } from './addresses.ts';
 import { EXIT, note, onTermination, print } from './process.ts';
@@ -13,7 +14,12 @@ import { type TransportFlags, transportsOf } from './transports.ts';
 
 export interface ListenFlags extends TransportFlags {
   readonly debug?: boolean;
-  readonly limit?: Partial<NodeLimits>;
+  /** A node's, and a relay's. */
+  readonly limit?: Readonly<Record<string, number>>;
+  /** Relays to be reached through. */
+  readonly relay?: readonly string[];
+  /** Be a relay. */
+  readonly serveRelay?: boolean;
   /** Serve `/perf/1.0.0` too, to anyone. */
   readonly perf?: boolean;
 }
@@ -25,22 +31,32 @@ export interface ListenFlags extends TransportFlags {
  */
 export const listen = async (addresses: readonly string[], flags: ListenFlags): Promise<number> => {
   const wanted = addresses.map(parseAddress);
+  const relays = (flags.relay ?? []).map(parseAddress).map(circuitOf);
   const signal = onTermination(EXIT.ok);
   const node = await createNode({
     transports: transportsOf(flags),
-    limits: flags.limit ?? {},
+    ...limitsOf(flags),
   });
   if (flags.debug) (await import('./debug-log.ts')).debugNode(node);
   else notePeers(node);
   if (flags.perf) (await import('./perf-people.ts')).serve(node);
   try {
-    for (const address of wanted) await node.listen(address);
+    for (const address of [...wanted, ...relays]) await node.listen(address);
     await print(`${node.addresses().join('\n')}\n`);
     await orAborted(new Promise<never>(() => undefined), signal).catch(() => undefined);
     return EXIT.ok;
   } finally {
     await node.close();
   }
+};
+
+/** The limits of the node, and whether it is a relay, with which limits. */
+const limitsOf = ({ limit = {}, serveRelay = false }: ListenFlags): NodeOptions => {
+  if (!serveRelay) return { limits: limit };
+  const [ofRelay, others] = [true, false].map((wanted) =>
+    Object.fromEntries(Object.entries(limit).filter(([name]) => isRelayLimit(name) === wanted)),
+  );
+  return { limits: others ?? {}, relay: ofRelay ?? {} };
 };
 
 /** Who comes and who goes, on stderr. */
@@ -58,6 +74,12 @@ const notePeers = (node: LeanNode): void => {
     (count) => note(`and ${count} more were refused`),
   );
   node.addEventListener('connection:refuse', ({ detail }) => noteRefusal(detail));
+  node.addEventListener('relay:lost', ({ detail: { relay, error } }) =>
+    note(`the relay ${relay} is lost: ${messageOf(error)}`),
+  );
+  node.addEventListener('relay:circuit', ({ detail: { source, target } }) =>
+    note(`${source} is relayed to ${target}`),
+  );
   node.addEventListener('stream:open', ({ detail: { connection, protocol } }) =>
     note(`${connection.remotePeer} opened ${protocol}`),
   );

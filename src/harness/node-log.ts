@@ -31,6 +31,9 @@ export const logEvents = (node: LeanNode, log: Log): void => {
     (more) => log('connection:refuse', { more }),
   );
   node.addEventListener('connection:refuse', ({ detail }) => logRefusal(detail));
+  for (const name of ['relay:reserve', 'relay:lost', 'relay:grant', 'relay:circuit'] as const) {
+    node.addEventListener(name, ({ type, detail }) => log(type, { ...detail }));
+  }
   for (const name of ['stream:open', 'stream:refuse', 'stream:error'] as const) {
     node.addEventListener(name, ({ type, detail: { connection, ...rest } }) =>
       log(type, { peer: connection.remotePeer, ...rest }),

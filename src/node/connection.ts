@@ -36,6 +36,7 @@ export const nodeConnection = (
       return transport.remoteAddress;
     },
     description: transport.description,
+    circuit: transport.circuit,
     memory: transport.memory,
     closed: transport.closed,
     ...(transport.stats && { stats: () => transport.stats?.() }),

@@ -19,7 +19,7 @@ export interface Connections {
   accept(transport: TransportConnection): void;
   /** Those that are open, the oldest first: all of them, or those with `peer`. */
   list(peer?: PeerId): Connection[];
-  /** The oldest one with `peer` that is open. */
+  /** The oldest one with `peer` that is open; one through a relay only if there is no other. */
   find(peer: PeerId): Connection | undefined;
   /** Closes those that there are, and from now on every one that comes. Never rejects. */
   close(): Promise<void>;
@@ -118,8 +118,9 @@ export const createConnections = (
         : [...(open.get(peer.toString()) ?? [])],
 
     find: (peer) => {
-      const [oldest] = open.get(peer.toString()) ?? [];
-      return oldest;
+      const [oldest, ...others] = open.get(peer.toString()) ?? [];
+      if (oldest?.circuit === undefined) return oldest;
+      return others.find(({ circuit }) => circuit === undefined) ?? oldest;
     },
 
     close: async () => {

@@ -2,7 +2,8 @@
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { CloseReason } from '../close-reason.ts';
-import type { Connection } from '../connection.ts';
+import type { CircuitLimit, Connection } from '../connection.ts';
+import type { PeerId } from '../identity/peer-id.ts';
 import type { TransportEvents } from '../transports/transport.ts';
 import type { Listener } from './listener.ts';
 
@@ -18,6 +19,18 @@ export interface NodeEvents extends TransportEvents {
   'dial:error': { readonly address: Multiaddr; readonly error: Error };
   'listen:open': { readonly listener: Listener };
   'listen:close': { readonly listener: Listener };
+  /** A relay has granted or renewed a reservation of ours. `expires`: milliseconds since 1970. */
+  'relay:reserve': {
+    readonly relay: PeerId;
+    readonly expires: number;
+    readonly limit: CircuitLimit | undefined;
+  };
+  /** A reservation of ours is gone; it is asked for again. */
+  'relay:lost': { readonly relay: PeerId; readonly error: Error };
+  /** This node, as a relay, has granted or renewed a reservation. */
+  'relay:grant': { readonly peer: PeerId; readonly expires: number };
+  /** This node, as a relay, has connected two peers. */
+  'relay:circuit': { readonly source: PeerId; readonly target: PeerId };
   /** A peer opened a stream, for a protocol that is handled here. */
   'stream:open': StreamDetail & { readonly protocol: string };
   /** A peer opened a stream and no protocol was agreed on. */

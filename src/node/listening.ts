@@ -68,7 +68,10 @@ export const createListening = (
         throw error;
       }
     },
-    addresses: () => [...listeners.values()].flatMap(({ address }) => reachableAddresses(address)),
+    addresses: () =>
+      [...listeners.values()].flatMap(
+        (bound) => bound.addresses?.() ?? reachableAddresses(bound.address),
+      ),
     close: async () =>
       void (await Promise.all([...listeners.keys()].map((listener) => listener.close()))),
   };

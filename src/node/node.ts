@@ -11,9 +11,10 @@ import { generateHostKey, type HostKey } from '../identity/keys.ts';
 import { type PeerId, parsePeerId, peerIdOf } from '../identity/peer-id.ts';
 import { parseMultiaddr, withPeer } from '../multiaddr.ts';
 import { once } from '../once.ts';
+import { CIRCUIT_HOP } from '../protocols/circuit-hop.ts';
 import { handleIdentify, IDENTIFY } from '../protocols/identify.ts';
 import { handlePing, PING } from '../protocols/ping.ts';
-import { quic, tcp, websocket } from '../transports/factories.ts';
+import { circuit, quic, tcp, websocket } from '../transports/factories.ts';
 import type { TransportContext, TransportFactory } from '../transports/transport.ts';
 import { AGENT_VERSION } from '../version.ts';
 import { createConnections } from './connections.ts';
@@ -23,6 +24,8 @@ import { checkLimits, DEFAULT_NODE_LIMITS, type NodeLimits } from './limits.ts';
 import type { Listener } from './listener.ts';
 import { createListening } from './listening.ts';
 import { createProtocols, type StreamHandler } from './protocols.ts';
+import { createRelayClient } from './relay-client.ts';
+import { type RelayLimits, relayLimitsOf } from './relay-limits.ts';
 import { createTransports } from './transports.ts';
 
 export interface NodeOptions {
@@ -34,6 +37,11 @@ export interface NodeOptions {
   readonly limits?: Partial<NodeLimits>;
   /** Milliseconds that a dial may take in all: names, every address, the upgrade. Default 15,000. */
   readonly dialTimeout?: number;
+  /**
+   * Serves as a relay (circuit relay v2) to peers that ask for it; `true`: with the default limits. Default:
+   * false. Listening and dialling through other relays takes no option, but their addresses.
+   */
+  readonly relay?: boolean | Partial<RelayLimits>;
   /** What identify says; default `libp2p-lean/<version>`. */
   readonly agentVersion?: string;
 }
@@ -114,22 +122,38 @@ const PROTOCOL_VERSION = 'ipfs/0.1.0';
 export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> => {
   const { dialTimeout = DIAL_TIMEOUT, agentVersion = AGENT_VERSION } = options;
   const limits = checkLimits(options.limits);
+  const relayLimits = relayLimitsOf(typeof options.relay === 'object' ? options.relay : {});
   const hostKey = options.hostKey ?? generateHostKey();
   const peerId = peerIdOf(hostKey.publicKey);
   const closing = new AbortController();
   const events = createEvents();
   const protocols = createProtocols(events);
   const connections = createConnections({ ...DEFAULT_NODE_LIMITS, ...limits }, events, protocols);
-  const transports = await createTransports(options.transports ?? [quic(), tcp(), websocket()], {
+  const context: TransportContext = {
     hostKey,
     localPeer: peerId,
     tls: once(async () => (await import('../tls/issue.ts')).issueCertificate(hostKey)),
     limits,
     emit: events.emit as TransportContext['emit'],
-  });
+  };
+  const relays = createRelayClient(() => dialing, protocols, events, closing.signal);
+  const factories = options.transports ?? [quic(), tcp(), websocket()];
+  const transports = await createTransports(factories, context, [circuit(context, relays)]);
   const dialing = createDialing(transports, connections, events, dialTimeout, closing.signal);
   const listening = createListening(peerId, transports, connections, events, closing.signal);
 
+  if (options.relay) {
+    const { createRelayServer } = await import('./relay-server.ts');
+    const server = createRelayServer({
+      hostKey,
+      limits: relayLimits,
+      addresses: listening.addresses,
+      connections: connections.list,
+      onReserve: (detail) => events.emit('relay:grant', detail),
+      onCircuit: (detail) => events.emit('relay:circuit', detail),
+    });
+    protocols.handle(CIRCUIT_HOP, server);
+  }
   protocols.handle(PING, (stream) => handlePing(stream));
   protocols.handle(IDENTIFY, (stream, connection) =>
     handleIdentify(stream, {

@@ -16,12 +16,17 @@ export interface Transports {
   prepare(role: Role, addresses?: readonly Multiaddr[]): Promise<void>;
 }
 
-/** @throws what the factories throw. */
+/**
+ * @param own transports that the node has whatever its user wants.
+ * @throws what the factories throw.
+ */
 export const createTransports = async (
   factories: readonly TransportFactory[],
   context: TransportContext,
+  own: readonly Transport[] = [],
 ): Promise<Transports> => {
-  const transports = await Promise.all(factories.map((make) => make(context)));
+  const given = await Promise.all(factories.map((make) => make(context)));
+  const transports = [...given, ...own];
 
   const find = (address: Multiaddr): Transport => {
     const found = transports.find((it) => it.handles(address));

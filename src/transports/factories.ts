@@ -5,7 +5,7 @@
 
 import type { Role } from '../connection.ts';
 import { LeanError } from '../errors.ts';
-import { kindOf } from '../multiaddr.ts';
+import { isCircuit, kindOf } from '../multiaddr.ts';
 import type { MuxerName, MuxLimits } from '../mux/muxer.ts';
 import { once } from '../once.ts';
 import type { QuicLimits, QuicTrace } from '../quic/engine.ts';
@@ -13,6 +13,7 @@ import type { EngineChoice } from '../quic/engine-name.ts';
 import { selectEngine } from '../quic/select.ts';
 import type { SecureChannelName } from '../secure/secure-channel.ts';
 import type { TlsCredentials } from '../tls/credentials.ts';
+import type { Relays } from './circuit.ts';
 import type { Transport, TransportContext, TransportFactory } from './transport.ts';
 import type { UpgradeLimits, UpgradeOptions } from './upgrade.ts';
 
@@ -104,6 +105,20 @@ export const websocket = (options: WebSocketOptions = {}): TransportFactory => {
   };
 };
 
+/** `…/p2p/<relay>/p2p-circuit`, which every node has. */
+export const circuit = (context: TransportContext, relays: Relays): Transport => {
+  const load = once(async () => {
+    const [{ circuitTransport }, { createUpgrade }, options] = await Promise.all([
+      import('./circuit.ts'),
+      import('./upgrade.ts'),
+      upgradeOptionsOf(context, {}),
+    ]);
+    const upgrade = createUpgrade(options);
+    return circuitTransport({ upgrade, relays });
+  });
+  return lazy('p2p-circuit', isCircuit, load);
+};
+
 const checkLists = ({ secureChannels, muxers }: StreamTransportOptions): void => {
   if (secureChannels?.length === 0)
     throw new LeanError('ERR_OPTIONS', 'no secure channel is given');
@@ -128,11 +143,12 @@ const upgradeOptionsOf = async (
 /** A transport that `load` makes once it is to dial or listen. */
 const lazy = (
   name: string,
-  kinds: readonly string[],
+  handles: readonly string[] | Transport['handles'],
   load: (role: Role) => Promise<Transport>,
 ): Transport => ({
   name,
-  handles: (address) => kinds.includes(kindOf(address) ?? ''),
+  handles:
+    typeof handles === 'function' ? handles : (address) => handles.includes(kindOf(address) ?? ''),
   prepare: async (role) => void (await load(role)),
   dial: async (address, options) => (await load('dialer')).dial(address, options),
   listen: async (address, options) => (await load('listener')).listen(address, options),

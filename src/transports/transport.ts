@@ -50,6 +50,8 @@ export interface TransportListenOptions {
 export interface TransportListener {
   /** The bound address, with the real port; may hold an unspecified host; without `/p2p`. */
   readonly address: Multiaddr;
+  /** Where it can be reached now, if that may differ: through a relay; none while that is lost. */
+  addresses?(): readonly Multiaddr[];
   /** Closes every connection and then the socket. Idempotent; never rejects. */
   close(): Promise<void>;
 }

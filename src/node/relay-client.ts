@@ -1,0 +1,194 @@
+/** The relays that a node uses: circuits through them, and reservations that are kept. */
+
+import type { Multiaddr } from '@multiformats/multiaddr';
+import type { Connection } from '../connection.ts';
+import { aborted, orAborted } from '../deadline.ts';
+import { errorOf, LeanError } from '../errors.ts';
+import type { PeerId } from '../identity/peer-id.ts';
+import { isCircuit, kindOf, peerOf } from '../multiaddr.ts';
+import { connectThrough, type Reservation, reserve } from '../protocols/circuit-hop.ts';
+import { acceptCircuit, CIRCUIT_STOP, type CircuitRequest } from '../protocols/circuit-stop.ts';
+import { ping } from '../protocols/ping.ts';
+import type { ArrivedCircuit, KeptReservation, Relays } from '../transports/circuit.ts';
+import type { Dialing } from './dialing.ts';
+import type { Events } from './events.ts';
+import type { Protocols, StreamHandler } from './protocols.ts';
+
+/** Milliseconds between pings that keep the connection to a relay, and the mapping of a NAT, open. */
+const KEEP_ALIVE = 10_000;
+/** Milliseconds until a lost reservation is asked for again: at first, doubled each time, and at most. */
+const FIRST_RETRY = 1_000;
+const LAST_RETRY = 60_000;
+/** Milliseconds between renewals, at least; whatever a relay says. */
+const MIN_RENEWAL = 5_000;
+/** The longest timer. */
+const MAX_RENEWAL = 2 ** 31 - 1;
+/** Addresses of a relay that are told on, beside the one that was dialled. */
+const MAX_ADDRESSES = 8;
+
+/** A reservation that is kept. */
+interface Place {
+  readonly relay: Multiaddr;
+  readonly peer: PeerId;
+  readonly onCircuit: (circuit: ArrivedCircuit) => Promise<void>;
+}
+
+/** @param closing fires when the node closes. */
+export const createRelayClient = (
+  dialing: () => Dialing,
+  protocols: Protocols,
+  events: Events,
+  closing: AbortSignal,
+): Relays => {
+  /** By the relay's peer id. */
+  const places = new Map<string, Place>();
+
+  /** A connection to the relay that does not go through a relay itself. */
+  const dialRelay = async (relay: Multiaddr, signal: AbortSignal): Promise<Connection> => {
+    const connection = await dialing().dial(relay, { signal });
+    if (connection.circuit === undefined) return connection;
+    return dialing().dial(relay, { signal, force: true });
+  };
+
+  const handleStop: StreamHandler = async (stream, connection) => {
+    const place = places.get(connection.remotePeer.toString());
+    // Nobody else may bring us strangers.
+    const expected = place !== undefined && connection.circuit === undefined;
+    const request: CircuitRequest = await acceptCircuit(stream, () =>
+      expected ? 'OK' : 'PERMISSION_DENIED',
+    );
+    if (place !== undefined) {
+      await place.onCircuit({ ...request, stream, connection, relay: place.relay });
+    }
+  };
+
+  const enter = (id: string, place: Place): void => {
+    if (places.has(id)) {
+      throw new LeanError('ERR_LISTEN', `there is a listener at the relay ${place.peer} already`);
+    }
+    if (places.size === 0) protocols.handle(CIRCUIT_STOP, handleStop);
+    places.set(id, place);
+  };
+  const leave = (id: string): void => {
+    places.delete(id);
+    if (places.size === 0) protocols.unhandle(CIRCUIT_STOP);
+  };
+
+  return {
+    connect: async (relay, peer, signal) => {
+      const connection = await dialRelay(relay, signal);
+      return { ...(await connectThrough(connection, peer, { signal })), connection, relay };
+    },
+
+    listen: async (relay, onCircuit) => {
+      const peer = peerOf(relay);
+      if (peer === undefined) throw new LeanError('ERR_ADDRESS', `${relay} names no relay`);
+      const id = peer.toString();
+      enter(id, { relay, peer, onCircuit });
+      const stop = new AbortController();
+      const onClose = () => stop.abort(closing.reason);
+      closing.addEventListener('abort', onClose, { once: true });
+      const { signal } = stop;
+      let current: Reservation | undefined;
+
+      const ask = async (): Promise<Connection> => {
+        const connection = await dialRelay(relay, signal);
+        current = await reserve(connection, { signal });
+        const { expires, limit } = current;
+        events.emit('relay:reserve', { relay: peer, expires, limit });
+        return connection;
+      };
+      const end = (): void => {
+        current = undefined;
+        closing.removeEventListener('abort', onClose);
+        leave(id);
+      };
+
+      let connection: Connection;
+      try {
+        connection = await ask();
+      } catch (error) {
+        end();
+        throw error;
+      }
+      /** Renews it until `stop` fires. Never rejects. */
+      const keep = async (): Promise<void> => {
+        let retry = FIRST_RETRY;
+        while (!signal.aborted) {
+          try {
+            await renewalTime(connection, current, signal);
+            connection = await ask();
+            retry = FIRST_RETRY;
+          } catch (error) {
+            current = undefined;
+            if (signal.aborted) break;
+            events.emit('relay:lost', { relay: peer, error: errorOf(error) });
+            await pause(retry, signal);
+            retry = Math.min(2 * retry, LAST_RETRY);
+          }
+        }
+      };
+      const kept = keep();
+      const reservation: KeptReservation = {
+        addresses: () => (current === undefined ? [] : addressesOf(relay, peer, current)),
+        close: async () => {
+          stop.abort(new LeanError('ERR_ABORTED', 'the listener was closed'));
+          end();
+          await kept;
+        },
+      };
+      return reservation;
+    },
+  };
+};
+
+/**
+ * Resolves when a reservation should be renewed, or at once where there is none.
+ *
+ * @throws ERR_CONNECTION_CLOSED when the connection to the relay has ended; the signal's reason.
+ */
+const renewalTime = async (
+  connection: Connection,
+  reservation: Reservation | undefined,
+  signal: AbortSignal,
+): Promise<void> => {
+  if (reservation === undefined) return;
+  const left = reservation.expires - Date.now();
+  const wait = Math.min(Math.max((left * 3) / 4, MIN_RENEWAL), MAX_RENEWAL);
+  const until = performance.now() + wait;
+  const over = connection.closed.then(() => true);
+  for (;;) {
+    const rest = until - performance.now();
+    if (rest <= 0) return;
+    const lost = await Promise.race([over, pause(Math.min(rest, KEEP_ALIVE), signal)]);
+    if (signal.aborted) throw aborted('the reservation', signal.reason);
+    if (lost === true) {
+      throw new LeanError('ERR_CONNECTION_CLOSED', 'the connection to the relay has ended');
+    }
+    try {
+      await ping(connection, { signal });
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+  }
+};
+
+/** The one that we dial, and what else the relay says of itself. */
+const addressesOf = (relay: Multiaddr, peer: PeerId, { addresses }: Reservation): Multiaddr[] => {
+  const others = addresses.filter((address) => {
+    const isOne = kindOf(address) !== undefined && !isCircuit(address) && !address.equals(relay);
+    return isOne && peerOf(address)?.equals(peer);
+  });
+  return [relay, ...others.slice(0, MAX_ADDRESSES)];
+};
+
+/** Resolves after `ms`, or when `signal` fires. */
+const pause = async (ms: number, signal: AbortSignal): Promise<void> => {
+  let timer: NodeJS.Timeout | undefined;
+  const elapsed = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await orAborted(elapsed, signal).catch(() => {});
+  clearTimeout(timer);
+};

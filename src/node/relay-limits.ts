@@ -1,0 +1,61 @@
+/** What a relay gives its clients: the limits that its user can set. */
+
+import { LeanError } from '../errors.ts';
+
+/** Defaults as go-libp2p's and rust-libp2p's where they agree. Loopback has no limit per host. */
+export interface RelayLimits {
+  /** Peers that may hold a reservation at once: 128. Further ones are refused. */
+  readonly maxReservations: number;
+  /** Those of one host (an IPv4 address or an IPv6 /56): 8. */
+  readonly maxReservationsPerHost: number;
+  /** How long a reservation is good, milliseconds: 3,600,000. Clients renew it before. */
+  readonly reservationTime: number;
+  /** Circuits at once: 1,024. */
+  readonly maxCircuits: number;
+  /** Circuits at once that one peer has opened, and as many that lead to it: 16. */
+  readonly maxCircuitsPerPeer: number;
+  /** How long a circuit may last until it is reset, milliseconds: 120,000; 0: no limit. */
+  readonly circuitTime: number;
+  /** Bytes that a circuit may carry in each direction until it is reset: 131,072; 0: no limit. */
+  readonly circuitData: number;
+}
+
+export const DEFAULT_RELAY_LIMITS: RelayLimits = {
+  maxReservations: 128,
+  maxReservationsPerHost: 8,
+  reservationTime: 3_600_000,
+  maxCircuits: 1_024,
+  maxCircuitsPerPeer: 16,
+  circuitTime: 120_000,
+  circuitData: 128 << 10,
+};
+
+const MAX_COUNT = 2 ** 20;
+/** The longest timer, milliseconds. */
+const MAX_TIME = 2 ** 31 - 1;
+
+/** What each may be: whole numbers. */
+const RANGES: Readonly<Record<keyof RelayLimits, readonly [least: number, most: number]>> = {
+  maxReservations: [0, MAX_COUNT],
+  maxReservationsPerHost: [0, MAX_COUNT],
+  reservationTime: [1_000, MAX_TIME],
+  maxCircuits: [0, MAX_COUNT],
+  maxCircuitsPerPeer: [0, MAX_COUNT],
+  circuitTime: [0, MAX_TIME],
+  circuitData: [0, 2 ** 48],
+};
+
+export const isRelayLimit = (name: string): name is keyof RelayLimits =>
+  Object.hasOwn(RANGES, name);
+
+/** @returns all of them. @throws ERR_OPTIONS for a limit that is unknown or out of range. */
+export const relayLimitsOf = (given: Partial<RelayLimits>): RelayLimits => {
+  for (const [name, value] of Object.entries(given)) {
+    if (!isRelayLimit(name)) throw new LeanError('ERR_OPTIONS', `a relay has no limit ${name}`);
+    const [least, most] = RANGES[name];
+    if (Number.isInteger(value) && value >= least && value <= most) continue;
+    const may = `a whole number in ${least} … ${most}`;
+    throw new LeanError('ERR_OPTIONS', `the relay's limit ${name} must be ${may}, not ${value}`);
+  }
+  return { ...DEFAULT_RELAY_LIMITS, ...given };
+};

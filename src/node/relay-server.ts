@@ -1,0 +1,221 @@
+/** A relay (libp2p/specs relay/circuit-v2.md): whom it has promised circuits, and those that run. */
+
+import type { Multiaddr } from '@multiformats/multiaddr';
+import { hostKeyOf, isLoopback } from '../admission.ts';
+import type { CircuitLimit, Connection } from '../connection.ts';
+import { withDeadline } from '../deadline.ts';
+import { LeanError } from '../errors.ts';
+import type { HostKey } from '../identity/keys.ts';
+import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
+import { hostOf, isCircuit, withPeer } from '../multiaddr.ts';
+import { type HopService, handleHop } from '../protocols/circuit-hop.ts';
+import { type ReservationMessage, sealVoucher } from '../protocols/circuit-messages.ts';
+import { openCircuit } from '../protocols/circuit-stop.ts';
+import { plainHost } from '../socket-address.ts';
+import type { Stream } from '../stream.ts';
+import type { StreamHandler } from './protocols.ts';
+import type { RelayLimits } from './relay-limits.ts';
+
+export interface RelayServerOptions {
+  readonly hostKey: HostKey;
+  readonly limits: RelayLimits;
+  /** Where this node can be dialled; with or without `/p2p`. */
+  readonly addresses: () => readonly Multiaddr[];
+  /** The connections with a peer, the oldest first. */
+  readonly connections: (peer: PeerId) => readonly Connection[];
+  /** Tells the node's listeners of a reservation, or of a circuit. */
+  readonly onReserve: (detail: RelayServerReservation) => void;
+  readonly onCircuit: (detail: RelayServerCircuit) => void;
+}
+
+export interface RelayServerReservation {
+  readonly peer: PeerId;
+  /** Milliseconds since 1970. */
+  readonly expires: number;
+}
+
+export interface RelayServerCircuit {
+  readonly source: PeerId;
+  readonly target: PeerId;
+}
+
+interface Held {
+  readonly message: ReservationMessage;
+  readonly grantedAt: number;
+  readonly host: string | undefined;
+}
+
+/** Milliseconds within which a peer that asks again gets the same answer: signing takes time. */
+const SAME_ANSWER = 5_000;
+/** Addresses of ours that a reservation names. */
+const MAX_TOLD_ADDRESSES = 16;
+
+/** Serves the hop protocol. */
+export const createRelayServer = (options: RelayServerOptions): StreamHandler => {
+  const { hostKey, limits, connections } = options;
+  const relay = peerIdOf(hostKey.publicKey);
+  const limit = limitOf(limits);
+  /** By peer id, the oldest first. */
+  const reservations = new Map<string, Held>();
+  /** Circuits from a peer, and to one, by peer id. */
+  const from = createCounts();
+  const to = createCounts();
+  let circuits = 0;
+
+  /** Those that are over, or whose peer has left. */
+  const dropOld = (): void => {
+    const now = Date.now();
+    for (const [peer, { message }] of reservations) {
+      if (message.expires <= now) reservations.delete(peer);
+    }
+  };
+
+  const isFull = (host: string | undefined, peer: string): boolean => {
+    const others = [...reservations].filter(([id]) => id !== peer);
+    if (others.length >= limits.maxReservations) return true;
+    if (host === undefined) return false;
+    const same = others.filter(([, it]) => it.host === host);
+    return same.length >= limits.maxReservationsPerHost;
+  };
+
+  const messageFor = (peer: PeerId): ReservationMessage => {
+    const expires = Date.now() + limits.reservationTime;
+    const direct = options.addresses().filter((address) => !isCircuit(address));
+    return {
+      expires,
+      addresses: direct.slice(0, MAX_TOLD_ADDRESSES).map((address) => withPeer(address, relay)),
+      voucher: sealVoucher(hostKey, { relay, peer, expires }),
+    };
+  };
+
+  const reserve: HopService['reserve'] = (connection) => {
+    if (connection.circuit !== undefined) return { status: 'PERMISSION_DENIED' };
+    const { remotePeer } = connection;
+    const id = remotePeer.toString();
+    const known = reservations.get(id);
+    if (known !== undefined && Date.now() - known.grantedAt < SAME_ANSWER) {
+      return { reservation: known.message, limit };
+    }
+    dropOld();
+    const host = countedHostOf(connection);
+    if (isFull(host, id)) return { status: 'RESERVATION_REFUSED' };
+    const message = messageFor(remotePeer);
+    reservations.delete(id);
+    reservations.set(id, { message, grantedAt: Date.now(), host });
+    // It lasts no longer than the last direct connection with its peer.
+    connection.closed.then(() => {
+      if (directOf(connections(remotePeer)) === undefined) reservations.delete(id);
+    });
+    options.onReserve({ peer: remotePeer, expires: message.expires });
+    return { reservation: message, limit };
+  };
+
+  const connect: HopService['connect'] = async (connection, target) => {
+    const source = connection.remotePeer;
+    if (connection.circuit !== undefined || source.equals(target)) {
+      return { status: 'PERMISSION_DENIED' };
+    }
+    dropOld();
+    const there = directOf(connections(target));
+    if (!reservations.has(target.toString()) || there === undefined) {
+      return { status: 'NO_RESERVATION' };
+    }
+    const most = limits.maxCircuitsPerPeer;
+    const full = from.of(source) >= most || to.of(target) >= most;
+    if (circuits >= limits.maxCircuits || full) return { status: 'RESOURCE_LIMIT_EXCEEDED' };
+    const count = (step: 1 | -1): void => {
+      circuits += step;
+      from.add(source, step);
+      to.add(target, step);
+    };
+    count(1);
+    let stream: Stream;
+    try {
+      stream = await openCircuit(there, source, limit);
+    } catch {
+      count(-1);
+      return { status: 'CONNECTION_FAILED' };
+    }
+    const run = async (other: Stream): Promise<void> => {
+      options.onCircuit({ source, target });
+      try {
+        await bridge(other, stream, limits);
+      } finally {
+        count(-1);
+      }
+    };
+    const abandon = (): void => {
+      count(-1);
+      stream.reset();
+    };
+    return { circuit: { stream, run, abandon }, limit };
+  };
+
+  return (stream, connection) => handleHop(stream, connection, { reserve, connect });
+};
+
+const directOf = (connections: readonly Connection[]): Connection | undefined =>
+  connections.find(({ circuit }) => circuit === undefined);
+
+/** What a reservation is counted under, unless it comes from this machine. */
+const countedHostOf = ({ remoteAddress }: Connection): string | undefined => {
+  const ip = plainHost(hostOf(remoteAddress).host);
+  return isLoopback(ip) ? undefined : hostKeyOf(ip);
+};
+
+/** `undefined`: there is none. */
+const limitOf = ({ circuitTime, circuitData }: RelayLimits): CircuitLimit | undefined => {
+  if (circuitTime === 0 && circuitData === 0) return undefined;
+  return {
+    ...(circuitTime > 0 && { duration: Math.ceil(circuitTime / 1000) }),
+    ...(circuitData > 0 && { data: circuitData }),
+  };
+};
+
+/** How many of something peers have. */
+const createCounts = () => {
+  const counts = new Map<string, number>();
+  return {
+    of: (peer: PeerId): number => counts.get(peer.toString()) ?? 0,
+    add: (peer: PeerId, step: 1 | -1): void => {
+      const id = peer.toString();
+      const now = (counts.get(id) ?? 0) + step;
+      if (now === 0) counts.delete(id);
+      else counts.set(id, now);
+    },
+  };
+};
+
+/** Passes bytes both ways until both sides have ended. @throws ERR_RELAY at a limit; what a stream throws. */
+const bridge = async (
+  one: Stream,
+  other: Stream,
+  { circuitTime, circuitData }: RelayLimits,
+): Promise<void> => {
+  const reset = (): void => {
+    one.reset();
+    other.reset();
+  };
+  const most = circuitData === 0 ? Number.POSITIVE_INFINITY : circuitData;
+  const both = Promise.all([pass(one, other, most), pass(other, one, most)]);
+  try {
+    await (circuitTime === 0 ? both : withDeadline(both, circuitTime, 'a circuit', reset));
+  } catch (error) {
+    reset();
+    throw error;
+  }
+};
+
+const pass = async (source: Stream, target: Stream, most: number): Promise<void> => {
+  let passed = 0;
+  for (;;) {
+    const chunk = await source.read();
+    if (chunk === null) break;
+    passed += chunk.length;
+    if (passed > most) {
+      throw new LeanError('ERR_RELAY', `a circuit was to carry more than ${most} bytes`);
+    }
+    if (!target.write(chunk)) await target.drain();
+  }
+  target.closeWrite();
+};

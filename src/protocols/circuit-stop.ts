@@ -1,0 +1,98 @@
+/**
+ * Circuit relay v2's stop protocol (libp2p/specs relay/circuit-v2.md): the relay's stream to the peer that
+ * somebody wants to reach, which becomes the other half of the circuit.
+ */
+
+import type { CircuitLimit, Connection } from '../connection.ts';
+import { withDeadline } from '../deadline.ts';
+import { LeanError } from '../errors.ts';
+import type { PeerId } from '../identity/peer-id.ts';
+import { readMessage, writeMessage } from '../stream/messages.ts';
+import type { Stream } from '../stream.ts';
+import {
+  decodeStop,
+  encodeStop,
+  MAX_CIRCUIT_MESSAGE,
+  STATUS,
+  STOP_TYPE,
+  type StatusName,
+  statusName,
+} from './circuit-messages.ts';
+
+export const CIRCUIT_STOP = '/libp2p/circuit/relay/0.2.0/stop';
+
+/** Milliseconds for each side's message. */
+const TIMEOUT = 15_000;
+
+/**
+ * Relay: asks the peer of `connection` to take a circuit that comes from `source`.
+ *
+ * @throws ERR_RELAY when it refuses; ERR_PROTOCOL_VIOLATION, ERR_PROTOCOL_NOT_SUPPORTED, ERR_TIMEOUT; what the
+ * stream throws.
+ */
+export const openCircuit = async (
+  connection: Connection,
+  source: PeerId,
+  limit: CircuitLimit | undefined,
+): Promise<Stream> => {
+  const stream = await connection.newStream(CIRCUIT_STOP, { timeout: TIMEOUT });
+  const reset = () => stream.reset();
+  const exchange = async (): Promise<void> => {
+    await writeMessage(stream, encodeStop({ type: STOP_TYPE.connect, peer: source, limit }));
+    const { type, status } = decodeStop(await readMessage(stream, MAX_CIRCUIT_MESSAGE));
+    if (type !== STOP_TYPE.status) {
+      throw new LeanError('ERR_PROTOCOL_VIOLATION', 'relay: the peer gave no status');
+    }
+    if (status !== STATUS.OK) {
+      throw new LeanError('ERR_RELAY', `the peer refused the circuit: ${statusName(status)}`);
+    }
+  };
+  try {
+    await withDeadline(exchange(), TIMEOUT, 'the answer to a circuit', reset);
+    return stream;
+  } catch (error) {
+    reset();
+    throw error;
+  }
+};
+
+/** Who wants to be connected, as the relay says. */
+export interface CircuitRequest {
+  readonly source: PeerId;
+  readonly limit: CircuitLimit | undefined;
+}
+
+/**
+ * Peer behind a relay: reads who wants to be connected, and answers with what `decide` says.
+ *
+ * @returns the request if it was accepted, whose circuit the stream now is.
+ * @throws ERR_PROTOCOL_VIOLATION and the like for a request that is none, which is answered; ERR_RELAY when
+ * `decide` refused; ERR_TIMEOUT; what the stream throws.
+ */
+export const acceptCircuit = async (
+  stream: Stream,
+  decide: (request: CircuitRequest) => StatusName,
+): Promise<CircuitRequest> => {
+  const reset = () => stream.reset();
+  const say = (status: StatusName): Promise<void> => {
+    const message = encodeStop({ type: STOP_TYPE.status, status: STATUS[status] });
+    return withDeadline(writeMessage(stream, message), TIMEOUT, 'answering a relay', reset);
+  };
+  let request: CircuitRequest;
+  try {
+    const read = readMessage(stream, MAX_CIRCUIT_MESSAGE);
+    const message = await withDeadline(read, TIMEOUT, "a relay's request", reset);
+    const { type, peer, limit } = decodeStop(message);
+    if (type !== STOP_TYPE.connect || peer === undefined) {
+      throw new LeanError('ERR_PROTOCOL_VIOLATION', 'relay: its request names no peer');
+    }
+    request = { source: peer, limit };
+  } catch (error) {
+    await say('MALFORMED_MESSAGE').catch(() => {});
+    throw error;
+  }
+  const status = decide(request);
+  await say(status);
+  if (status === 'OK') return request;
+  throw new LeanError('ERR_RELAY', `a circuit from ${request.source} was refused: ${status}`);
+};

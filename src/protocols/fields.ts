@@ -1,0 +1,47 @@
+/** Reading protobuf messages by their fields, as the small protocols here need it. */
+
+import { BinaryReader, type BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
+import { LeanError } from '../errors.ts';
+
+/** What to do with a field; called as often as it is there. Fields of other numbers or types are skipped. */
+export interface FieldReaders {
+  readonly varint?: Readonly<Record<number, (value: number) => void>>;
+  readonly bytes?: Readonly<Record<number, (value: Uint8Array) => void>>;
+}
+
+/**
+ * @param what names the message in errors.
+ * @throws ERR_PROTOCOL_VIOLATION when it is no protobuf message; what the readers throw.
+ */
+export const readFields = (what: string, message: Uint8Array, readers: FieldReaders): void => {
+  const found: (() => void)[] = [];
+  try {
+    const reader = new BinaryReader(message);
+    while (reader.pos < reader.len) {
+      const [field, wireType] = reader.tag();
+      const onVarint = readers.varint?.[field];
+      const onBytes = readers.bytes?.[field];
+      if (onVarint !== undefined && wireType === WireType.Varint) {
+        // Larger than any number of ours may be: as large as it goes.
+        const value = Math.min(Number(reader.uint64()), Number.MAX_SAFE_INTEGER);
+        found.push(() => onVarint(value));
+      } else if (onBytes !== undefined && wireType === WireType.LengthDelimited) {
+        const value = reader.bytes();
+        found.push(() => onBytes(value));
+      } else reader.skip(wireType, field);
+    }
+  } catch (cause) {
+    throw new LeanError('ERR_PROTOCOL_VIOLATION', `${what}: the peer sent a malformed message`, {
+      cause,
+    });
+  }
+  for (const call of found) call();
+};
+
+export const writeVarint = (writer: BinaryWriter, field: number, value: number): void => {
+  writer.tag(field, WireType.Varint).uint64(value);
+};
+
+export const writeBytes = (writer: BinaryWriter, field: number, value: Uint8Array): void => {
+  writer.tag(field, WireType.LengthDelimited).bytes(value);
+};

@@ -1,0 +1,24 @@
+/** Messages on a stream: each after its length, an unsigned varint. */
+
+import { LeanError } from '../errors.ts';
+import type { Stream } from '../stream.ts';
+import { encodeVarint, readExactly, readVarint, writeAll } from './bytes.ts';
+
+/**
+ * The next message.
+ *
+ * @param max its longest length, bytes.
+ * @throws ERR_EOF when the stream ends before or within it; ERR_MESSAGE_TOO_LONG, ERR_PROTOCOL_VIOLATION;
+ * what the stream throws.
+ */
+export const readMessage = async (stream: Stream, max: number): Promise<Uint8Array> => {
+  const length = await readVarint(stream, max);
+  if (length === null) {
+    throw new LeanError('ERR_EOF', 'the peer closed the stream instead of sending a message');
+  }
+  return length === 0 ? new Uint8Array(0) : readExactly(stream, length);
+};
+
+/** Writes one message and waits for room. @throws what the stream throws. */
+export const writeMessage = (stream: Stream, message: Uint8Array): Promise<void> =>
+  writeAll(stream, Buffer.concat([encodeVarint(message.length), message]));
