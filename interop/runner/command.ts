@@ -9,15 +9,20 @@ export interface CommandResult {
   readonly stderr: string;
 }
 
-/** Never rejects; `timeoutMs` bounds it; output beyond 8 MiB counts as a failure of the command. */
+/**
+ * Never rejects; `timeoutMs` bounds it; output beyond 8 MiB counts as a failure of the command.
+ *
+ * @param input for its stdin
+ */
 export const run = (
   command: readonly string[],
   timeoutMs: number,
   cwd?: string,
+  input?: string,
 ): Promise<CommandResult> =>
   new Promise((resolve) => {
     const [file = '', ...args] = command;
-    execFile(
+    const child = execFile(
       file,
       args,
       {
@@ -31,4 +36,7 @@ export const run = (
         resolve({ code, stdout, stderr: stderr || (error?.message ?? '') });
       },
     );
+    if (input === undefined) return;
+    // It may end without having read it.
+    child.stdin?.on('error', () => {}).end(input);
   });
