@@ -66,12 +66,13 @@ describe('startDeadline', () => {
     other.clear();
   });
 
-  it('does nothing more once cleared', async () => {
+  it('does nothing more once cleared', (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
     const parent = new AbortController();
     const deadline = startDeadline(1, 'the work', parent.signal);
     deadline.clear();
     parent.abort();
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    t.mock.timers.tick(10);
     assert.equal(deadline.signal.aborted, false);
   });
 });

@@ -2,7 +2,6 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, type TestContext, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { parse } from 'yaml';
 import { noRedis, type RedisServer, startRedis } from '../../interop/redis-server.ts';
 import { createNode } from '../../src/node/node.ts';
@@ -180,7 +179,6 @@ describe('perf test', { skip: noRedis, timeout: 180_000 }, () => {
             new RegExp(`(stream:open [^\\n]*/perf/1.0.0[\\s\\S]*){${begun}}`),
             'stderr',
           );
-          await delay(300);
           listener.kill('SIGKILL');
           const step = direction.toLowerCase();
           assertFailed(await dialer.ended, 1, new RegExp(`: ${step} 1 of 1: `));

@@ -2,22 +2,22 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { freePort, noRedis, startRedis } from '../../interop/redis-server.ts';
 import { LeanError } from '../../src/errors.ts';
 import { HarnessError } from '../../src/harness/errors.ts';
 import { openRendezvous, type Rendezvous } from '../../src/harness/rendezvous.ts';
 import { untilBlocked, untilPopped } from '../support/redis-watch.ts';
 
+const HANG = { timeout: 60_000 };
 const KEY = 'a5b50d5e_listener_multiaddr';
 const ADDRESS =
   '/ip4/10.0.0.1/udp/4001/quic-v1/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA';
 
 const open = (
   port: number,
-  timeout = 10_000,
+  timeout = 30_000,
   host = '127.0.0.1',
-): Rendezvous & { events: string[] } => {
+): Rendezvous & { events: string[]; nextEvent: () => Promise<void> } => {
   const stop = new AbortController();
   const timer = setTimeout(
     () => stop.abort(new LeanError('ERR_TIMEOUT', `timed out after ${timeout / 1000} s`)),
@@ -25,9 +25,17 @@ const open = (
   );
   timer.unref();
   const events: string[] = [];
-  const log = (event: string): void => void events.push(event);
+  let told = (): void => {};
+  const log = (event: string): void => {
+    events.push(event);
+    told();
+  };
+  const nextEvent = (): Promise<void> =>
+    new Promise((resolve) => {
+      told = resolve;
+    });
   const rendezvous = openRendezvous({ redis: { host, port }, key: KEY, signal: stop.signal, log });
-  return { ...rendezvous, events };
+  return { ...rendezvous, events, nextEvent };
 };
 
 const fails = async (promise: Promise<unknown>, code: string, message: RegExp): Promise<void> => {
@@ -40,7 +48,7 @@ const fails = async (promise: Promise<unknown>, code: string, message: RegExp): 
   });
 };
 
-test('publish and fetch, in either order', { skip: noRedis }, async () => {
+test('publish and fetch, in either order', { ...HANG, skip: noRedis }, async () => {
   const redis = await startRedis();
   const listener = open(redis.port);
   const dialer = open(redis.port);
@@ -58,7 +66,7 @@ test('publish and fetch, in either order', { skip: noRedis }, async () => {
   }
 });
 
-test('publishing replaces whatever the key held', { skip: noRedis }, async () => {
+test('publishing replaces whatever the key held', { ...HANG, skip: noRedis }, async () => {
   const redis = await startRedis();
   const listener = open(redis.port);
   try {
@@ -91,7 +99,7 @@ test('a string is taken too, also when it is SET while BLPOP waits', {
   }
 });
 
-test('garbage under the key', { skip: noRedis }, async () => {
+test('garbage under the key', { ...HANG, skip: noRedis }, async () => {
   const redis = await startRedis();
   const dialer = open(redis.port);
   try {
@@ -112,13 +120,14 @@ test('garbage under the key', { skip: noRedis }, async () => {
   }
 });
 
-test('Redis that comes up late', { skip: noRedis }, async () => {
+test('Redis that comes up late', { ...HANG, skip: noRedis }, async () => {
   const port = await freePort();
   const listener = open(port);
   const dialer = open(port);
+  const failed = Promise.all([dialer.nextEvent(), listener.nextEvent()]);
   const fetched = dialer.fetch();
   const published = listener.publish(ADDRESS);
-  while (dialer.events.length === 0 || listener.events.length === 0) await delay(5);
+  await failed;
   const redis = await startRedis({ port });
   try {
     await published;
@@ -134,15 +143,15 @@ test('Redis that comes up late', { skip: noRedis }, async () => {
   }
 });
 
-test('Redis that dies while BLPOP waits, and comes back', { skip: noRedis }, async () => {
+test('Redis that dies while BLPOP waits, and comes back', { ...HANG, skip: noRedis }, async () => {
   const first = await startRedis();
   const dialer = open(first.port);
   const fetched = dialer.fetch();
   fetched.catch(() => undefined);
   await untilBlocked(first);
-  const events = dialer.events.length;
+  const lost = dialer.nextEvent();
   await first.stop();
-  while (dialer.events.length === events) await delay(5);
+  await lost;
   const second = await startRedis({ port: first.port });
   try {
     await second.send('RPUSH', KEY, ADDRESS);
@@ -153,7 +162,7 @@ test('Redis that dies while BLPOP waits, and comes back', { skip: noRedis }, asy
   }
 });
 
-test('the deadline says what was waited for', { skip: noRedis }, async () => {
+test('the deadline says what was waited for', { ...HANG, skip: noRedis }, async () => {
   const port = await freePort();
   const refused = open(port, 600);
   await fails(
@@ -179,7 +188,7 @@ test('the deadline says what was waited for', { skip: noRedis }, async () => {
   dying.close();
 });
 
-test('Redis that wants a password', { skip: noRedis }, async () => {
+test('Redis that wants a password', { ...HANG, skip: noRedis }, async () => {
   const redis = await startRedis({ args: ['--requirepass', 'x'] });
   const rendezvous = open(redis.port);
   try {
@@ -191,7 +200,7 @@ test('Redis that wants a password', { skip: noRedis }, async () => {
   }
 });
 
-test('a server that does not speak Redis', async () => {
+test('a server that does not speak Redis', HANG, async () => {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);

@@ -317,7 +317,7 @@ export const streamSuite = (name: string, options: SuiteOptions): void => {
         for (;;) await writeAll(full, new Uint8Array(65_536));
       };
       const draining = rejection(fill());
-      await staysPending(draining);
+      assert(await staysPending(draining));
       cut();
       for (const error of await Promise.all([...waits, draining])) {
         assert(isLeanError(error, 'ERR_CONNECTION_CLOSED'), String(error));

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
 import { multiaddr } from '@multiformats/multiaddr';
+import type { TransportConnection } from '../../src/connection.ts';
 import { isLeanError } from '../../src/errors.ts';
 import { generateHostKey } from '../../src/identity/keys.ts';
 import { peerIdOf } from '../../src/identity/peer-id.ts';
@@ -10,7 +11,7 @@ import { identify } from '../../src/protocols/identify.ts';
 import { handlePerf, PERF, perf } from '../../src/protocols/perf.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
 import { issueCertificate } from '../../src/tls/issue.ts';
-import { acceptedFrom, makeNode, stacksHere } from '../support/nodes.ts';
+import { acceptedFrom, eventsOf, makeNode, stacksHere } from '../support/nodes.ts';
 import { inbox, readAll, rejection } from '../support/quic-helpers.ts';
 
 const HANG = { timeout: 60_000 };
@@ -66,6 +67,7 @@ for (const { name, options, listen } of await stacksHere()) {
 
     test('a peer that answers nothing is waited for until the signal fires', async (t) => {
       const { listener, connection } = await makePair(t);
+      const opened = eventsOf(listener, 'stream:open');
       listener.handle(PING, never);
       listener.handle(PERF, never);
       listener.handle('/ipfs/id/1.0.0', never);
@@ -77,7 +79,8 @@ for (const { name, options, listen } of await stacksHere()) {
       for (const use of uses) {
         const abort = new AbortController();
         const failed = rejection(use(abort.signal));
-        setTimeout(() => abort.abort(), 20);
+        await opened.next();
+        abort.abort();
         assert(isLeanError(await failed, 'ERR_ABORTED'));
         assert(isLeanError(await rejection(use(abort.signal)), 'ERR_ABORTED'));
       }
@@ -96,15 +99,18 @@ for (const { name, options, listen } of await stacksHere()) {
         emit: () => {},
       });
       assert(transport !== undefined);
+      const accepted = inbox<TransportConnection>();
       const listener = await transport.listen(multiaddr(listen()), {
-        onConnection: () => {},
+        onConnection: (theirs) => accepted.push(theirs),
         onRefused: () => {},
       });
       t.after(() => listener.close());
       const connection = await (await makeNode(t, options)).dial(listener.address);
       const abort = new AbortController();
       const waiting = rejection(connection.newStream(['/a/1', '/b/1'], { signal: abort.signal }));
-      setTimeout(() => abort.abort(), 20);
+      const theirs = await (await accepted.next()).acceptStream();
+      assert(theirs !== null && (await theirs.read()) !== null);
+      abort.abort();
       assert(isLeanError(await waiting, 'ERR_ABORTED'));
     });
 

@@ -63,7 +63,10 @@ export const echo = async (stream: Stream): Promise<void> => {
   stream.closeWrite();
 };
 
-/** True when `promise` has not settled after `ms`; leaves it alone otherwise. */
+/**
+ * True when `promise` has not settled after `ms`; leaves it alone otherwise. For what nothing tells the end
+ * of, where the wait is the test: on a slow machine it may miss a defect, but never sees one that is not there.
+ */
 export const staysPending = async (promise: Promise<unknown>, ms = 150): Promise<boolean> => {
   const settled = promise.then(
     () => false,

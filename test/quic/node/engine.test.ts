@@ -7,8 +7,9 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { isBuiltin } from 'node:module';
 import test, { before, describe, type TestContext } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isLeanError } from '../../../src/errors.ts';
-import type { QuicConnection, QuicEngine } from '../../../src/quic/engine.ts';
+import type { QuicConnection, QuicEngine, QuicListener } from '../../../src/quic/engine.ts';
 import { loadPrivateKey, nodeQuicEngine } from '../../../src/quic/node/engine.ts';
 import type { SocketAddress } from '../../../src/socket-address.ts';
 import { lossyRelay } from '../../support/lossy-relay.ts';
@@ -76,6 +77,7 @@ const nodeOnly = (): void => {
     interface Bound {
       readonly address: SocketAddress;
       readonly accepted: Inbox<QuicConnection>;
+      readonly listener: QuicListener;
     }
 
     const listen = async (t: TestContext): Promise<Bound> => {
@@ -87,7 +89,7 @@ const nodeOnly = (): void => {
         onConnection: accepted.push,
       });
       t.after(() => listener.close());
-      return { address: listener.address, accepted };
+      return { address: listener.address, accepted, listener };
     };
 
     const dial = async (t: TestContext, address: SocketAddress): Promise<QuicConnection> => {
@@ -122,7 +124,7 @@ const nodeOnly = (): void => {
       const note = (error: unknown): void => void unhandled.push(error);
       process.on('unhandledRejection', note);
       t.after(() => process.off('unhandledRejection', note));
-      const { address, accepted } = await listen(t);
+      const { address, accepted, listener } = await listen(t);
       for (let i = 0; i < 5; i++) {
         const dialed = await dial(t, address);
         const peer = await accepted.next();
@@ -134,7 +136,10 @@ const nodeOnly = (): void => {
       const client = await rawDial(address, {});
       await client.ended;
       await client.destroy();
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await listener.close();
+      // Node.js tells of them when the microtasks of a turn have run.
+      await nextTurn();
+      await nextTurn();
       assert.deepEqual(unhandled, []);
     });
 
@@ -199,7 +204,7 @@ const nodeOnly = (): void => {
       let room = true;
       for (let i = 0; i < 400 && room; i++) {
         room = stuck.write(Buffer.alloc(65_536));
-        if (!room) room = await Promise.race([stuck.drain().then(() => true), after(200, false)]);
+        if (!room) room = !(await staysPending(stuck.drain(), 200));
       }
       assert.equal(room, false, 'the window is full');
       await peer.acceptStream();
@@ -302,9 +307,6 @@ interface RawEndpoint {
   readonly address: { readonly port: number };
   close(): Promise<void>;
 }
-
-const after = <T>(ms: number, value: T): Promise<T> =>
-  new Promise((resolve) => setTimeout(resolve, ms, value));
 
 if (isBuiltin('node:quic')) nodeOnly();
 else test('node:quic', { skip: 'this Node has no node:quic' });
