@@ -13,12 +13,23 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { messageOf } from '../src/errors.ts';
 import { isHarnessError } from '../src/harness/errors.ts';
 import { printable } from '../src/printable.ts';
+import { CONDITIONS } from './network/conditions.ts';
 import { noRedis } from './redis-server.ts';
-import { allCells, parseShard, type Selection, selectCells, shardOf } from './runner/cells.ts';
+import {
+  allCells,
+  type Cell,
+  parseConditions,
+  parseShard,
+  type Selection,
+  selectCells,
+  shardOf,
+  underConditions,
+} from './runner/cells.ts';
 import { MatrixError } from './runner/error.ts';
 import { dockerMissing } from './runner/executors.ts';
 import { type Implementation, readImages } from './runner/images.ts';
 import { type KnownFailure, readKnownFailures } from './runner/known-failures.ts';
+import { noPath } from './runner/network-path.ts';
 import { ROOT, resolveParticipants } from './runner/participants.ts';
 import { exitCodeOf, killAll } from './runner/processes.ts';
 import { createReporter, duration } from './runner/progress.ts';
@@ -40,7 +51,10 @@ interface Flags extends Selection {
   readonly dialect: 'unified' | 'legacy';
   readonly workers: number;
   readonly timeout: number;
-  readonly repeat: number;
+  readonly repeat?: number;
+  readonly conditions?: string;
+  readonly pairs: 'all' | keyof typeof PAIRS;
+  readonly seed: number;
   readonly listenerIp?: string;
   readonly shard?: string;
   readonly requireAll: boolean;
@@ -50,6 +64,11 @@ interface Flags extends Selection {
   readonly showIgnored: boolean;
   readonly checkDeps: boolean;
 }
+
+const PAIRS = {
+  same: ({ dialer, listener }: Cell) => dialer === listener,
+  ours: ({ ours }: Cell) => ours,
+};
 
 /** Characters of a line about the run. */
 const MAX_LINE = 2_000;
@@ -114,7 +133,8 @@ const knownFailures = async (
 ): Promise<ReadonlyMap<string, KnownFailure>> => {
   if (flags.known === false) return new Map();
   const images = await readImages(flags.images);
-  return readKnownFailures(flags.known, allCells(images.implementations));
+  const cells = allCells(images.implementations);
+  return readKnownFailures(flags.known, [...cells, ...underConditions(cells, CONDITIONS)]);
 };
 
 const recordOf = (
@@ -142,17 +162,25 @@ const run = async (flags: Flags): Promise<number> => {
   if (flags.checkDeps) return await checkDeps(flags.exec);
   const known = await knownFailures(flags);
   const { selected, ignored } = selectCells(images, flags);
+  const paired = flags.pairs === 'all' ? selected : selected.filter(PAIRS[flags.pairs]);
+  const conditioned =
+    flags.conditions === undefined
+      ? paired
+      : underConditions(paired, parseConditions(flags.conditions));
   const shard = flags.shard === undefined ? undefined : parseShard(flags.shard);
-  const wanted = shard === undefined ? selected : shardOf(selected, shard);
+  const wanted = shard === undefined ? conditioned : shardOf(conditioned, shard);
   if (flags.listTests) {
     for (const cell of wanted) print(cell.name);
     if (flags.showIgnored) for (const cell of ignored) print(`(ignored) ${cell.name}`);
     say(`${wanted.length} selected, ${ignored.length} ignored`);
     return 0;
   }
-  if (selected.length === 0)
+  if (conditioned.length === 0)
     throw new MatrixError('the selection leaves no test to run; see --list-tests');
 
+  if (flags.conditions !== undefined && (flags.exec !== 'process' || flags.dialect !== 'unified')) {
+    throw new MatrixError('--conditions works with --exec process and --dialect unified only');
+  }
   const lacking = await missingHere(flags.exec);
   if (lacking !== undefined) throw new MatrixError(lacking);
   const stop = onSignals();
@@ -164,10 +192,14 @@ const run = async (flags: Flags): Promise<number> => {
     flags.dialect,
   );
   for (const [id, why] of skipped) say(`skipped ${id}: ${why}`);
-  const cells = wanted.filter(
+  const there = wanted.filter(
     (cell) => participants.has(cell.dialer) && participants.has(cell.listener),
   );
-  if (skipped.size > 0) say(`${wanted.length - cells.length} cells fall away with what is skipped`);
+  if (skipped.size > 0) say(`${wanted.length - there.length} cells fall away with what is skipped`);
+  const cells = there.filter((cell) => noPath(cell) === false);
+  const [pathless] = there.filter((cell) => noPath(cell) !== false);
+  if (pathless !== undefined)
+    say(`skipped ${there.length - cells.length} cells: ${noPath(pathless)}`);
 
   stop.begin();
   const out = resolve(flags.out);
@@ -193,7 +225,8 @@ const run = async (flags: Flags): Promise<number> => {
     dialect: flags.dialect,
     workers: flags.workers,
     timeoutSecs: flags.timeout,
-    repeat: flags.repeat,
+    repeat: flags.repeat ?? (flags.conditions === undefined ? 1 : 20),
+    seed: flags.seed,
     // As a process, stay on this machine; in a container, do as the upstream harnesses do.
     listenerIp: flags.listenerIp ?? (flags.exec === 'docker' ? '0.0.0.0' : '127.0.0.1'),
     debug: flags.debug,
@@ -320,7 +353,26 @@ main
       .default(availableParallelism(), 'one per CPU'),
   )
   .option('--timeout <seconds>', 'for one cell', whole(1, 3600), 60)
-  .option('--repeat <n>', 'run every cell n times; it passes if all runs pass', whole(1, 1000), 1)
+  .option(
+    '--repeat <n>',
+    'run every cell n times; it passes if all runs pass (default: 1; with --conditions 20)',
+    whole(1, 1000),
+  )
+  .option(
+    '--conditions <names>',
+    'run the cells under these network conditions: names with commas in between, or all',
+  )
+  .addOption(
+    new Option('--pairs <which>', 'only cells where both sides are the same, or one is ours')
+      .choices(['all', ...Object.keys(PAIRS)])
+      .default('all'),
+  )
+  .option(
+    '--seed <n>',
+    'decides with --conditions which packets are lost',
+    whole(0, 2 ** 32 - 1),
+    1,
+  )
   .option('--shard <i/n>', 'run only the i-th of n parts (merge puts them together)')
   .option(
     '--listener-ip <ip>',

@@ -4,12 +4,16 @@
  * (transport/lib/generate-tests.sh and lib/lib-test-caching.sh there).
  */
 import { createHash } from 'node:crypto';
+import { type Carrier, CONDITIONS, type Condition } from '../network/conditions.ts';
 import { MatrixError } from './error.ts';
 import { expand, narrow, refuseUnknown } from './filter.ts';
 import { type Images, type Implementation, STANDALONE_TRANSPORTS } from './images.ts';
 
 export interface Cell {
-  /** `dialer x listener (transport)` or `dialer x listener (transport, secure channel, muxer)`. */
+  /**
+   * `dialer x listener (transport)` or `dialer x listener (transport, secure channel, muxer)`; followed by
+   * ` under <condition>` where the network has one.
+   */
   readonly name: string;
   readonly dialer: string;
   readonly listener: string;
@@ -17,6 +21,8 @@ export interface Cell {
   /** Null on standalone transports. */
   readonly secureChannel: string | null;
   readonly muxer: string | null;
+  /** Name of the network condition, of interop/network/conditions.ts; null where there is none. */
+  readonly condition: string | null;
   /** Whether one side at least is the project's own. */
   readonly ours: boolean;
 }
@@ -54,6 +60,7 @@ const cell = (
   transport,
   secureChannel: layers?.[0] ?? null,
   muxer: layers?.[1] ?? null,
+  condition: null,
   ours: dialer.ours || listener.ours,
 });
 
@@ -80,6 +87,35 @@ export const allCells = (implementations: readonly Implementation[]): Cell[] => 
     }
   }
   return cells;
+};
+
+/** What carries a transport's packets. */
+export const carrierOf = (transport: string): Carrier =>
+  STANDALONE_TRANSPORTS.includes(transport) ? 'udp' : 'tcp';
+
+/** Each cell once under each condition that means something to its transport. */
+export const underConditions = (cells: readonly Cell[], conditions: readonly Condition[]): Cell[] =>
+  conditions.flatMap(({ name, carriers }) =>
+    cells
+      .filter(({ transport }) => carriers.includes(carrierOf(transport)))
+      .map((one) => ({ ...one, name: `${one.name} under ${name}`, condition: name })),
+  );
+
+/**
+ * The conditions that `names` lists, by name and with `,` or `|` in between; `all` is every one.
+ *
+ * @throws MatrixError on a name that is none
+ */
+export const parseConditions = (names: string): Condition[] => {
+  if (names === 'all') return [...CONDITIONS];
+  return names.split(/[,|]/).map((name) => {
+    const condition = CONDITIONS.find((one) => one.name === name);
+    if (condition === undefined) {
+      const there = CONDITIONS.map((one) => one.name).join(', ');
+      throw new MatrixError(`--conditions: there is no "${name}"; it may be all, or of ${there}`);
+    }
+    return condition;
+  });
 };
 
 /**

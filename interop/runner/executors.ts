@@ -1,10 +1,12 @@
 /** How cells run: as processes of this machine, or as containers on a private Docker network. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import { CONDITIONS } from '../network/conditions.ts';
 import { onPath } from '../on-path.ts';
 import type { Cell } from './cells.ts';
 import { run as runCommand } from './command.ts';
 import { MatrixError } from './error.ts';
+import { openNetworkPath, seedOf } from './network-path.ts';
 import { CONTRACT_VARIABLES, contractEnv, type Dialect } from './participant.ts';
 import { start } from './processes.ts';
 import { publicationsOf, startWatchedRedis, type WatchedRedis } from './redis.ts';
@@ -23,7 +25,7 @@ export interface Participant {
 /** Runs the participants of all cells of a run. */
 export interface Executor {
   /** Prepares one attempt: its Redis, and how its two participants are started. */
-  prepare(cell: Cell, testKey: string): Promise<AttemptContext>;
+  prepare(cell: Cell, testKey: string, attempt: number): Promise<AttemptContext>;
   /** Settles with a line when the run cannot go on. */
   readonly lost: Promise<string>;
   close(): Promise<void>;
@@ -37,6 +39,8 @@ export interface ExecutorOptions {
   readonly debug: boolean;
   /** What listeners are told to bind to. */
   readonly listenerIp: string;
+  /** Of network conditions. */
+  readonly seed: number;
 }
 
 const participantOf = (options: ExecutorOptions, id: string): Participant => {
@@ -52,21 +56,23 @@ const header = (command: readonly string[], env: Readonly<Record<string, string>
 
 const never = new Promise<string>(() => {});
 
+interface RedisPool<R extends WatchedRedis> {
+  forAttempt(testKey: string): Promise<R>;
+  release(redis: R): Promise<void>;
+  readonly lost: Promise<string>;
+  close(): Promise<void>;
+}
+
 /**
  * The unified dialect shares one Redis, where TEST_KEY distinguishes the attempts; the legacy dialect has
  * one fixed key, so each attempt gets a Redis of its own.
  */
-const redisPool = async (
+const redisPool = async <R extends WatchedRedis>(
   dialect: Dialect,
-  create: (name: string) => Promise<WatchedRedis>,
-): Promise<{
-  forAttempt(testKey: string): Promise<WatchedRedis>;
-  release(redis: WatchedRedis): Promise<void>;
-  lost: Promise<string>;
-  close(): Promise<void>;
-}> => {
+  create: (name: string) => Promise<R>,
+): Promise<RedisPool<R>> => {
   if (dialect === 'legacy') {
-    const open = new Set<WatchedRedis>();
+    const open = new Set<R>();
     return {
       forAttempt: async (testKey) => {
         const redis = await create(testKey);
@@ -103,18 +109,37 @@ export const processExecutor = async (options: ExecutorOptions): Promise<Executo
   return {
     lost: pool.lost,
     close: pool.close,
-    prepare: async (cell, testKey) => {
+    prepare: async (cell, testKey, attempt) => {
       const redis = await pool.forAttempt(testKey);
+      const condition = CONDITIONS.find(({ name }) => name === cell.condition);
+      const path =
+        condition === undefined
+          ? undefined
+          : await openNetworkPath({
+              ...{ cell, condition, testKey, redis },
+              seed: seedOf(options.seed, condition.name, attempt),
+            });
       return {
         dialect,
         published: redis.published,
-        close: () => pool.release(redis),
-        start: async (role: Role, log: string) => {
-          const { command, env: own } = participantOf(options, cell[role]);
-          const env = {
-            ...own,
-            ...contractEnv({ ...options, cell, role, redisAddress: redis.address, testKey }),
-          };
+        connections: condition?.connections ?? 1,
+        network: async () => (await path?.record()) ?? null,
+        close: async () => {
+          await path?.close();
+          await pool.release(redis);
+        },
+        start: async (role: Role, log: string, connection: number) => {
+          const { command: own, env: extra } = participantOf(options, cell[role]);
+          const command = path?.wrap(role, own) ?? own;
+          const contract = contractEnv({
+            ...options,
+            cell,
+            role,
+            redisAddress: redis.address,
+            listenerIp: path?.listenerIp ?? options.listenerIp,
+            testKey: path?.keyOf(role, connection) ?? testKey,
+          });
+          const env = { ...extra, ...contract };
           const child = await start({
             command,
             env: { ...inherited, ...env },
@@ -203,7 +228,7 @@ export const dockerExecutor = async (options: ExecutorOptions): Promise<Executor
       },
     };
   };
-  let pool: Awaited<ReturnType<typeof redisPool>>;
+  let pool: RedisPool<WatchedRedis>;
   try {
     pool = await redisPool(dialect, redisContainer);
   } catch (error) {
@@ -222,6 +247,8 @@ export const dockerExecutor = async (options: ExecutorOptions): Promise<Executor
       return {
         dialect,
         published: redis.published,
+        connections: 1,
+        network: async () => null,
         close: async () => {
           await docker('rm', '-f', ...containers).catch(() => {});
           await pool.release(redis);

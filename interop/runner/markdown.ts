@@ -2,9 +2,11 @@
  * `results.md`: the matrix tables as unified-testing's dashboard prints them
  * (transport/lib/generate-dashboard.sh there), then what failed and why, then every test.
  */
+import { median } from 'd3-array';
 import { printable } from '../../src/printable.ts';
 import { duration } from './progress.ts';
 import type { CellResult, Results, Verdict } from './results.ts';
+import { conditionTables, passesOf } from './under-conditions.ts';
 
 /** Characters of one message. */
 const MAX_TEXT = 1_000;
@@ -26,11 +28,11 @@ export interface Combination {
   readonly cells: ReadonlyMap<string, CellResult>;
 }
 
-/** Groups cells by what they run over; implementations keep the order of the capability file. */
+/** Groups cells without a network condition by what they run over; implementations keep the order of the capability file. */
 export const combinationsOf = (results: Results): Combination[] => {
   const order = results.implementations.map(({ id }) => id);
   const groups = new Map<string, CellResult[]>();
-  for (const cell of results.cells) {
+  for (const cell of results.cells.filter(({ condition }) => condition === null)) {
     const title = [cell.transport, cell.secureChannel, cell.muxer]
       .filter((part) => part !== null)
       .join(' + ');
@@ -112,8 +114,31 @@ export const renderMarkdown = (results: Results): string => {
       '',
     );
   }
-  add('---', '', '## Matrix View by Transport + Secure Channel + Muxer', '');
-  for (const { title, dialers, listeners, cells } of combinationsOf(results)) {
+  for (const { title, conditions, rows } of conditionTables(results)) {
+    add(
+      `## Network conditions: ${title}`,
+      '',
+      `Attempts that succeeded, median of handshake + 1 RTT in ms; seed ${options.seed}.`,
+      '',
+      `| | ${conditions.join(' | ')} |`,
+      `|---|${'---|'.repeat(conditions.length)}`,
+    );
+    for (const [pair, cells] of rows) {
+      const row = conditions.map((name) => {
+        const cell = cells.get(name);
+        if (cell === undefined) return '-';
+        const time = median(cell.attempts.flatMap((one) => one.handshakePlusOneRttMs ?? []));
+        return `${passesOf(cell)}/${cell.attempts.length}${time === undefined ? '' : `, ${time.toFixed(0)}`}`;
+      });
+      add(`| **${pair}** | ${row.join(' | ')} |`);
+    }
+    add('');
+  }
+  const combinations = combinationsOf(results);
+  if (combinations.length > 0) {
+    add('---', '', '## Matrix View by Transport + Secure Channel + Muxer', '');
+  }
+  for (const { title, dialers, listeners, cells } of combinations) {
     add(
       `### ${title}`,
       '',

@@ -23,6 +23,15 @@ export interface WatchedRedis {
   stop(): Promise<void>;
 }
 
+/** One on 127.0.0.1, where the runner can speak for a listener. */
+export interface LocalRedis extends WatchedRedis {
+  readonly port: number;
+  /** Resolves with what is published under `key` as soon as it is there. */
+  whenPublished(key: string): Promise<Publication>;
+  /** Puts a multiaddr under a key, as a listener does. */
+  publish(key: string, multiaddr: string): Promise<void>;
+}
+
 /** The words of a line of Redis MONITOR: `+1700000000.1 [0 127.0.0.1:5] "RPUSH" "key" "value"`. */
 const wordsOf = (line: string): string[] =>
   [...line.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, word = '']) => word.replace(/\\(.)/g, '$1'));
@@ -31,8 +40,10 @@ const wordsOf = (line: string): string[] =>
 export const publicationsOf = (): {
   feed(chunk: string): void;
   published(key: string): Publication | undefined;
+  whenPublished(key: string): Promise<Publication>;
 } => {
   const published = new Map<string, Publication>();
+  const awaited = new Map<string, (publication: Publication) => void>();
   let rest = '';
   return {
     feed: (chunk) => {
@@ -42,10 +53,18 @@ export const publicationsOf = (): {
         const [command = '', key, multiaddr] = wordsOf(line);
         if (key === undefined || multiaddr === undefined) continue;
         if (!/^(set|rpush|lpush)$/i.test(command) || published.has(key)) continue;
-        published.set(key, { multiaddr: multiaddr.slice(0, 1024), at: performance.now() });
+        const publication = { multiaddr: multiaddr.slice(0, 1024), at: performance.now() };
+        published.set(key, publication);
+        awaited.get(key)?.(publication);
+        awaited.delete(key);
       }
     },
     published: (key) => published.get(key),
+    whenPublished: (key) => {
+      const there = published.get(key);
+      if (there !== undefined) return Promise.resolve(there);
+      return new Promise((resolve) => awaited.set(key, resolve));
+    },
   };
 };
 
@@ -55,13 +74,13 @@ export const publicationsOf = (): {
  * @param log the file for its output
  * @throws MatrixError when redis-server is missing or does not come up
  */
-export const startWatchedRedis = async (log: string): Promise<WatchedRedis> => {
+export const startWatchedRedis = async (log: string): Promise<LocalRedis> => {
   await mkdir(dirname(log), { recursive: true });
   // Detached: a Ctrl-C is the runner's to handle; Redis must not end before the cells have.
   const redis = await startRedis({ log, detached: true }).catch((error: unknown) => {
     throw new MatrixError(messageOf(error));
   });
-  const { feed, published } = publicationsOf();
+  const { feed, published, whenPublished } = publicationsOf();
   const monitor = connect(redis.port, '127.0.0.1');
   // Nothing to do: a Redis that is gone is `lost`.
   monitor.on('error', () => {});
@@ -69,7 +88,12 @@ export const startWatchedRedis = async (log: string): Promise<WatchedRedis> => {
   monitor.write('MONITOR\r\n');
   return {
     address: redis.address,
+    port: redis.port,
     published,
+    whenPublished,
+    publish: async (key, multiaddr) => {
+      await redis.send('RPUSH', key, multiaddr);
+    },
     lost: redis.lost.then((how) => `redis-server ended during the run (${how})`),
     stop: async () => {
       monitor.destroy();

@@ -4,6 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { messageOf } from '../../src/errors.ts';
+import type { RelayStats } from '../network/udp-relay.ts';
 import type { Cell, Shard } from './cells.ts';
 import { MatrixError } from './error.ts';
 import type { KnownFailure } from './known-failures.ts';
@@ -35,16 +36,24 @@ export interface ParticipantRecord {
   readonly errorLines: readonly string[];
 }
 
+/** What the network did to an attempt; what was sent and lost is missing if nothing was. */
+export interface NetworkRecord extends Partial<RelayStats> {
+  readonly seed: number;
+}
+
 export interface Attempt {
   readonly status: 'pass' | 'fail';
   readonly testKey: string;
   readonly startedAt: string;
   readonly durationMs: number;
+  /** Of the slowest, where a condition asks for several connections. */
   readonly handshakePlusOneRttMs: number | null;
   readonly pingRttMs: number | null;
   /** From starting the listener until its address was in Redis; null if it never was, or unknown. */
   readonly listenerReadyMs: number | null;
   readonly multiaddr: string | null;
+  /** Null without a network condition. */
+  readonly network: NetworkRecord | null;
   readonly failure: { readonly kind: FailureKind; readonly message: string } | null;
   readonly dialer: ParticipantRecord;
   readonly listener: ParticipantRecord;
@@ -96,6 +105,8 @@ export interface Results {
     readonly workers: number;
     readonly timeoutSecs: number;
     readonly repeat: number;
+    /** Of network conditions. */
+    readonly seed: number;
     /** The selection flags that were given, by their long name. */
     readonly filters: Readonly<Record<string, string>>;
   };

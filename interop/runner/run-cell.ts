@@ -10,13 +10,17 @@ import { errorLinesOf } from './error-lines.ts';
 import { addressKey, type Dialect, type Latencies, parseResult } from './participant.ts';
 import type { Child, Exit } from './processes.ts';
 import type { Publication } from './redis.ts';
-import type { Attempt, FailureKind, ParticipantRecord, Role } from './results.ts';
+import type { Attempt, FailureKind, NetworkRecord, ParticipantRecord, Role } from './results.ts';
 
 /** What an executor (of processes, or of containers) gives to one attempt. */
 export interface AttemptContext {
   readonly dialect: Dialect;
-  /** Starts one participant. `log` is the file for its output. */
-  start(role: Role, log: string): Promise<Started>;
+  /** Starts one participant. `log` is the file for its output; `connection` (1-based) tells dialers apart. */
+  start(role: Role, log: string, connection: number): Promise<Started>;
+  /** How many dialers run, one after the other. */
+  readonly connections: number;
+  /** What the network did; null without a condition. */
+  network(): Promise<NetworkRecord | null>;
   published(key: string): Publication | undefined;
   /** Ends what belongs to this attempt alone. */
   close(): Promise<void>;
@@ -67,15 +71,18 @@ export const runAttempt = async (options: AttemptOptions): Promise<Attempt> => {
     listener: join(folder, 'listener.log'),
     dialer: join(folder, 'dialer.log'),
   };
+  /** Of the connections before the last. */
+  const earlier: Latencies[] = [];
   const startedAt = new Date();
   const began = performance.now();
   const context = await options.prepare(testKey);
   const key = addressKey(context.dialect, testKey);
   const launchedAt = performance.now();
-  const [listener, dialer] = await Promise.all([
-    context.start('listener', logs.listener),
-    context.start('dialer', logs.dialer),
+  const [listener, firstDialer] = await Promise.all([
+    context.start('listener', logs.listener, 1),
+    context.start('dialer', logs.dialer, 1),
   ]);
+  let dialer = firstDialer;
 
   const timers: NodeJS.Timeout[] = [];
   const after = (ms: number, kind: 'timeout' | 'listener-gone') =>
@@ -88,20 +95,30 @@ export const runAttempt = async (options: AttemptOptions): Promise<Attempt> => {
     if (signal.aborted) onAbort();
     else signal.addEventListener('abort', onAbort, { once: true });
   });
-  const dialerDone = dialer.child.exited.then((exit): Event => ({ kind: 'dialer', exit }));
   const listenerDone = listener.child.exited.then((exit): Event => ({ kind: 'listener', exit }));
   const limit = after(timeoutSecs * 1000 + GRACE_MS, 'timeout');
 
-  let first = await Promise.race([dialerDone, listenerDone, limit, aborted]);
+  let first: Event;
   let earlyListenerExit: Exit | undefined;
-  if (first.kind === 'listener') {
-    earlyListenerExit = first.exit;
-    first = await Promise.race([
-      dialerDone,
-      after(LISTENER_GONE_MS, 'listener-gone'),
-      limit,
-      aborted,
-    ]);
+  for (;;) {
+    const dialerDone = dialer.child.exited.then((exit): Event => ({ kind: 'dialer', exit }));
+    first = await Promise.race([dialerDone, listenerDone, limit, aborted]);
+    if (first.kind === 'listener') {
+      earlyListenerExit = first.exit;
+      first = await Promise.race([
+        dialerDone,
+        after(LISTENER_GONE_MS, 'listener-gone'),
+        limit,
+        aborted,
+      ]);
+    }
+    if (first.kind !== 'dialer' || first.exit.code !== 0 || earlyListenerExit !== undefined) break;
+    const result = parseResult(context.dialect, dialer.child.stdout());
+    if (typeof result === 'string' || earlier.length + 1 === context.connections) break;
+    earlier.push(result);
+    const connection = earlier.length + 1;
+    logs.dialer = join(folder, `dialer-${connection}.log`);
+    dialer = await context.start('dialer', logs.dialer, connection);
   }
   for (const timer of timers) clearTimeout(timer);
   signal.removeEventListener('abort', onAbort);
@@ -111,6 +128,7 @@ export const runAttempt = async (options: AttemptOptions): Promise<Attempt> => {
     listener.child.stop(),
   ]);
   const publication = context.published(key);
+  const network = await context.network();
   await context.close();
 
   const outcome = judgeAttempt({
@@ -126,6 +144,8 @@ export const runAttempt = async (options: AttemptOptions): Promise<Attempt> => {
         : `the listener published ${printable(publication.multiaddr)} after ${seconds(publication.at - launchedAt)}`,
   });
   const failed = 'kind' in outcome;
+  const slowest = (key: keyof Latencies): number =>
+    Math.max(...[...earlier, ...(failed ? [] : [outcome])].map((latencies) => latencies[key]));
 
   const record = async (role: Role, started: Started, exit: Exit): Promise<ParticipantRecord> => ({
     command: started.command,
@@ -144,11 +164,12 @@ export const runAttempt = async (options: AttemptOptions): Promise<Attempt> => {
     testKey,
     startedAt: startedAt.toISOString(),
     durationMs: Math.round(performance.now() - began),
-    handshakePlusOneRttMs: failed ? null : outcome.handshakePlusOneRttMs,
-    pingRttMs: failed ? null : outcome.pingRttMs,
+    handshakePlusOneRttMs: failed ? null : slowest('handshakePlusOneRttMs'),
+    pingRttMs: failed ? null : slowest('pingRttMs'),
     listenerReadyMs:
       publication === undefined ? null : Math.round((publication.at - launchedAt) * 10) / 10,
     multiaddr: publication?.multiaddr ?? null,
+    network,
     failure: failed ? outcome : null,
     dialer: dialerRecord,
     listener: listenerRecord,

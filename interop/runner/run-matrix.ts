@@ -37,6 +37,8 @@ export interface RunOptions {
   readonly workers: number;
   readonly timeoutSecs: number;
   readonly repeat: number;
+  /** Of network conditions. */
+  readonly seed: number;
   readonly listenerIp: string;
   readonly debug: boolean;
   readonly shard: Shard | undefined;
@@ -76,7 +78,7 @@ export const runMatrix = async (options: RunOptions): Promise<Results> => {
             out,
             timeoutSecs,
             signal: stop.signal,
-            prepare: (testKey) => executor.prepare(cell, testKey),
+            prepare: (testKey) => executor.prepare(cell, testKey, number),
           }).catch((error: unknown) => {
             // Not caused by a participant (no Redis for it, a full disk): the run cannot go on.
             stop.abort(messageOf(error));
@@ -111,6 +113,7 @@ export const runMatrix = async (options: RunOptions): Promise<Results> => {
       workers: options.workers,
       timeoutSecs,
       repeat,
+      seed: options.seed,
       filters: options.filters,
     },
     shards: options.shard === undefined ? [] : [options.shard],

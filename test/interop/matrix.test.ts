@@ -10,7 +10,9 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { noTcpPath } from '../../interop/network/tcp-path.ts';
 import { noRedis } from '../../interop/redis-server.ts';
+import { seedOf } from '../../interop/runner/network-path.ts';
 import type { CellResult, Results } from '../../interop/runner/results.ts';
 
 const MATRIX = fileURLToPath(new URL('../../interop/matrix.ts', import.meta.url));
@@ -157,6 +159,49 @@ test('participants that keep the contract: green, with figures, logs and three f
   assert.match(markdown, /^\| Dialer \\ Listener \| lean \| peer \|$/m);
   assert.match(markdown, /^\| \*\*peer\*\* \| ✅ \| ✅ \|$/m);
   assert.deepEqual(run.left, []);
+});
+
+test('under conditions: every cell under each, as often as it takes; a table of successes', {
+  skip: skip || noTcpPath(),
+}, async () => {
+  const images = imagesFile({
+    lean: { mode: 'well-behaved', ours: true },
+    peer: { mode: 'well-behaved' },
+  });
+  const run = await matrix([
+    ...['--images', images, '--no-known', '--conditions', 'clean,multiconnect,rebind-port'],
+    ...['--pairs', 'same', '--test-ignore', 'peer x peer', '--repeat', '1', '--seed', '8'],
+  ]);
+  assert.equal(run.code, 0, run.stderr);
+  // rebind-port is for QUIC.
+  assert.deepEqual(run.results?.cells.map(({ name }) => name).sort(), [
+    'lean x lean (tcp, noise, yamux) under clean',
+    'lean x lean (tcp, noise, yamux) under multiconnect',
+  ]);
+  const [clean, many] = run.results?.cells ?? [];
+  const [one] = many?.attempts ?? [];
+  assert.equal(one?.network?.seed, seedOf(8, 'multiconnect', 1));
+  assert.notEqual(seedOf(8, 'multiconnect', 1), seedOf(8, 'multiconnect', 2));
+  assert.match(one?.dialer.env.TEST_KEY ?? '', /^[0-9a-f]{8}d5$/);
+  // A connection is three packets at least.
+  assert.ok((one?.network?.packets?.[0] ?? 0) > 5 * 3);
+  assert.equal(clean?.attempts[0]?.network?.lost?.[0], 0);
+  assert.ok((one?.network?.lost?.[0] ?? 0) + (one?.network?.lost?.[1] ?? 0) > 0);
+  const markdown = readFileSync(join(run.out, 'results.md'), 'utf8');
+  assert.match(markdown, /^\| \*\*lean\*\* \| 1\/1, 5 \| 1\/1, 5 \|$/m);
+  assert.deepEqual(run.left, []);
+});
+
+test('conditions that are none, or cannot be had: one line', { skip }, async () => {
+  const images = imagesFile({ lean: { mode: 'well-behaved', ours: true } });
+  for (const [flags, line] of [
+    [['--conditions', 'clean,fog'], /there is no "fog"; it may be all, or of clean, longrtt/],
+    [['--conditions', 'all', '--dialect', 'legacy'], /--dialect unified only/],
+  ] as const) {
+    const run = await matrix(['--images', images, '--no-known', ...flags]);
+    assert.equal(run.code, 2);
+    assert.match(run.stderr, line);
+  }
 });
 
 test('the legacy dialect: lower-case variables, a Redis of its own for every cell, JSON', {

@@ -11,6 +11,7 @@ import { type Combination, combinationsOf } from '../markdown.ts';
 import { duration } from '../progress.ts';
 import { type CellResult, type Results, succeeded, tellingLine, type Verdict } from '../results.ts';
 import { boxPlots, milliseconds, type Series } from './box-plot.ts';
+import { conditionsSection } from './conditions.ts';
 import { embedded, html, type Markup, trusted } from './markup.ts';
 
 interface Look {
@@ -126,17 +127,18 @@ ${folded('Failures between peers, not counted', of('peer'))}
 
 /** Measurements by implementation and transport, and over all transports. */
 const seriesOf = (
-  results: Results,
+  { cells, implementations }: Results,
   side: 'dialer' | 'listener',
   pick: (attempt: CellResult['attempts'][number]) => number | null,
 ): Series[] => {
-  const transports = [...new Set(results.cells.map((cell) => cell.transport))];
-  return results.implementations.flatMap(({ id, ours }) =>
+  const plain = cells.filter(({ condition }) => condition === null);
+  const transports = [...new Set(plain.map((cell) => cell.transport))];
+  return implementations.flatMap(({ id, ours }) =>
     ['all', ...transports].map((transport) => ({
       label: id,
       transport,
       emphasis: ours,
-      values: results.cells
+      values: plain
         .filter(
           (cell) => cell[side] === id && (transport === 'all' || cell.transport === transport),
         )
@@ -310,14 +312,19 @@ ${meter(results)}
 ${chips(results)}
 <main>
 ${failureLists(results, index)}
-<section id="matrix"><h2>Matrix</h2><p class="quiet">Rows dial, columns listen; the number is handshake + 1 RTT in milliseconds, and the deeper the green, the faster. Open a cell for its measurements, commands and logs.</p>
+${
+  combinations.length === 0
+    ? ''
+    : html`<section id="matrix"><h2>Matrix</h2><p class="quiet">Rows dial, columns listen; the number is handshake + 1 RTT in milliseconds, and the deeper the green, the faster. Open a cell for its measurements, commands and logs.</p>
 ${[...byTransport].map(
   ([transport, group]) =>
     html`<section class="transport" id="transport-${transport}"><div class="matrices">${group.map((combination) => matrix(combination, index, heat, ours))}</div></section>`,
 )}
+</section>`
+}
 <p class="quiet" id="nothing" hidden>No cell is left by these filters.</p>
-</section>
-${latency(results)}
+${conditionsSection(results, index, ours)}
+${combinations.length === 0 ? '' : latency(results)}
 ${implementationTable(results)}
 </main>
 <footer>Made by <code>libp2p-lean-matrix</code>. The figures behind this page are in <code>results.json</code>, the full logs in <code>logs/</code> beside it.</footer>

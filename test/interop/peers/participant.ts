@@ -39,9 +39,9 @@ if (as('hangs')) {
   forever();
 } else if (dialer) {
   const reply = await redis('BLPOP', key, '20');
-  const at = Number(/\/tcp\/(\d+)/.exec(reply)?.[1]);
+  const [, host = '', at] = /\/ip4\/([\d.]+)\/tcp\/(\d+)/.exec(reply) ?? [];
   await new Promise<void>((resolve, reject) => {
-    const socket = connect({ host: '127.0.0.1', port: at }, () => {
+    const socket = connect({ host, port: Number(at) }, () => {
       socket.destroy();
       resolve();
     });
@@ -62,10 +62,11 @@ if (as('hangs')) {
     socket.on('error', () => {});
     if (as('dies-late')) process.exit(4);
   });
-  server.listen(0, '127.0.0.1', async () => {
+  const ip = process.env.LISTENER_IP ?? process.env.ip ?? '127.0.0.1';
+  server.listen(0, ip, async () => {
     const address = server.address();
     const bound = typeof address === 'object' && address !== null ? address.port : 0;
     process.stderr.write(`listening on ${bound}\n`);
-    await redis('RPUSH', key, `/ip4/127.0.0.1/tcp/${bound}/p2p/12D3KooWTest`);
+    await redis('RPUSH', key, `/ip4/${ip}/tcp/${bound}/p2p/12D3KooWTest`);
   });
 }
