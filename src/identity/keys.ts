@@ -1,8 +1,8 @@
 /**
  * Host keys: the long-lived keys that name a peer (libp2p/specs peer-ids/peer-ids.md, section Keys).
  *
- * Our own host key is Ed25519. Peers' keys are of four types; their signatures are verified by
- * `node:crypto`, which does it natively.
+ * Keys that we make are Ed25519; those that others give us to use, and peers' keys, are of four types.
+ * Signatures are verified by `node:crypto`, which does it natively.
  */
 
 import {
@@ -32,9 +32,15 @@ export interface PublicKey {
   readonly protobuf: Uint8Array;
 }
 
-/** An Ed25519 key pair. */
-export interface HostKey {
+/** A host key of any type, to sign with. */
+export interface SigningKey {
   readonly publicKey: PublicKey;
+  /** Returns the signature of `message`, as {@link verifySignature} takes it. */
+  sign(message: Uint8Array): Uint8Array;
+}
+
+/** An Ed25519 key pair. */
+export interface HostKey extends SigningKey {
   /** Returns the 64-byte Ed25519 signature (RFC 8032) of `message`. */
   sign(message: Uint8Array): Uint8Array;
   /** The 32-byte secret (RFC 8032 section 5.1.5). Keep it out of logs. */
@@ -80,6 +86,15 @@ export const hostKeyFromSeed = (seed: Uint8Array): HostKey => {
     seed: secret,
   };
 };
+
+/**
+ * The public key of that type.
+ *
+ * @param data as of {@link PublicKey}.
+ * @throws ERR_KEY_MALFORMED as {@link parsePublicKey}.
+ */
+export const publicKeyOf = (type: KeyType, data: Uint8Array): PublicKey =>
+  parsePublicKey(encode(type, data));
 
 /**
  * Parses a `PublicKey` message, at most 2 KiB. The encoding must be the deterministic one: both

@@ -1,7 +1,8 @@
 /**
  * Signatures of Secp256k1 host keys: native where the runtime's `node:crypto` has the curve (Node),
- * through `@noble/curves` where it has not (Bun, whose BoringSSL lacks it). Only public values are
- * handled here.
+ * through `@noble/curves` where it has not (Bun, whose BoringSSL lacks it). They are made by
+ * `@noble/curves`, in constant time: OpenSSL's may have an `s` above half the curve's order, which
+ * rust-libp2p refuses.
  */
 
 import { createPublicKey, type KeyObject, verify } from 'node:crypto';
@@ -41,6 +42,17 @@ export const verifySecp256k1 = (
     ? verify('sha256', message, nativeKey(data), signature)
     : noble().verify(signature, message, data, { format: 'der', lowS: false });
 
+/**
+ * The compressed point of a private key.
+ *
+ * @throws Error when `secret` is not 32 bytes of a number below the curve's order.
+ */
+export const secp256k1Point = (secret: Uint8Array): Uint8Array => noble().getPublicKey(secret);
+
+/** The signature of SHA-256 of `message`, DER, its `s` in the lower half. */
+export const signSecp256k1 = (secret: Uint8Array, message: Uint8Array): Uint8Array =>
+  noble().sign(message, secret, { format: 'der' });
+
 const nativeKey = (data: Uint8Array): KeyObject =>
   createPublicKey({ key: Buffer.concat([SPKI_PREFIX, data]), format: 'der', type: 'spki' });
 
@@ -57,7 +69,7 @@ const isNative = (): boolean => {
   return native;
 };
 
-/** Loaded on first use, as Node never needs it; synchronously, as verification is. */
+/** Loaded on first use, as Node needs it for keys of this type only; synchronously, as verification is. */
 const noble = (): typeof import('@noble/curves/secp256k1.js')['secp256k1'] => {
   const require = createRequire(import.meta.url);
   const loaded: typeof import('@noble/curves/secp256k1.js') = require('@noble/curves/secp256k1.js');

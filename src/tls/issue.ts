@@ -1,7 +1,7 @@
 /** Our own libp2p certificate (libp2p/specs tls/tls.md, section Peer Authentication). */
 
 import { generateKeyPairSync } from 'node:crypto';
-import type { HostKey } from '../identity/keys.ts';
+import type { SigningKey } from '../identity/keys.ts';
 import { peerIdOf } from '../identity/peer-id.ts';
 import type { TlsCredentials } from './credentials.ts';
 import { selfSigned } from './self-signed.ts';
@@ -23,7 +23,7 @@ const VALID_YEARS = 100;
  * valid from an hour ago for 100 years; its key extension is not critical, so that a TLS library's
  * own checks do not trip over it.
  */
-export const issueCertificate = (hostKey: HostKey): TlsIdentity => {
+export const issueCertificate = (hostKey: SigningKey): TlsIdentity => {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const spki = publicKey.export({ format: 'der', type: 'spki' });
   const signedKey = encodeSignedKey({

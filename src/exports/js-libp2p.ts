@@ -1,0 +1,9 @@
+/**
+ * `libp2p-lean/js-libp2p`: a QUIC transport for js-libp2p 3, `createLibp2p({ transports: [quic()] })`. Its
+ * `libp2p` brings what this loads of js-libp2p.
+ */
+
+export type { QuicComponents, QuicOptions } from '../js-libp2p/options.ts';
+export { quic } from '../js-libp2p/transport.ts';
+export type { QuicLimits, QuicTrace } from '../quic/engine.ts';
+export type { EngineChoice } from '../quic/engine-name.ts';

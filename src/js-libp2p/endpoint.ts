@@ -1,0 +1,77 @@
+/** What dials and listeners of one js-libp2p node share: engine, certificate, sockets. */
+
+import { isLoopback } from '../admission.ts';
+import type { Role } from '../connection.ts';
+import { once } from '../once.ts';
+import type { QuicEngine, QuicLimits, QuicListener } from '../quic/engine.ts';
+import type { EngineName } from '../quic/engine-name.ts';
+import type { QuinnDialOptions } from '../quic/quinn/engine.ts';
+import { selectEngine } from '../quic/select.ts';
+import { plainHost, type SocketAddress } from '../socket-address.ts';
+import { issueCertificate, type TlsIdentity } from '../tls/issue.ts';
+import { createVerifier } from '../tls/verify.ts';
+import type { QuicComponents, QuicOptions } from './options.ts';
+import { signingKeyFrom } from './peers.ts';
+
+export interface Endpoint {
+  /** Loaded when it is first asked for. @throws as `selectEngine`. */
+  engine(role: Role): Promise<QuicEngine>;
+  /** @throws ERR_KEY_MALFORMED */
+  tls(): TlsIdentity;
+  readonly verifyCertificate: ReturnType<typeof createVerifier>;
+  readonly limits: Partial<QuicLimits>;
+  /** Listeners that are open. */
+  readonly listeners: Set<QuicListener>;
+  /** `from` for a dial to `remote`: the socket of a listener that can reach it. */
+  leaveFrom(engine: QuicEngine, remote: SocketAddress): Pick<QuinnDialOptions, 'from'>;
+}
+
+export const createEndpoint = (components: QuicComponents, options: QuicOptions): Endpoint => {
+  const log = components.logger.forComponent('libp2p:quic');
+  const { engine: wanted = 'auto', limits = {}, dialFromListener = true, trace } = options;
+  const listeners = new Set<QuicListener>();
+  // One of each name, for both roles: an engine knows its own listeners only.
+  const loaded = new Map<EngineName, QuicEngine>();
+  const load = (role: Role) =>
+    once(async () => {
+      const { engine, why, caution } = await selectEngine(wanted, role, trace);
+      log('%s as %s: %s', engine.name, role, why);
+      if (caution !== undefined && role === 'listener') log.error(caution);
+      const known = loaded.get(engine.name) ?? engine;
+      loaded.set(engine.name, known);
+      return known;
+    });
+  const engines = { dialer: load('dialer'), listener: load('listener') };
+  let tls: TlsIdentity | undefined;
+  return {
+    engine: (role) => engines[role](),
+    tls: () => {
+      tls ??= issueCertificate(signingKeyFrom(components.privateKey));
+      return tls;
+    },
+    verifyCertificate: createVerifier(),
+    limits,
+    listeners,
+    leaveFrom: (engine, remote) => {
+      if (!dialFromListener || engine.name !== 'quinn') return {};
+      const from = listenerFor(listeners, remote);
+      return from === undefined ? {} : { from };
+    },
+  };
+};
+
+/** A wildcard one if there is one. What is bound to a loopback address reaches loopback only. */
+const listenerFor = (
+  listeners: Iterable<QuicListener>,
+  remote: SocketAddress,
+): QuicListener | undefined => {
+  const to = plainHost(remote.host);
+  let found: QuicListener | undefined;
+  for (const listener of listeners) {
+    const { host } = listener.address;
+    if (host.includes(':') !== to.includes(':')) continue;
+    if (host === '0.0.0.0' || host === '::') return listener;
+    if (isLoopback(host) === isLoopback(to)) found ??= listener;
+  }
+  return found;
+};

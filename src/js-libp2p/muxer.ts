@@ -1,0 +1,80 @@
+/** The streams of a QUIC connection, which needs no muxer, as a js-libp2p stream muxer. */
+
+import type {
+  CreateStreamOptions,
+  MessageStream,
+  StreamMuxerFactory,
+  StreamMuxerOptions,
+} from '@libp2p/interface';
+import { AbstractStreamMuxer } from '@libp2p/utils';
+import type { QuicConnection } from '../quic/engine.ts';
+import type { Stream } from '../stream.ts';
+import { libp2pErrorOf } from './errors.ts';
+import { QuicStream } from './stream.ts';
+
+const PROTOCOL = 'quic';
+
+/** Of one connection: it gives its streams to the muxer that it makes. */
+export const quicMuxerFactory = (
+  connection: QuicConnection,
+  options: StreamMuxerOptions,
+): StreamMuxerFactory => ({
+  protocol: PROTOCOL,
+  createStreamMuxer: (maConn) => new QuicStreamMuxer(maConn, connection, options),
+});
+
+class QuicStreamMuxer extends AbstractStreamMuxer<QuicStream> {
+  readonly #connection: QuicConnection;
+  #accepting = false;
+
+  constructor(maConn: MessageStream, connection: QuicConnection, options: StreamMuxerOptions) {
+    super(maConn, { ...options, protocol: PROTOCOL, name: PROTOCOL });
+    this.#connection = connection;
+  }
+
+  /** Streams are accepted from when somebody listens: there are no early ones. */
+  override addEventListener(
+    ...args: Parameters<AbstractStreamMuxer<QuicStream>['addEventListener']>
+  ): void {
+    super.addEventListener(...args);
+    if (args[0] !== 'stream' || this.#accepting) return;
+    this.#accepting = true;
+    this.#acceptAll().catch((error) => this.log.error('accepting streams failed - %e', error));
+  }
+
+  async #acceptAll(): Promise<void> {
+    for (;;) {
+      const stream = await this.#connection.acceptStream();
+      if (stream === null) return;
+      if (this.status === 'open') this.onRemoteStream(this.#wrap(stream, 'inbound'));
+      else stream.reset(0);
+    }
+  }
+
+  override async onCreateStream({ signal, ...options }: CreateStreamOptions): Promise<QuicStream> {
+    let stream: Stream;
+    try {
+      stream = await this.#connection.openStream(signal);
+    } catch (error) {
+      throw libp2pErrorOf(error);
+    }
+    return this.#wrap(stream, 'outbound', options);
+  }
+
+  #wrap(
+    stream: Stream,
+    direction: 'inbound' | 'outbound',
+    options = this.streamOptions,
+  ): QuicStream {
+    return new QuicStream({
+      ...options,
+      protocol: '',
+      stream,
+      direction,
+      log: this.log.newScope(`${direction}:${stream.id}`),
+    });
+  }
+
+  /** QUIC carries streams, not bytes of a connection. */
+  override onData(): void {}
+}

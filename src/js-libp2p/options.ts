@@ -1,0 +1,27 @@
+/** What the transport is made with, and of. */
+
+import type { ComponentLogger, Metrics, PrivateKey, StreamMuxerOptions } from '@libp2p/interface';
+import type { QuicLimits, QuicTrace } from '../quic/engine.ts';
+import type { EngineChoice } from '../quic/engine-name.ts';
+
+export interface QuicOptions {
+  /** Default `auto`: the best one that this machine has. */
+  readonly engine?: EngineChoice;
+  /** Of each listener and connection. */
+  readonly limits?: Partial<QuicLimits>;
+  /** Of js-libp2p's side of streams; how many the peer may open is `limits.maxStreams`. */
+  readonly streamOptions?: StreamMuxerOptions['streamOptions'];
+  /**
+   * Whether dials leave from the socket of a listener, where the engine can do that: peers behind a NAT
+   * then see one address of this node, which hole punching needs. Default: true.
+   */
+  readonly dialFromListener?: boolean;
+  readonly trace?: QuicTrace;
+}
+
+/** Of js-libp2p's components, those that the transport uses. */
+export interface QuicComponents {
+  readonly privateKey: PrivateKey;
+  readonly logger: ComponentLogger;
+  readonly metrics?: Metrics;
+}

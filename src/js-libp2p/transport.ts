@@ -1,0 +1,143 @@
+/** js-libp2p's `Transport` over a QUIC engine: `/ip4|ip6|dns…/<host>/udp/<port>/quic-v1`. */
+
+import {
+  type Connection,
+  type DialTransportOptions,
+  type Listener,
+  type MultiaddrFilter,
+  serviceCapabilities,
+  type Transport,
+  transportSymbol,
+} from '@libp2p/interface';
+import type { Multiaddr } from '@multiformats/multiaddr';
+import { LeanError } from '../errors.ts';
+import type { PeerId } from '../identity/peer-id.ts';
+import {
+  hostOf,
+  kindOf,
+  peerOf,
+  resolveMultiaddr,
+  socketAddressOf,
+  withoutPeer,
+  withPeer,
+} from '../multiaddr.ts';
+import type { QuicConnection } from '../quic/engine.ts';
+import { QuicMultiaddrConnection } from './connection.ts';
+import { createEndpoint, type Endpoint } from './endpoint.ts';
+import { libp2pErrorOf } from './errors.ts';
+import { createQuicListener } from './listener.ts';
+import { quicMuxerFactory } from './muxer.ts';
+import type { QuicComponents, QuicOptions } from './options.ts';
+import { remotePeerOf } from './peers.ts';
+
+/** What `createLibp2p({ transports: [quic()] })` takes. */
+export const quic =
+  (options: QuicOptions = {}): ((components: QuicComponents) => Transport) =>
+  (components) =>
+    createTransport(components, options);
+
+const dialFilter: MultiaddrFilter = (addresses) =>
+  addresses.filter((address) => kindOf(address) === 'quic-v1');
+
+const listenFilter: MultiaddrFilter = (addresses) =>
+  dialFilter(addresses).filter((address) => hostOf(address).name === undefined);
+
+const createTransport = (components: QuicComponents, options: QuicOptions): Transport => {
+  const endpoint = createEndpoint(components, options);
+  const muxerOptions = options.streamOptions ? { streamOptions: options.streamOptions } : {};
+  const log = components.logger.forComponent('libp2p:quic:transport');
+  const events = components.metrics?.registerCounterGroup('libp2p_quic_dialer_events_total', {
+    label: 'event',
+    help: 'Total count of QUIC dialer events by type',
+  });
+  const errors = components.metrics?.registerCounterGroup('libp2p_quic_dialer_errors_total', {
+    label: 'event',
+    help: 'Total count of QUIC dialer errors by type',
+  });
+
+  const dial = async (address: Multiaddr, options: DialTransportOptions): Promise<Connection> => {
+    const { upgrader, signal } = options;
+    signal.throwIfAborted();
+    log('dialing %a', address);
+    let dialled: Dialled;
+    try {
+      dialled = await dialAny(endpoint, address, signal);
+    } catch (error) {
+      events?.increment(signal.aborted ? { abort: true } : { error: true });
+      throw libp2pErrorOf(error);
+    }
+    events?.increment({ connect: true });
+    const { connection, peer } = dialled;
+    const maConn = new QuicMultiaddrConnection({
+      connection,
+      remoteAddr: withPeer(address, peer),
+      direction: 'outbound',
+      log: log.newScope('connection'),
+      metrics: events,
+    });
+    try {
+      return await upgrader.upgradeOutbound(maConn, {
+        skipEncryption: true,
+        skipProtection: true,
+        remotePeer: remotePeerOf(peer),
+        muxerFactory: quicMuxerFactory(connection, muxerOptions),
+        signal,
+      });
+    } catch (error) {
+      errors?.increment({ outbound_upgrade: true });
+      log.error('error upgrading outbound connection - %e', error);
+      maConn.abort(libp2pErrorOf(error));
+      throw error;
+    }
+  };
+
+  return {
+    [transportSymbol]: true,
+    [Symbol.toStringTag]: '@libp2p/quic',
+    ...{ [serviceCapabilities]: ['@libp2p/transport'] },
+    listenFilter,
+    dialFilter,
+    dial,
+    createListener: ({ upgrader }): Listener =>
+      createQuicListener({ endpoint, upgrader, components, muxerOptions }),
+  };
+};
+
+interface Dialled {
+  readonly connection: QuicConnection;
+  readonly peer: PeerId;
+}
+
+/** The first of the addresses that `address` stands for that answers. */
+const dialAny = async (
+  endpoint: Endpoint,
+  address: Multiaddr,
+  signal: AbortSignal,
+): Promise<Dialled> => {
+  const expected = peerOf(address);
+  const engine = await endpoint.engine('dialer');
+  const credentials = endpoint.tls();
+  let failure: unknown;
+  for (const resolved of await resolveMultiaddr(withoutPeer(address))) {
+    const remote = socketAddressOf(resolved);
+    let peer: PeerId | undefined;
+    try {
+      const connection = await engine.dial(remote, {
+        credentials,
+        limits: endpoint.limits,
+        authenticate: (chain) => {
+          peer = endpoint.verifyCertificate(chain, expected);
+        },
+        signal,
+        ...endpoint.leaveFrom(engine, remote),
+      });
+      if (peer !== undefined) return { connection, peer };
+      await connection.close();
+      throw new LeanError('ERR_HANDSHAKE', 'the QUIC engine did not authenticate the peer');
+    } catch (error) {
+      failure ??= error;
+      if (signal.aborted) break;
+    }
+  }
+  throw failure;
+};
