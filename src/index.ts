@@ -22,6 +22,7 @@ export {
   hostKeyFromSeed,
   type KeyType,
   type PublicKey,
+  type SigningKey,
 } from './identity/keys.ts';
 export { type PeerId, parsePeerId, peerIdOf, peerIdToCid } from './identity/peer-id.ts';
 export { parseMultiaddr, reachableAddresses } from './multiaddr.ts';

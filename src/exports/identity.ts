@@ -8,6 +8,7 @@ export {
   type KeyType,
   type PublicKey,
   parsePublicKey,
+  type SigningKey,
   verifySignature,
 } from '../identity/keys.ts';
 export {

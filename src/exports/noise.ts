@@ -8,6 +8,7 @@ export {
   hostKeyFromSeed,
   type KeyType,
   type PublicKey,
+  type SigningKey,
 } from '../identity/keys.ts';
 export { type PeerId, parsePeerId, peerIdOf } from '../identity/peer-id.ts';
 export {

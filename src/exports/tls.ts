@@ -10,6 +10,7 @@ export {
   hostKeyFromSeed,
   type KeyType,
   type PublicKey,
+  type SigningKey,
 } from '../identity/keys.ts';
 export { type PeerId, parsePeerId, peerIdOf } from '../identity/peer-id.ts';
 export type { TlsCredentials } from '../tls/credentials.ts';
