@@ -1,6 +1,7 @@
 /**
  * Builds the peers of the interop matrix: small participants of ours on other implementations,
- * under `interop/peers/<implementation>/<version>/` (docs/peers.md).
+ * under `interop/peers/<implementation>/<version>/` (docs/peers.md), and those of the NAT laboratory, under
+ * `interop/hole-punch-peers/` (docs/nat.md), which are built when they are named only.
  *
  *   node interop/build-peers.ts [peer id ...]
  *
@@ -19,7 +20,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 /** A peer that runs: `command` is a participant that obeys both harness dialects. */
 export interface RunnablePeer {
-  /** `<implementation>-<version>`, such as `go-v0.51`: the id in interop/images.yaml. */
+  /** `<implementation>-<version>`, such as `go-v0.51`: the id in interop/images.yaml; or `hole-punch-go-v0.51`. */
   readonly id: string;
   /** Folder name of the implementation, such as `go-libp2p`. */
   readonly implementation: string;
@@ -63,6 +64,8 @@ type Run = (
 
 interface Peer {
   readonly id: string;
+  /** Folder under interop/. */
+  readonly suite: Suite;
   readonly implementation: string;
   /** Folder with what the versions of one implementation share. */
   readonly shared: string;
@@ -70,6 +73,10 @@ interface Peer {
   readonly version: string;
   readonly source: string;
 }
+
+/** Folders with peers, and what ids begin with there. */
+const SUITES = { peers: '', 'hole-punch-peers': 'hole-punch-' } as const;
+type Suite = keyof typeof SUITES;
 
 const CHECKOUT = join(import.meta.dirname, '..');
 const BUILD_TIMEOUT_MS = 45 * 60_000;
@@ -93,7 +100,8 @@ const cargo: Recipe['build'] = async (run, peer, out) => {
   const env = { CARGO_TARGET_DIR: target };
   await run(peer.source, env, 'cargo', 'fetch', '--locked');
   await run(peer.source, env, 'cargo', 'build', '--release', '--locked');
-  const name = `${peer.implementation}-peer-${peer.version.replaceAll('.', '-')}`;
+  const kind = peer.suite === 'peers' ? 'peer' : 'hole-punch';
+  const name = `${peer.implementation}-${kind}-${peer.version.replaceAll('.', '-')}`;
   await copyFile(join(target, 'release', name), join(out, 'peer'));
 };
 
@@ -184,24 +192,27 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
 const UNREACHABLE =
   /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENETUNREACH|dial tcp|i\/o timeout|no such host|Could not resolve host|Couldn't connect|Failed to connect|download of config\.json failed|NewConnectionError|Temporary failure in name resolution|network is unreachable|Connection timed out/i;
 
-/** Every peer in the checkout, in the order of implementation and version. */
-const findPeers = (): Peer[] => {
-  const root = join(CHECKOUT, 'interop/peers');
-  return Object.keys(RECIPES).flatMap((implementation) => {
-    const shared = join(root, implementation);
-    return readdirSync(shared, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory() && /^v\d/.test(entry.name))
-      .map(({ name: version }) => version)
-      .sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))
-      .map((version) => ({
-        id: `${implementation.replace(/-libp2p$/, '')}-${version}`,
-        implementation,
-        shared,
-        version,
-        source: join(shared, version),
-      }));
+/** Every peer in the checkout, in the order of suite, implementation and version. */
+const findPeers = (): Peer[] =>
+  (Object.keys(SUITES) as Suite[]).flatMap((suite) => {
+    const root = join(CHECKOUT, 'interop', suite);
+    return Object.keys(RECIPES).flatMap((implementation) => {
+      const shared = join(root, implementation);
+      if (!existsSync(shared)) return [];
+      return readdirSync(shared, { withFileTypes: true })
+        .filter((entry) => entry.isDirectory() && /^v\d/.test(entry.name))
+        .map(({ name: version }) => version)
+        .sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))
+        .map((version) => ({
+          id: `${SUITES[suite]}${implementation.replace(/-libp2p$/, '')}-${version}`,
+          suite,
+          implementation,
+          shared,
+          version,
+          source: join(shared, version),
+        }));
+    });
   });
-};
 
 /** Runs a command to its end. Resolves to its stdout, or to undefined if there is no such command. */
 const probe = async (command: string, words: readonly string[]): Promise<string | undefined> => {
@@ -350,7 +361,9 @@ const buildPeer = async (
   const hash = createHash('sha256').update(
     [RECIPES_VERSION, process.platform, process.arch, ...toolVersions].join('\n'),
   );
-  for (const other of recipe.uses ?? []) addFiles(hash, join(peer.shared, '..', other));
+  // What a suite's peers take from those of the matrix.
+  const others = [...(recipe.uses ?? []), ...(peer.suite === 'peers' ? [] : [implementation])];
+  for (const other of others) addFiles(hash, join(CHECKOUT, 'interop/peers', other));
   addFiles(hash, peer.shared);
   addFiles(hash, peer.source, 1);
   const cache = cacheFolder();
@@ -399,13 +412,13 @@ const buildPeer = async (
 /**
  * Builds the selected peers, one after the other, or finds them in the cache.
  *
- * @param select peer ids, or a test of them; all peers without it
+ * @param select peer ids, or a test of them; all peers of the matrix without it
  * @param say takes progress and, for every peer left out, one line naming it and why
  * @param build false to find them in the cache only
  * @throws Error if `select` names a peer that does not exist
  */
 export const buildPeers = async (
-  select: readonly string[] | ((id: string) => boolean) = () => true,
+  select: readonly string[] | ((id: string) => boolean) = (id) => !id.startsWith('hole-punch-'),
   say: (line: string) => void = (line) => process.stderr.write(`${line}\n`),
   build = true,
 ): Promise<BuiltPeer[]> => {

@@ -156,10 +156,11 @@ export const createLaboratory = async (options: LaboratoryOptions): Promise<Labo
     edge(inside.namespace, [outside[side]], delays?.[side]);
   }
   // Redis is on a line of its own to each host, over which nobody reaches anybody else.
+  const controlDevice = (host: Host): string => `c${slot}${host}`;
   const control = (host: Host, end: 1 | 2): string =>
     `10.255.${slot}.${HOSTS.indexOf(host) * 4 + end}`;
   for (const host of HOSTS) {
-    const device = `c${slot}${host}`;
+    const device = controlDevice(host);
     made.push(
       `link add redis0 netns ${hosts[host]} type veth peer name ${device}`,
       `addr add ${control(host, 1)}/30 dev ${device}`,
@@ -176,6 +177,8 @@ export const createLaboratory = async (options: LaboratoryOptions): Promise<Labo
       delayer.kill('SIGKILL');
       await gone;
     }
+    // Namespaces go when the kernel finds the time for it, but their names here are wanted again.
+    for (const host of HOSTS) await run(['ip', 'link', 'delete', controlDevice(host)], TIMEOUT_MS);
     for (const namespace of namespaces) {
       await run(['ip', 'netns', 'delete', namespace], TIMEOUT_MS);
     }

@@ -25,6 +25,9 @@ export interface Cell {
   readonly condition: string | null;
   /** Whether one side at least is the project's own. */
   readonly ours: boolean;
+  /** In the NAT laboratory only: who is the relay, and what is between it and each side. */
+  readonly relay?: string;
+  readonly nats?: { readonly dialer: string; readonly listener: string };
 }
 
 /** One of `count` parts of the matrix. */

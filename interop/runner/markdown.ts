@@ -19,33 +19,71 @@ export const ICONS: Readonly<Record<Verdict, string>> = {
   'unexpected-pass': '❗',
 };
 
-/** Cells of one transport + secure channel + muxer. */
+/** Cells of one transport + secure channel + muxer; in the NAT laboratory also of one relay. */
 export interface Combination {
   readonly title: string;
   readonly transport: string;
-  readonly dialers: readonly string[];
-  readonly listeners: readonly string[];
-  readonly cells: ReadonlyMap<string, CellResult>;
+  readonly rows: readonly string[];
+  readonly columns: readonly string[];
+  at(row: string, column: string): CellResult | undefined;
+  readonly cells: readonly CellResult[];
 }
+
+/** What the tables have in their rows and columns. */
+export interface Axes {
+  readonly row: (cell: CellResult) => string;
+  readonly column: (cell: CellResult) => string;
+  readonly rowWord: string;
+  readonly columnWord: string;
+}
+
+/** Dialers and listeners; in the NAT laboratory, pairs of NATs and pairs of participants. */
+export const axesOf = (results: Results): Axes =>
+  results.suite === 'hole-punch'
+    ? {
+        row: ({ nats }) => `${nats?.dialer} to ${nats?.listener}`,
+        column: ({ dialer, listener }) => `${dialer} x ${listener}`,
+        rowWord: 'NATs',
+        columnWord: 'dialer x listener',
+      }
+    : {
+        row: ({ dialer }) => dialer,
+        column: ({ listener }) => listener,
+        rowWord: 'dialer',
+        columnWord: 'listener',
+      };
 
 /** Groups cells without a network condition by what they run over; implementations keep the order of the capability file. */
 export const combinationsOf = (results: Results): Combination[] => {
   const order = results.implementations.map(({ id }) => id);
+  const { row, column } = axesOf(results);
   const groups = new Map<string, CellResult[]>();
   for (const cell of results.cells.filter(({ condition }) => condition === null)) {
     const title = [cell.transport, cell.secureChannel, cell.muxer]
       .filter((part) => part !== null)
       .join(' + ');
-    groups.set(title, [...(groups.get(title) ?? []), cell]);
+    const key = cell.relay === undefined ? title : `${title}, relay ${cell.relay}`;
+    groups.set(key, [...(groups.get(key) ?? []), cell]);
   }
+  /** The values there are, in the order of the implementations, those that name none as they come. */
+  const values = (cells: readonly CellResult[], of: (cell: CellResult) => string): string[] => {
+    const found = [...new Set(cells.map(of))];
+    return found.every((value) => order.includes(value))
+      ? order.filter((id) => found.includes(id))
+      : found;
+  };
   return [...groups]
-    .map(([title, cells]) => ({
-      title,
-      transport: cells[0]?.transport ?? title,
-      dialers: order.filter((id) => cells.some((cell) => cell.dialer === id)),
-      listeners: order.filter((id) => cells.some((cell) => cell.listener === id)),
-      cells: new Map(cells.map((cell) => [`${cell.dialer} x ${cell.listener}`, cell])),
-    }))
+    .map(([title, cells]) => {
+      const places = new Map(cells.map((cell) => [`${row(cell)}\0${column(cell)}`, cell]));
+      return {
+        title,
+        transport: cells[0]?.transport ?? title,
+        rows: values(cells, row),
+        columns: values(cells, column),
+        at: (atRow: string, atColumn: string) => places.get(`${atRow}\0${atColumn}`),
+        cells,
+      };
+    })
     .sort((a, b) => rank(a.transport) - rank(b.transport));
 };
 
@@ -69,6 +107,26 @@ const escapeCode = (text: string): string =>
 const fixed = (value: number | null | undefined): string =>
   value == null ? '-' : value.toFixed(3);
 
+/** Median from the relayed connection to the direct one, ms; undefined where none came to be. */
+export const relayedToDirect = (cell: CellResult): number | undefined =>
+  median(cell.attempts.flatMap(({ holePunch }) => holePunch?.relayedToDirectMs ?? []));
+
+/** How often a cell got a direct connection, and how often it stayed relayed. */
+export const punchCounts = (cell: CellResult): { direct: number; relayed: number } => {
+  const count = (connection: 'direct' | 'relayed') =>
+    cell.attempts.filter(({ holePunch }) => holePunch?.connection === connection).length;
+  return { direct: count('direct'), relayed: count('relayed') };
+};
+
+/** ` 123 ms`, ` relayed`, ` 3 of 20, 123 ms`; nothing outside of the NAT laboratory. */
+export const punchWord = (cell: CellResult): string => {
+  if (cell.relay === undefined) return '';
+  const { direct, relayed } = punchCounts(cell);
+  const ms = relayedToDirect(cell);
+  if (ms === undefined) return relayed > 0 ? ' relayed' : '';
+  return `${relayed > 0 ? ` ${direct} of ${direct + relayed},` : ''} ${ms.toFixed(0)} ms`;
+};
+
 /** The whole file. */
 export const renderMarkdown = (results: Results): string => {
   const { summary, options, host } = results;
@@ -76,7 +134,9 @@ export const renderMarkdown = (results: Results): string => {
   const lines: string[] = [];
   const add = (...more: string[]) => lines.push(...more);
   add(
-    '# Transport Interoperability Test Results',
+    results.suite === 'hole-punch'
+      ? '# Hole Punch Interoperability Test Results'
+      : '# Transport Interoperability Test Results',
     '',
     '**Summary:**',
     `- **Total Tests:** ${summary.total}`,
@@ -138,19 +198,20 @@ export const renderMarkdown = (results: Results): string => {
   if (combinations.length > 0) {
     add('---', '', '## Matrix View by Transport + Secure Channel + Muxer', '');
   }
-  for (const { title, dialers, listeners, cells } of combinations) {
+  const corner = results.suite === 'hole-punch' ? 'NATs' : 'Dialer \\ Listener';
+  for (const { title, rows, columns, at } of combinations) {
     add(
       `### ${title}`,
       '',
-      `| Dialer \\ Listener | ${listeners.join(' | ')} |`,
-      `|---|${'---|'.repeat(listeners.length)}`,
+      `| ${corner} | ${columns.join(' | ')} |`,
+      `|---|${'---|'.repeat(columns.length)}`,
     );
-    for (const dialer of dialers) {
-      const row = listeners.map((listener) => {
-        const cell = cells.get(`${dialer} x ${listener}`);
-        return cell === undefined ? '-' : ICONS[cell.verdict];
+    for (const row of rows) {
+      const squares = columns.map((column) => {
+        const cell = at(row, column);
+        return cell === undefined ? '-' : `${ICONS[cell.verdict]}${punchWord(cell)}`;
       });
-      add(`| **${dialer}** | ${row.join(' | ')} |`);
+      add(`| **${row}** | ${squares.join(' | ')} |`);
     }
     add('');
   }
@@ -165,7 +226,11 @@ export const renderMarkdown = (results: Results): string => {
     `- ${ICONS.peer} Test failed between two peers; shown, not counted`,
     `- ${ICONS['unexpected-pass']} Test passed, but is listed in known-failures.yaml`,
     '- **-** No test run for this combination',
-    '- Dialers are the rows, listeners the columns',
+    ...(results.suite === 'hole-punch'
+      ? [
+          '- ms: from the relayed connection to the direct one, the median; relayed: it stayed relayed',
+        ]
+      : ['- Dialers are the rows, listeners the columns']),
     '',
   );
   const failed = results.cells.filter((cell) => cell.verdict !== 'pass');
@@ -178,9 +243,11 @@ export const renderMarkdown = (results: Results): string => {
       const attempt = cell.attempts.find(({ failure }) => failure !== null);
       if (attempt?.failure) {
         add(`- ${escapeCell(attempt.failure.message)}`);
-        for (const role of ['dialer', 'listener'] as const) {
-          for (const line of attempt[role].errorLines) add(`- ${role}: \`${escapeCode(line)}\``);
-          add(`- ${role} log: ${attempt[role].log}`);
+        for (const role of ['dialer', 'listener', 'relay'] as const) {
+          const side = attempt[role];
+          if (side === undefined) continue;
+          for (const line of side.errorLines) add(`- ${role}: \`${escapeCode(line)}\``);
+          add(`- ${role} log: ${side.log}`);
         }
       }
       add('');

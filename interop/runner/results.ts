@@ -19,6 +19,8 @@ export type FailureKind =
   | 'start' // a participant could not be started
   | 'dialer-exit' // the dialer exited with a code other than 0, or was killed
   | 'listener-exit' // the listener ended before the dialer had its result
+  | 'relay-exit' // so did the relay, in the NAT laboratory
+  | 'connection' // it stayed relayed, or did not, against what its NATs let expect
   | 'output' // the dialer exited 0, but its stdout is not a result
   | 'timeout'
   | 'interrupted'; // the run was stopped (Ctrl-C, SIGTERM, Redis gone)
@@ -57,6 +59,18 @@ export interface Attempt {
   readonly failure: { readonly kind: FailureKind; readonly message: string } | null;
   readonly dialer: ParticipantRecord;
   readonly listener: ParticipantRecord;
+  /** In the NAT laboratory only. */
+  readonly relay?: ParticipantRecord;
+  readonly holePunch?: HolePunch | null;
+}
+
+/** What became of a connection through a relay. */
+export interface HolePunch {
+  readonly connection: 'direct' | 'relayed';
+  /** From the dial through the relay until that connection was up. */
+  readonly relayedAfterMs: number;
+  /** From then until the direct one was; null if there was none. */
+  readonly relayedToDirectMs: number | null;
 }
 
 /**
@@ -94,8 +108,13 @@ export interface Summary {
   readonly unexpectedPasses: number;
 }
 
+/** What was run: the transport matrix, or the cells of the NAT laboratory. */
+export type Suite = 'transport' | 'hole-punch';
+
 export interface Results {
   readonly schema: typeof RESULTS_SCHEMA;
+  /** `transport` where it is missing. */
+  readonly suite?: Suite;
   readonly startedAt: string;
   readonly completedAt: string;
   readonly host: { readonly os: string; readonly arch: string; readonly cpus: number };

@@ -48,60 +48,90 @@ export interface RunOptions {
   readonly reporter: Reporter;
 }
 
+/** How the attempts of a run are made. */
+export interface CellRun<C extends Cell> {
+  readonly cells: readonly C[];
+  readonly known: ReadonlyMap<string, KnownFailure>;
+  readonly workers: number;
+  readonly repeat: number;
+  readonly reporter: Reporter;
+  /** Ends the run; its reason is a line. */
+  readonly stop: AbortController;
+  /**
+   * @param worker from 0: no two attempts at once have the same
+   * @throws what keeps the run from going on
+   */
+  readonly attempt: (cell: C, number: number, worker: number) => Promise<Attempt>;
+}
+
+/** Runs every cell, as often as told. Resolves with those that were not cut short, in the order of `cells`. */
+export const runCells = async <C extends Cell>(run: CellRun<C>): Promise<CellResult[]> => {
+  const { cells, repeat, reporter, stop } = run;
+  const results = new Map<string, CellResult>();
+  reporter.begin(cells.length, run.workers);
+  const queue = cells[Symbol.iterator]();
+  const work = async (worker: number) => {
+    for (const cell of queue) {
+      if (stop.signal.aborted) return;
+      const attempts: Attempt[] = [];
+      for (let number = 1; number <= repeat && !stop.signal.aborted; number++) {
+        const attempt = await run.attempt(cell, number, worker).catch((error: unknown) => {
+          // Not caused by a participant (no Redis for it, a full disk): the run cannot go on.
+          stop.abort(messageOf(error));
+        });
+        if (attempt === undefined) return;
+        if (attempt.failure?.kind !== 'interrupted') attempts.push(attempt);
+      }
+      if (attempts.length < repeat) return;
+      const result = judge(cell, attempts, run.known);
+      results.set(cell.name, result);
+      reporter.cell(result);
+    }
+  };
+  try {
+    await Promise.all(
+      Array.from({ length: Math.min(run.workers, cells.length) }, (_, worker) => work(worker)),
+    );
+  } finally {
+    reporter.end();
+  }
+  return cells.flatMap((cell) => results.get(cell.name) ?? []);
+};
+
 /**
  * Runs every cell. Cells that a stop cut short are left out of the results.
  *
  * @throws MatrixError when the run cannot begin (no Redis, no Docker engine)
  */
 export const runMatrix = async (options: RunOptions): Promise<Results> => {
-  const { cells, known, out, repeat, reporter, timeoutSecs } = options;
+  const { cells, known, out, repeat, reporter, timeoutSecs, workers } = options;
   const startedAt = new Date().toISOString();
   const stop = new AbortController();
   const onAbort = () => stop.abort(options.signal.reason);
   if (options.signal.aborted) onAbort();
   else options.signal.addEventListener('abort', onAbort, { once: true });
 
-  const results = new Map<string, CellResult>();
+  let done: CellResult[] = [];
   if (cells.length > 0) {
     const executor = await (options.exec === 'docker' ? dockerExecutor : processExecutor)(options);
     executor.lost.then((reason) => stop.abort(reason));
-    reporter.begin(cells.length, options.workers);
-    const queue = cells[Symbol.iterator]();
-    const work = async () => {
-      for (const cell of queue) {
-        if (stop.signal.aborted) return;
-        const attempts: Attempt[] = [];
-        for (let number = 1; number <= repeat && !stop.signal.aborted; number++) {
-          const attempt = await runAttempt({
-            cell,
-            number,
-            out,
-            timeoutSecs,
-            signal: stop.signal,
-            prepare: (testKey) => executor.prepare(cell, testKey, number),
-          }).catch((error: unknown) => {
-            // Not caused by a participant (no Redis for it, a full disk): the run cannot go on.
-            stop.abort(messageOf(error));
-          });
-          if (attempt === undefined) return;
-          if (attempt.failure?.kind !== 'interrupted') attempts.push(attempt);
-        }
-        if (attempts.length < repeat) return;
-        const result = judge(cell, attempts, known);
-        results.set(cell.name, result);
-        reporter.cell(result);
-      }
-    };
+    const attempt = (cell: Cell, number: number) =>
+      runAttempt({
+        cell,
+        number,
+        out,
+        timeoutSecs,
+        signal: stop.signal,
+        prepare: (testKey) => executor.prepare(cell, testKey, number),
+      });
     try {
-      await Promise.all(Array.from({ length: Math.min(options.workers, cells.length) }, work));
+      done = await runCells({ cells, known, workers, repeat, reporter, stop, attempt });
     } finally {
-      reporter.end();
       options.signal.removeEventListener('abort', onAbort);
       await executor.close();
     }
   }
 
-  const done = cells.flatMap((cell) => results.get(cell.name) ?? []);
   return {
     schema: RESULTS_SCHEMA,
     startedAt,
@@ -110,7 +140,7 @@ export const runMatrix = async (options: RunOptions): Promise<Results> => {
     options: {
       exec: options.exec,
       dialect: options.dialect,
-      workers: options.workers,
+      workers,
       timeoutSecs,
       repeat,
       seed: options.seed,

@@ -21,7 +21,11 @@ const inside = (folder: string, path: string): string | undefined => {
 
 const logsOf = (results: Results): string[] =>
   results.cells.flatMap((cell) =>
-    cell.attempts.flatMap((attempt) => [attempt.dialer.log, attempt.listener.log]),
+    cell.attempts.flatMap(({ dialer, listener, relay }) => [
+      dialer.log,
+      listener.log,
+      ...(relay === undefined ? [] : [relay.log]),
+    ]),
   );
 
 /** Writes the files into `out`; returns their paths. */
@@ -76,6 +80,7 @@ export const gatherLogs = async (
           ...attempt,
           dialer: await move(attempt.dialer),
           listener: await move(attempt.listener),
+          ...(attempt.relay === undefined ? {} : { relay: await move(attempt.relay) }),
         })),
       );
     const cells = [];

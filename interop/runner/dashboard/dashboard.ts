@@ -7,7 +7,13 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 import { median } from 'd3-array';
-import { type Combination, combinationsOf } from '../markdown.ts';
+import {
+  axesOf,
+  type Combination,
+  combinationsOf,
+  punchWord,
+  relayedToDirect,
+} from '../markdown.ts';
 import { duration } from '../progress.ts';
 import { type CellResult, type Results, succeeded, tellingLine, type Verdict } from '../results.ts';
 import { boxPlots, milliseconds, type Series } from './box-plot.ts';
@@ -49,47 +55,62 @@ const icon = (verdict: Verdict): Markup =>
 const handshakeOf = (cell: CellResult): number | undefined =>
   median(cell.attempts.flatMap((attempt) => attempt.handshakePlusOneRttMs ?? []));
 
+/** What a square shows: the handshake, or, in the NAT laboratory, the time from relayed to direct. */
+const headlineOf = (cell: CellResult): number | undefined =>
+  cell.relay === undefined ? handshakeOf(cell) : relayedToDirect(cell);
+
 /** 0 for the fastest handshakes here, 1 for the slowest, on a logarithmic scale. */
 const heatScale = (results: Results): ((value: number) => number) => {
   const logs = results.cells
-    .flatMap((cell) => handshakeOf(cell) ?? [])
+    .flatMap((cell) => headlineOf(cell) ?? [])
     .map((value) => Math.log(Math.max(0.1, value)));
   const [low, high] = [Math.min(...logs), Math.max(...logs)];
   return (value) => (high > low ? (Math.log(Math.max(0.1, value)) - low) / (high - low) : 0);
 };
 
+const titleOf = ({ suite }: Results): string =>
+  suite === 'hole-punch' ? 'libp2p through NATs' : 'libp2p interop matrix';
+
 const short = (value: number): string => (value < 9.95 ? value.toFixed(1) : value.toFixed(0));
 
 const matrix = (
   combination: Combination,
+  results: Results,
   index: ReadonlyMap<string, number>,
   heat: (value: number) => number,
   ours: ReadonlySet<string>,
 ): Markup => {
-  const { title, dialers, listeners, cells } = combination;
-  const passed = [...cells.values()].filter((cell) => cell.status === 'pass').length;
+  const { title, rows, columns, at, cells } = combination;
+  const { rowWord, columnWord } = axesOf(results);
+  const passed = cells.filter((cell) => cell.status === 'pass').length;
   const head = (id: string) => (ours.has(id) ? 'ours' : '');
   let first = true;
-  const square = (dialer: string, listener: string): Markup => {
-    const cell = cells.get(`${dialer} x ${listener}`);
+  const square = (row: string, column: string): Markup => {
+    const cell = at(row, column);
     if (cell === undefined) return html`<td class="none" aria-label="not run">·</td>`;
-    const handshake = handshakeOf(cell);
-    const label = `${dialer} dials ${listener}: ${LOOKS[cell.verdict].word}${handshake === undefined ? '' : `, handshake ${milliseconds(handshake)} ms`}`;
+    const handshake = headlineOf(cell);
+    const detail =
+      cell.relay === undefined
+        ? handshake === undefined
+          ? ''
+          : `, handshake ${milliseconds(handshake)} ms`
+        : `,${punchWord(cell)}`;
+    const label = `${cell.relay === undefined ? '' : `${row}, `}${cell.dialer} dials ${cell.listener}: ${LOOKS[cell.verdict].word}${detail}`;
     const stop = first ? '0' : '-1';
     first = false;
     return html`<td><button type="button" class="cell ${cell.verdict}" tabindex="${stop}" data-i="${index.get(cell.name)}" aria-label="${label}" title="${label}"
- style="--heat:${(handshake === undefined ? 0 : heat(handshake) * 100).toFixed(0)}%">${icon(cell.verdict)}<small>${handshake === undefined ? '' : short(handshake)}</small></button></td>`;
+ style="--heat:${(handshake === undefined ? 0 : heat(handshake) * 100).toFixed(0)}%">${icon(cell.verdict)}<small>${handshake === undefined ? (punchWord(cell) === '' ? '' : 'relay') : short(handshake)}</small></button></td>`;
   };
   return html`
 <figure class="matrix" data-combination="${title}">
-<figcaption><h3>${title}</h3><span class="count">${passed} of ${cells.size}</span></figcaption>
-<div class="scroll" tabindex="-1"><table aria-label="${title}: dialers in rows, listeners in columns">
-<thead><tr><th class="corner"><span>dialer ↓</span><span>listener →</span></th>
-${listeners.map((id) => html`<th scope="col" class="${head(id)}" data-impl="${id}"><span>${id}</span></th>`)}
+<figcaption><h3>${title}</h3><span class="count">${passed} of ${cells.length}</span></figcaption>
+<div class="scroll" tabindex="-1"><table aria-label="${title}: ${rowWord}s in rows, ${columnWord}s in columns">
+<thead><tr><th class="corner"><span>${rowWord} ↓</span><span>${columnWord} →</span></th>
+${columns.map((id) => html`<th scope="col" class="${head(id)}" data-impl="${id}"><span>${id}</span></th>`)}
 </tr></thead><tbody>
-${dialers.map(
-  (dialer) => html`<tr><th scope="row" class="${head(dialer)}" data-impl="${dialer}">${dialer}</th>
-${listeners.map((listener) => square(dialer, listener))}</tr>`,
+${rows.map(
+  (row) => html`<tr><th scope="row" class="${head(row)}" data-impl="${row}">${row}</th>
+${columns.map((column) => square(row, column))}</tr>`,
 )}
 </tbody></table></div></figure>`;
 };
@@ -176,11 +197,19 @@ ${panel(
   'by dialer, against every listener',
   seriesOf(results, 'dialer', (attempt) => attempt.pingRttMs),
 )}
-${panel(
-  'Start to address published',
-  'by listener: from starting the process until its address is in Redis',
-  seriesOf(results, 'listener', (attempt) => attempt.listenerReadyMs),
-)}
+${
+  results.suite === 'hole-punch'
+    ? panel(
+        'Relayed to direct',
+        'by dialer, with every listener: from the relayed connection to the direct one',
+        seriesOf(results, 'dialer', (attempt) => attempt.holePunch?.relayedToDirectMs ?? null),
+      )
+    : panel(
+        'Start to address published',
+        'by listener: from starting the process until its address is in Redis',
+        seriesOf(results, 'listener', (attempt) => attempt.listenerReadyMs),
+      )
+}
 </div></section>`;
 };
 
@@ -292,7 +321,7 @@ export const renderDashboard = async (
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-${hash}'; img-src data:; base-uri 'none'; form-action 'none'">
 <meta name="color-scheme" content="light dark">
-<title>${verdictLine(results)} · libp2p interop matrix</title>
+<title>${verdictLine(results)} · ${titleOf(results)}</title>
 <link rel="icon" href="data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Crect width='16' height='16' rx='4' fill='${good ? '%232a9d6f' : '%23d0392b'}'/%3E%3Cpath d='${good ? 'M4 8.4 7 11.2 12 5' : 'M5 5l6 6M11 5l-6 6'}' fill='none' stroke='white' stroke-width='2' stroke-linecap='round'/%3E%3C/svg%3E">
 <style>${trusted(style)}</style>
 </head>
@@ -302,7 +331,7 @@ ${VERDICTS.map((verdict) => html`<symbol id="${verdict}" viewBox="0 0 16 16"><pa
 </defs></svg>
 <a class="skip" href="#matrix">Skip to the matrix</a>
 <header class="hero">
-<div class="brand"><span>libp2p interop matrix</span><button type="button" id="theme" aria-label="Theme">◐ <span>auto</span></button></div>
+<div class="brand"><span>${titleOf(results)}</span><button type="button" id="theme" aria-label="Theme">◐ <span>auto</span></button></div>
 <h1 class="${good ? 'good' : 'bad'}">${icon(good ? 'pass' : 'fail')} ${verdictLine(results)}</h1>
 ${results.interrupted === null ? '' : html`<p class="notice">${results.interrupted}</p>`}
 <p class="meta">${summaryText(results)}</p>
@@ -315,10 +344,14 @@ ${failureLists(results, index)}
 ${
   combinations.length === 0
     ? ''
-    : html`<section id="matrix"><h2>Matrix</h2><p class="quiet">Rows dial, columns listen; the number is handshake + 1 RTT in milliseconds, and the deeper the green, the faster. Open a cell for its measurements, commands and logs.</p>
+    : html`<section id="matrix"><h2>Matrix</h2><p class="quiet">${
+        results.suite === 'hole-punch'
+          ? 'Rows are the NATs of dialer and listener; the number is the time from the relayed connection to the direct one in milliseconds, “relay” where it stayed relayed.'
+          : 'Rows dial, columns listen; the number is handshake + 1 RTT in milliseconds, and the deeper the green, the faster.'
+      } Open a cell for its measurements, commands and logs.</p>
 ${[...byTransport].map(
   ([transport, group]) =>
-    html`<section class="transport" id="transport-${transport}"><div class="matrices">${group.map((combination) => matrix(combination, index, heat, ours))}</div></section>`,
+    html`<section class="transport" id="transport-${transport}"><div class="matrices">${group.map((combination) => matrix(combination, results, index, heat, ours))}</div></section>`,
 )}
 </section>`
 }

@@ -116,7 +116,13 @@
         { class: 'tiles' },
         tile(...number(attempt.handshakePlusOneRttMs), 'handshake + 1 RTT'),
         tile(...number(attempt.pingRttMs), 'ping RTT'),
-        tile(...number(attempt.listenerReadyMs), 'listener published after'),
+        ...(attempt.holePunch
+          ? [
+              tile(attempt.holePunch.connection, null, 'connection'),
+              tile(...number(attempt.holePunch.relayedAfterMs), 'relayed after'),
+              tile(...number(attempt.holePunch.relayedToDirectMs), 'relayed to direct'),
+            ]
+          : [tile(...number(attempt.listenerReadyMs), 'listener published after')]),
         tile((attempt.durationMs / 1000).toFixed(1), 's', 'whole test'),
       ),
       attempt.multiaddr
@@ -134,6 +140,7 @@
         { class: 'sides' },
         side('dialer', cell.dialer, attempt.dialer),
         side('listener', cell.listener, attempt.listener),
+        attempt.relay ? side('relay', cell.relay, attempt.relay) : null,
       ),
     ].filter((node) => node !== null);
   };
@@ -175,7 +182,9 @@
         );
       });
     }
-    const again = `libp2p-lean-matrix --test-select '${cell.name}' --debug`;
+    const again = cell.relay
+      ? `node interop/nat.ts --select '${cell.name}' --debug`
+      : `libp2p-lean-matrix --test-select '${cell.name}' --debug`;
     dialog.replaceChildren(
       el(
         'div',
@@ -187,7 +196,13 @@
           el(
             'small',
             {},
-            [cell.transport, cell.secureChannel, cell.muxer].filter(Boolean).join(' + '),
+            [
+              [cell.transport, cell.secureChannel, cell.muxer].filter(Boolean).join(' + '),
+              cell.relay && `relay ${cell.relay}`,
+              cell.nats && `${cell.nats.dialer} to ${cell.nats.listener}`,
+            ]
+              .filter(Boolean)
+              .join(', '),
           ),
         ),
         el('span', { class: `pill ${cell.verdict}` }, icon(cell.verdict), cell.word),

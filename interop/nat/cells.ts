@@ -1,0 +1,110 @@
+/**
+ * The cells of the laboratory: dialer × listener × relay × transport × pair of NATs, named as unified-testing's
+ * hole-punch suite names them.
+ */
+import type { Cell } from '../runner/cells.ts';
+import type { Nat } from './laboratory.ts';
+
+/**
+ * What must become of the relayed connection: replaced by a direct one, or kept. `either`: it depends on who
+ * dials and who listens; ours must then punch what a peer punches with itself.
+ */
+export type Expectation = 'direct' | 'relayed' | 'either';
+
+export interface NatCell extends Cell {
+  readonly relay: string;
+  readonly nats: { readonly dialer: Nat; readonly listener: Nat };
+  readonly expected: Expectation;
+}
+
+/** What a participant of the laboratory can be. */
+export interface NatParticipant {
+  readonly id: string;
+  readonly ours: boolean;
+  /** Whether it tells others the port that its listener has instead of the one that was seen of it. */
+  readonly assumesPortKept: boolean;
+}
+
+/** Pairs of the NATs of dialer and listener. */
+export const NAT_PAIRS: readonly (readonly [dialer: Nat, listener: Nat])[] = [
+  ['full-cone', 'full-cone'],
+  ['address-restricted', 'address-restricted'],
+  ['port-restricted', 'port-restricted'],
+  ['port-shifting', 'port-shifting'],
+  ['full-cone', 'port-restricted'],
+  ['port-restricted', 'full-cone'],
+  ['double', 'port-restricted'],
+  ['port-restricted', 'double'],
+  ['double', 'double'],
+  ['public', 'port-restricted'],
+  ['port-restricted', 'public'],
+  ['public', 'symmetric'],
+  ['symmetric', 'public'],
+  ['full-cone', 'symmetric'],
+  ['symmetric', 'full-cone'],
+  ['address-restricted', 'symmetric'],
+  ['symmetric', 'address-restricted'],
+  ['port-restricted', 'symmetric'],
+  ['symmetric', 'port-restricted'],
+  ['symmetric', 'symmetric'],
+  ['udp-blocked', 'udp-blocked'],
+  ['udp-blocked', 'port-restricted'],
+];
+
+const STACKS = [
+  { transport: 'quic-v1', secureChannel: null, muxer: null },
+  { transport: 'tcp', secureChannel: 'noise', muxer: 'yamux' },
+] as const;
+
+/** What RFC 4787's terms say can be; `assumed`: a side assumes that its NAT keeps ports. */
+const expectationOf = (dialer: Nat, listener: Nat, assumed: boolean): Expectation => {
+  const both = [dialer, listener];
+  if (assumed && both.includes('port-shifting')) return 'either';
+  if (!both.includes('symmetric')) return 'direct';
+  if (both.includes('public')) return 'direct';
+  // The side with the random port can be let in by the other only if that filters by address at most.
+  return both.includes('full-cone') || both.includes('address-restricted') ? 'either' : 'relayed';
+};
+
+/**
+ * Every cell: each participant with itself, and ours with each. A network that blocks UDP is tried with TCP
+ * only: with QUIC nobody gets as far as the relay.
+ */
+export const natCells = (
+  participants: readonly NatParticipant[],
+  relays: readonly string[],
+): NatCell[] => {
+  const pairs = participants.flatMap((dialer) =>
+    participants
+      .filter((listener) => dialer === listener || dialer.ours || listener.ours)
+      .map((listener) => [dialer, listener] as const),
+  );
+  return NAT_PAIRS.flatMap(([dialerNat, listenerNat]) =>
+    STACKS.filter(
+      ({ transport }) => transport === 'tcp' || ![dialerNat, listenerNat].includes('udp-blocked'),
+    ).flatMap((stack) =>
+      relays.flatMap((relay) =>
+        pairs.map(([dialer, listener]): NatCell => {
+          const layers = [stack.transport, stack.secureChannel, stack.muxer].filter(
+            (layer) => layer !== null,
+          );
+          return {
+            name: `${dialer.id} x ${listener.id} (${layers.join(', ')}) [dr - ${dialerNat}, rly - ${relay}, lr - ${listenerNat}]`,
+            dialer: dialer.id,
+            listener: listener.id,
+            ...stack,
+            condition: null,
+            ours: dialer.ours || listener.ours,
+            relay,
+            nats: { dialer: dialerNat, listener: listenerNat },
+            expected: expectationOf(
+              dialerNat,
+              listenerNat,
+              dialer.assumesPortKept || listener.assumesPortKept,
+            ),
+          };
+        }),
+      ),
+    ),
+  );
+};
