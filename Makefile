@@ -5,7 +5,7 @@ NODE := node_modules/node/bin/node
 REPORT := --test-reporter=spec
 QUIC_FLAGS := --experimental-quic --disable-warning=ExperimentalWarning
 
-.PHONY: help run test check lint unit unit-node-quic build docs bench bench-perf interop upstream-check docker docker-test release-check clean install
+.PHONY: help run test check lint unit unit-node-quic build docs bench bench-perf interop nat upstream-check docker docker-test release-check clean install
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,10 @@ bench-perf: install  ## throughput and latency beside go, rust and js: bench/per
 interop: install build  ## the interop matrix, with every peer this machine can build
 	@node scripts/redis.mjs
 	$(NODE) interop/matrix.ts
+
+nat: install  ## who gets through which NATs, in network namespaces; needs root
+	@node scripts/redis.mjs
+	$(NODE) interop/nat.ts
 
 upstream-check: install build  ## our container through both harnesses' compose files, in Docker
 	$(NODE) interop/upstream/check.ts
