@@ -57,6 +57,8 @@ export type ErrorCode =
   | 'ERR_PING_MISMATCH'
   /** A relay, or the peer behind it, refused. */
   | 'ERR_RELAY'
+  /** A server did not check our addresses, or not honestly. */
+  | 'ERR_AUTONAT'
   // options of the library's user
   | 'ERR_OPTIONS'
   // engines

@@ -7,6 +7,7 @@ import { LeanError } from '../errors.ts';
 export interface FieldReaders {
   readonly varint?: Readonly<Record<number, (value: number) => void>>;
   readonly bytes?: Readonly<Record<number, (value: Uint8Array) => void>>;
+  readonly fixed64?: Readonly<Record<number, (value: bigint) => void>>;
 }
 
 /**
@@ -21,6 +22,7 @@ export const readFields = (what: string, message: Uint8Array, readers: FieldRead
       const [field, wireType] = reader.tag();
       const onVarint = readers.varint?.[field];
       const onBytes = readers.bytes?.[field];
+      const onFixed64 = readers.fixed64?.[field];
       if (onVarint !== undefined && wireType === WireType.Varint) {
         // Larger than any number of ours may be: as large as it goes.
         const value = Math.min(Number(reader.uint64()), Number.MAX_SAFE_INTEGER);
@@ -28,6 +30,9 @@ export const readFields = (what: string, message: Uint8Array, readers: FieldRead
       } else if (onBytes !== undefined && wireType === WireType.LengthDelimited) {
         const value = reader.bytes();
         found.push(() => onBytes(value));
+      } else if (onFixed64 !== undefined && wireType === WireType.Bit64) {
+        const value = BigInt(reader.fixed64());
+        found.push(() => onFixed64(value));
       } else reader.skip(wireType, field);
     }
   } catch (cause) {
@@ -44,4 +49,8 @@ export const writeVarint = (writer: BinaryWriter, field: number, value: number):
 
 export const writeBytes = (writer: BinaryWriter, field: number, value: Uint8Array): void => {
   writer.tag(field, WireType.LengthDelimited).bytes(value);
+};
+
+export const writeFixed64 = (writer: BinaryWriter, field: number, value: bigint): void => {
+  writer.tag(field, WireType.Bit64).fixed64(value);
 };

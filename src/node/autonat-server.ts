@@ -1,0 +1,127 @@
+/** An AutoNAT server, of both versions: which requests it takes, and whom it dials. */
+
+import { networkInterfaces } from 'node:os';
+import { type Multiaddr, multiaddr } from '@multiformats/multiaddr';
+import type { PeerId } from '../identity/peer-id.ts';
+import { hostOf, isCircuit, kindOf, withPeer } from '../multiaddr.ts';
+import { once } from '../once.ts';
+import { AUTONAT_V1, handleAutonatV1 } from '../protocols/autonat-v1.ts';
+import { AUTONAT_DIAL_REQUEST, handleDialRequest } from '../protocols/autonat-v2.ts';
+import { isPublicIp } from '../public-ip.ts';
+import { plainHost } from '../socket-address.ts';
+import type { AutonatLimits } from './autonat-limits.ts';
+import type { LeanNode } from './node.ts';
+import type { Protocols } from './protocols.ts';
+
+export interface AutonatServerOptions {
+  readonly limits: AutonatLimits;
+  /** Dials addresses that are not public, too: for networks without them. */
+  readonly allowPrivate: boolean;
+  /** Makes the node that dials: another one, with an identity and sockets of its own, which open no NAT for us. */
+  readonly createDialer: () => Promise<LeanNode>;
+  /** Fires when the node closes. */
+  readonly closing: AbortSignal;
+}
+
+/** Answers AutoNAT's requests from now on. */
+export const serveAutonat = (protocols: Protocols, options: AutonatServerOptions): void => {
+  const { limits, allowPrivate, createDialer, closing } = options;
+  const requests = createRequestCount(limits);
+  const dialer = once(async () => {
+    const node = await createDialer();
+    closing.addEventListener('abort', () => void node.close(), { once: true });
+    if (closing.aborted) await node.close();
+    return node;
+  });
+
+  const mayDial = (address: Multiaddr): boolean => {
+    if (kindOf(address) === undefined || isCircuit(address)) return false;
+    const { host, port, name } = hostOf(address);
+    if (name !== undefined || port === 0) return false;
+    return (allowPrivate || isPublicIp(host)) && (!host.includes(':') || hasIPv6());
+  };
+  const dial = async (
+    peer: PeerId,
+    addresses: readonly Multiaddr[],
+    signal: AbortSignal,
+  ): ReturnType<LeanNode['dial']> => {
+    const node = await dialer();
+    const wanted = addresses.map((it) => withPeer(it, peer));
+    return node.dial(wanted, { force: true, signal });
+  };
+
+  protocols.handle(AUTONAT_DIAL_REQUEST, (stream, connection) =>
+    handleDialRequest(stream, connection, {
+      admit: requests.admit,
+      admitOther: requests.admitOther,
+      mayDial,
+      isOwn: ({ circuit, remoteAddress }, address) =>
+        circuit === undefined && ipOf(remoteAddress) === ipOf(address),
+      dial: (peer, address, signal) => dial(peer, [address], signal),
+    }),
+  );
+  protocols.handle(AUTONAT_V1, (stream, connection) =>
+    handleAutonatV1(stream, connection, {
+      admit: requests.admit,
+      ownAddress: ({ remoteAddress }, address) => {
+        if (kindOf(address) === undefined || isCircuit(address)) return undefined;
+        const [host] = remoteAddress.getComponents();
+        const [, ...rest] = address.getComponents();
+        if (host === undefined) return undefined;
+        const own = multiaddr([host, ...rest]);
+        return mayDial(own) ? own : undefined;
+      },
+      dial,
+    }),
+  );
+};
+
+const ipOf = (address: Multiaddr): string => plainHost(hostOf(address).host);
+
+/** Whether this machine has an address that other networks may route to. */
+const hasIPv6 = (): boolean =>
+  Object.values(networkInterfaces())
+    .flatMap((list) => list ?? [])
+    .some(({ family, address, internal }) => {
+      return family === 'IPv6' && !internal && !/^fe[89ab]/i.test(address);
+    });
+
+const MINUTE = 60_000;
+
+/** Counts requests within the last minute. It holds as many times as there may be requests. */
+const createRequestCount = (limits: AutonatLimits) => {
+  let recent: { readonly peer: string; readonly at: number }[] = [];
+  let others: number[] = [];
+  const atOnce = new Map<string, number>();
+  return {
+    admit: (id: PeerId): { end(): void } | undefined => {
+      const peer = id.toString();
+      const now = performance.now();
+      recent = recent.filter(({ at }) => now - at < MINUTE);
+      const running = atOnce.get(peer) ?? 0;
+      const own = recent.filter((it) => it.peer === peer).length;
+      if (
+        recent.length >= limits.requestsPerMinute ||
+        own >= limits.requestsPerMinutePerPeer ||
+        running >= limits.requestsAtOncePerPeer
+      ) {
+        return undefined;
+      }
+      recent.push({ peer, at: now });
+      atOnce.set(peer, running + 1);
+      const end = (): void => {
+        const left = (atOnce.get(peer) ?? 1) - 1;
+        if (left === 0) atOnce.delete(peer);
+        else atOnce.set(peer, left);
+      };
+      return { end };
+    },
+    admitOther: (): boolean => {
+      const now = performance.now();
+      others = others.filter((at) => now - at < MINUTE);
+      if (others.length >= limits.otherHostsPerMinute) return false;
+      others.push(now);
+      return true;
+    },
+  };
+};

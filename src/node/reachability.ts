@@ -1,0 +1,174 @@
+/** Whether this node can be dialled from outside: what AutoNAT v2 servers say of its addresses. */
+
+import type { Multiaddr } from '@multiformats/multiaddr';
+import { hostKeyOf } from '../admission.ts';
+import type { Connection } from '../connection.ts';
+import { isLeanError } from '../errors.ts';
+import { hostOf, isCircuit, withoutPeer } from '../multiaddr.ts';
+import {
+  AUTONAT_DIAL_BACK,
+  checkAddresses,
+  createDialBacks,
+} from '../protocols/autonat-v2.ts';
+import { isPublicIp } from '../public-ip.ts';
+import { isLoopback, plainHost } from '../socket-address.ts';
+import type { Events } from './events.ts';
+import type { Protocols } from './protocols.ts';
+
+/** `public`: can be dialled; `private`: cannot; `unknown`: too few servers have said. */
+export type ReachabilityStatus = 'unknown' | 'public' | 'private';
+
+export interface Reachability {
+  /** `public` when one address is; `private` when all that were checked are. */
+  readonly status: ReachabilityStatus;
+  /** Those that are checked, without `/p2p`. */
+  readonly addresses: readonly { readonly address: Multiaddr; readonly status: ReachabilityStatus }[];
+}
+
+export interface ReachabilityOptions {
+  /** Servers that have to say the same of an address, and more than say the opposite: 3. */
+  readonly confirmations: number;
+  /** Checks addresses that are not public, too: for networks without them. */
+  readonly allowPrivate: boolean;
+  /** Where this node may be reachable, the most likely first. */
+  readonly candidates: () => readonly Multiaddr[];
+  readonly connections: () => readonly Connection[];
+  readonly events: Events;
+  /** Fires when the node closes. */
+  readonly closing: AbortSignal;
+}
+
+export interface ReachabilityCheck {
+  current(): Reachability;
+  /** Something has changed: asks the servers that have not been asked yet. */
+  refresh(): void;
+}
+
+/** Addresses that are checked: further candidates are not. */
+const MAX_ADDRESSES = 8;
+/** Servers whose answers are kept, of each address: the oldest go. */
+const MAX_VOTES = 16;
+/** Milliseconds for which an answer counts, and between two rounds of questions. */
+const VOTE_LIFETIME = 3_600_000;
+const ROUND = 900_000;
+
+interface Vote {
+  readonly reachable: boolean;
+  readonly at: number;
+}
+
+/** Asks from now on. */
+export const watchReachability = (
+  protocols: Protocols,
+  options: ReachabilityOptions,
+): ReachabilityCheck => {
+  const { confirmations, allowPrivate, candidates, connections, events, closing } = options;
+  const dialBacks = createDialBacks();
+  protocols.handle(AUTONAT_DIAL_BACK, dialBacks.handle);
+  /** By address, then by who said so, the oldest first. */
+  const votes = new Map<string, Map<string, Vote>>();
+  const noServers = new WeakSet<Connection>();
+  let last: Reachability = { status: 'unknown', addresses: [] };
+  let running = false;
+  let again = false;
+
+  const checked = (): Multiaddr[] => {
+    const wanted = new Map<string, Multiaddr>();
+    for (const candidate of candidates()) {
+      if (isCircuit(candidate)) continue;
+      const address = withoutPeer(candidate);
+      const { host, name } = hostOf(address);
+      if (name === undefined && (allowPrivate || isPublicIp(host))) {
+        wanted.set(address.toString(), address);
+      }
+    }
+    return [...wanted.values()].slice(0, MAX_ADDRESSES);
+  };
+
+  const votesOf = (address: Multiaddr): Map<string, Vote> => {
+    const known = votes.get(address.toString()) ?? new Map<string, Vote>();
+    for (const [voter, { at }] of known) {
+      if (performance.now() - at > VOTE_LIFETIME) known.delete(voter);
+    }
+    return known;
+  };
+
+  const statusOf = (address: Multiaddr): ReachabilityStatus => {
+    const all = [...votesOf(address).values()];
+    const yes = all.filter(({ reachable }) => reachable).length;
+    const no = all.length - yes;
+    if (yes >= confirmations && yes > no) return 'public';
+    return no >= confirmations && no > yes ? 'private' : 'unknown';
+  };
+
+  /** Asks one server about what it has not been asked yet. Never rejects. */
+  const ask = async (connection: Connection): Promise<void> => {
+    const voter = voterOf(connection);
+    try {
+      for (;;) {
+        const open = checked().filter((it) => !votesOf(it).has(voter));
+        if (open.length === 0) return;
+        const check = await checkAddresses(connection, open, dialBacks, { signal: closing });
+        if (check === undefined) return;
+        const known = votesOf(check.address);
+        const [oldest] = known.keys();
+        if (known.size >= MAX_VOTES && oldest !== undefined) known.delete(oldest);
+        known.set(voter, { reachable: check.reachable, at: performance.now() });
+        votes.set(check.address.toString(), known);
+        tell();
+      }
+    } catch (error) {
+      if (isLeanError(error, 'ERR_PROTOCOL_NOT_SUPPORTED')) noServers.add(connection);
+    }
+  };
+
+  /** Says what there is now, if it is not what there was. */
+  const tell = (): void => {
+    const addresses = checked().map((address) => ({ address, status: statusOf(address) }));
+    const found = addresses.map(({ status }) => status);
+    const all = found.length > 0 && found.every((it) => it === 'private');
+    const status = found.includes('public') ? 'public' : all ? 'private' : 'unknown';
+    const next: Reachability = { status, addresses };
+    const changed = textOf(next) !== textOf(last);
+    last = next;
+    if (changed) events.emit('reachability:change', next);
+  };
+
+  /** One server after the other: nobody is to see many dials at once. */
+  const round = async (): Promise<void> => {
+    if (running) {
+      again = true;
+      return;
+    }
+    running = true;
+    do {
+      again = false;
+      const current = new Set(checked().map(String));
+      for (const address of votes.keys()) if (!current.has(address)) votes.delete(address);
+      for (const connection of connections()) {
+        if (closing.aborted) return;
+        if (connection.circuit === undefined && !noServers.has(connection)) await ask(connection);
+      }
+      tell();
+    } while (again);
+    running = false;
+  };
+
+  const refresh = (): void => void round();
+  const timer = setInterval(refresh, ROUND);
+  timer.unref();
+  closing.addEventListener('abort', () => clearInterval(timer), { once: true });
+  for (const type of ['connection:open', 'listen:open', 'listen:close'] as const) {
+    events.target.addEventListener(type, refresh, { signal: closing });
+  }
+  return { current: () => last, refresh };
+};
+
+/** One host has one vote, whoever it says it is; on this machine, each peer. */
+const voterOf = ({ remoteAddress, remotePeer }: Connection): string => {
+  const ip = plainHost(hostOf(remoteAddress).host);
+  return isLoopback(ip) ? remotePeer.toString() : hostKeyOf(ip);
+};
+
+const textOf = ({ addresses }: Reachability): string =>
+  addresses.map(({ address, status }) => `${address} ${status}`).join();
