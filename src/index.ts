@@ -27,12 +27,15 @@ export {
 export { type PeerId, parsePeerId, peerIdOf, peerIdToCid } from './identity/peer-id.ts';
 export { parseMultiaddr, reachableAddresses } from './multiaddr.ts';
 export type { MuxerName, MuxLimits } from './mux/muxer.ts';
+export { type AutonatLimits, DEFAULT_AUTONAT_LIMITS } from './node/autonat-limits.ts';
 export type { DialOptions } from './node/dialing.ts';
 export type { NodeEvent, NodeEvents, NodeEventTarget, StreamDetail } from './node/events.ts';
 export { DEFAULT_NODE_LIMITS, type NodeLimits } from './node/limits.ts';
 export type { Listener } from './node/listener.ts';
+export type { NatOptions, ReachabilityPolicy } from './node/nat.ts';
 export { createNode, type LeanNode, type NodeOptions } from './node/node.ts';
 export type { StreamHandler } from './node/protocols.ts';
+export type { Reachability, ReachabilityStatus } from './node/reachability.ts';
 export { DEFAULT_RELAY_LIMITS, type RelayLimits } from './node/relay-limits.ts';
 export {
   IDENTIFY,

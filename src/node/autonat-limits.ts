@@ -12,6 +12,8 @@ export interface AutonatLimits {
   readonly requestsAtOncePerPeer: number;
   /** Dials of hosts other than the one that asks, in a minute: 12. Each costs its client 30,000 bytes or more. */
   readonly otherHostsPerMinute: number;
+  /** Milliseconds that a dial may take until the address counts as not reachable: 10,000. At most that. */
+  readonly dialTimeout: number;
 }
 
 export const DEFAULT_AUTONAT_LIMITS: AutonatLimits = {
@@ -19,9 +21,10 @@ export const DEFAULT_AUTONAT_LIMITS: AutonatLimits = {
   requestsPerMinutePerPeer: 12,
   requestsAtOncePerPeer: 2,
   otherHostsPerMinute: 12,
+  dialTimeout: 10_000,
 };
 
-const MAX = 2 ** 16;
+const MAX_COUNT = 2 ** 16;
 
 const isLimit = (name: string): name is keyof AutonatLimits =>
   Object.hasOwn(DEFAULT_AUTONAT_LIMITS, name);
@@ -30,8 +33,9 @@ const isLimit = (name: string): name is keyof AutonatLimits =>
 export const autonatLimitsOf = (given: Partial<AutonatLimits>): AutonatLimits => {
   for (const [name, value] of Object.entries(given)) {
     if (!isLimit(name)) throw new LeanError('ERR_OPTIONS', `AutoNAT has no limit ${name}`);
-    if (Number.isInteger(value) && value >= 0 && value <= MAX) continue;
-    const may = `a whole number in 0 … ${MAX}`;
+    const most = name === 'dialTimeout' ? DEFAULT_AUTONAT_LIMITS.dialTimeout : MAX_COUNT;
+    if (Number.isInteger(value) && value >= 0 && value <= most) continue;
+    const may = `a whole number in 0 … ${most}`;
     throw new LeanError('ERR_OPTIONS', `AutoNAT's limit ${name} must be ${may}, not ${value}`);
   }
   return { ...DEFAULT_AUTONAT_LIMITS, ...given };

@@ -2,6 +2,7 @@
 
 import { networkInterfaces } from 'node:os';
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr';
+import { startDeadline } from '../deadline.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import { hostOf, isCircuit, kindOf, withPeer } from '../multiaddr.ts';
 import { once } from '../once.ts';
@@ -47,7 +48,12 @@ export const serveAutonat = (protocols: Protocols, options: AutonatServerOptions
   ): ReturnType<LeanNode['dial']> => {
     const node = await dialer();
     const wanted = addresses.map((it) => withPeer(it, peer));
-    return node.dial(wanted, { force: true, signal });
+    const deadline = startDeadline(limits.dialTimeout, 'the dial', signal);
+    try {
+      return await node.dial(wanted, { force: true, signal: deadline.signal });
+    } finally {
+      deadline.clear();
+    }
   };
 
   protocols.handle(AUTONAT_DIAL_REQUEST, (stream, connection) =>

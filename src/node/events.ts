@@ -6,6 +6,7 @@ import type { CircuitLimit, Connection } from '../connection.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import type { TransportEvents } from '../transports/transport.ts';
 import type { Listener } from './listener.ts';
+import type { Reachability } from './reachability.ts';
 
 /** The `detail` of each event by its type. Errors that a peer caused may quote the peer: `messageOf()`. */
 export interface NodeEvents extends TransportEvents {
@@ -31,6 +32,8 @@ export interface NodeEvents extends TransportEvents {
   'relay:grant': { readonly peer: PeerId; readonly expires: number };
   /** This node, as a relay, has connected two peers. */
   'relay:circuit': { readonly source: PeerId; readonly target: PeerId };
+  /** Servers say something new of where this node can be reached; see {@link NatOptions.reachability}. */
+  'reachability:change': Reachability;
   /** A peer opened a stream, for a protocol that is handled here. */
   'stream:open': StreamDetail & { readonly protocol: string };
   /** A peer opened a stream and no protocol was agreed on. */

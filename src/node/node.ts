@@ -23,7 +23,9 @@ import { createEvents, type NodeEventTarget } from './events.ts';
 import { checkLimits, DEFAULT_NODE_LIMITS, type NodeLimits } from './limits.ts';
 import type { Listener } from './listener.ts';
 import { createListening } from './listening.ts';
+import { createNat, type NatOptions } from './nat.ts';
 import { createProtocols, type StreamHandler } from './protocols.ts';
+import type { Reachability } from './reachability.ts';
 import { createRelayClient } from './relay-client.ts';
 import { type RelayLimits, relayLimitsOf } from './relay-limits.ts';
 import { createTransports } from './transports.ts';
@@ -42,6 +44,8 @@ export interface NodeOptions {
    * false. Listening and dialling through other relays takes no option, but their addresses.
    */
   readonly relay?: boolean | Partial<RelayLimits>;
+  /** What it does about NATs; by default nothing that costs anything. */
+  readonly nat?: NatOptions;
   /** What identify says; default `libp2p-lean/<version>`. */
   readonly agentVersion?: string;
 }
@@ -85,6 +89,9 @@ export interface LeanNode extends NodeEventTarget, AsyncDisposable {
   /** The connections that are open, the oldest first: all, or those to `peer`. @throws ERR_PEER_ID_MALFORMED. */
   connections(peer?: PeerId | string): Connection[];
 
+  /** What AutoNAT v2 servers say of this node's addresses; `unknown` unless {@link NatOptions.reachability} is set. */
+  readonly reachability: Reachability;
+
   /** Answers `protocol` from now on. Replaces the handler it had. */
   handle(protocol: string, handler: StreamHandler): void;
 
@@ -109,6 +116,7 @@ export interface LeanNode extends NodeEventTarget, AsyncDisposable {
 const DIAL_TIMEOUT = 15_000;
 /** Addresses in our identify message, which rust-libp2p takes up to 4 KiB of. */
 const MAX_TOLD_ADDRESSES = 64;
+const UNKNOWN: Reachability = { status: 'unknown', addresses: [] };
 /** Milliseconds that `close()` waits for transports to let go. */
 const CLOSE_TIMEOUT = 2_000;
 /** The protocol family that go-libp2p and js-libp2p name by default. */
@@ -154,6 +162,15 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
     });
     protocols.handle(CIRCUIT_HOP, server);
   }
+  const nat = await createNat(
+    options.nat ?? {},
+    protocols,
+    connections,
+    events,
+    listening.addresses,
+    () => createNode({ transports: factories, agentVersion }),
+    closing.signal,
+  );
   protocols.handle(PING, (stream) => handlePing(stream));
   protocols.handle(IDENTIFY, (stream, connection) =>
     handleIdentify(stream, {
@@ -173,7 +190,7 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
     await withDeadline(closed, CLOSE_TIMEOUT, 'closing the node').catch(() => {});
   };
 
-  return Object.assign(events.target, {
+  const node = Object.assign(events.target, {
     peerId,
     listen: listening.listen,
     addresses: () => listening.addresses().map((address) => withPeer(address, peerId)),
@@ -187,4 +204,8 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
     close,
     [Symbol.asyncDispose]: close,
   });
+  const reachability = { get: () => nat.reachability?.current() ?? UNKNOWN };
+  return Object.defineProperty(node, 'reachability', reachability) as typeof node & {
+    readonly reachability: Reachability;
+  };
 };

@@ -1,17 +1,13 @@
 /** Whether this node can be dialled from outside: what AutoNAT v2 servers say of its addresses. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
-import { hostKeyOf } from '../admission.ts';
+import { hostKeyOf, isLoopback } from '../admission.ts';
 import type { Connection } from '../connection.ts';
 import { isLeanError } from '../errors.ts';
 import { hostOf, isCircuit, withoutPeer } from '../multiaddr.ts';
-import {
-  AUTONAT_DIAL_BACK,
-  checkAddresses,
-  createDialBacks,
-} from '../protocols/autonat-v2.ts';
+import { AUTONAT_DIAL_BACK, checkAddresses, createDialBacks } from '../protocols/autonat-v2.ts';
 import { isPublicIp } from '../public-ip.ts';
-import { isLoopback, plainHost } from '../socket-address.ts';
+import { plainHost } from '../socket-address.ts';
 import type { Events } from './events.ts';
 import type { Protocols } from './protocols.ts';
 
@@ -22,7 +18,10 @@ export interface Reachability {
   /** `public` when one address is; `private` when all that were checked are. */
   readonly status: ReachabilityStatus;
   /** Those that are checked, without `/p2p`. */
-  readonly addresses: readonly { readonly address: Multiaddr; readonly status: ReachabilityStatus }[];
+  readonly addresses: readonly {
+    readonly address: Multiaddr;
+    readonly status: ReachabilityStatus;
+  }[];
 }
 
 export interface ReachabilityOptions {

@@ -234,12 +234,8 @@ const answer = async (
   return respond(stream, RESPONSE_STATUS.OK, index, DIAL_STATUS[status]);
 };
 
-const respond = (
-  stream: Stream,
-  status: number,
-  addressIndex = 0,
-  dialStatus = 0,
-): Promise<void> => writeMessage(stream, encodeDialResponse({ status, addressIndex, dialStatus }));
+const respond = (stream: Stream, status: number, addressIndex = 0, dialStatus = 0): Promise<void> =>
+  writeMessage(stream, encodeDialResponse({ status, addressIndex, dialStatus }));
 
 /** Has the client pay for the dial of another host: it would be an amplifier otherwise. */
 const takeDialData = async (stream: Stream, addressIndex: number): Promise<void> => {

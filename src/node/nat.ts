@@ -1,0 +1,80 @@
+/** What a node does about NATs, its own and its peers'. */
+
+import type { Multiaddr } from '@multiformats/multiaddr';
+import { LeanError } from '../errors.ts';
+import type { AutonatLimits } from './autonat-limits.ts';
+import type { Connections } from './connections.ts';
+import type { Events } from './events.ts';
+import type { LeanNode } from './node.ts';
+import type { Protocols } from './protocols.ts';
+import type { ReachabilityCheck } from './reachability.ts';
+
+export interface NatOptions {
+  /**
+   * Asks peers that serve AutoNAT v2 which of this node's addresses can be dialled: `node.reachability`, event
+   * `reachability:change`. Default: false.
+   */
+  readonly reachability?: boolean | ReachabilityPolicy;
+  /**
+   * Serves AutoNAT, v1 and v2, to peers that ask whether they can be dialled; `true`: with the default limits.
+   * Default: false.
+   */
+  readonly autonat?: boolean | Partial<AutonatLimits>;
+  /**
+   * Both take addresses that are not public, too (private, loopback): for networks that have no others. A
+   * server that does so dials hosts of its own network for anybody. Default: false.
+   */
+  readonly allowPrivate?: boolean;
+}
+
+export interface ReachabilityPolicy {
+  /** Servers that have to say the same of an address, and more than say the opposite: 3. */
+  readonly confirmations?: number;
+}
+
+const CONFIRMATIONS = 3;
+
+export interface Nat {
+  /** `undefined` where nobody is asked. */
+  readonly reachability: ReachabilityCheck | undefined;
+}
+
+/** @throws ERR_OPTIONS for an option out of range. */
+export const createNat = async (
+  options: NatOptions,
+  protocols: Protocols,
+  connections: Connections,
+  events: Events,
+  /** Where this node may be reachable, the most likely first. */
+  candidates: () => readonly Multiaddr[],
+  /** Makes the node that dials for peers who ask. */
+  createDialer: () => Promise<LeanNode>,
+  /** Fires when the node closes. */
+  closing: AbortSignal,
+): Promise<Nat> => {
+  const { allowPrivate = false, autonat = false, reachability = false } = options;
+  if (autonat) {
+    const [{ serveAutonat }, { autonatLimitsOf }] = await Promise.all([
+      import('./autonat-server.ts'),
+      import('./autonat-limits.ts'),
+    ]);
+    const limits = autonatLimitsOf(autonat === true ? {} : autonat);
+    serveAutonat(protocols, { limits, allowPrivate, createDialer, closing });
+  }
+  if (!reachability) return { reachability: undefined };
+  const { confirmations = CONFIRMATIONS } = reachability === true ? {} : reachability;
+  if (!Number.isInteger(confirmations) || confirmations < 1) {
+    const message = `nat.reachability.confirmations must be a whole number from 1 on, not ${confirmations}`;
+    throw new LeanError('ERR_OPTIONS', message);
+  }
+  const { watchReachability } = await import('./reachability.ts');
+  const check = watchReachability(protocols, {
+    confirmations,
+    allowPrivate,
+    candidates,
+    connections: () => connections.list(),
+    events,
+    closing,
+  });
+  return { reachability: check };
+};

@@ -1,0 +1,264 @@
+/** AutoNAT, every part ours, over each stack; with go-libp2p in autonat-peers.test.ts. */
+
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import { BinaryWriter } from '@bufbuild/protobuf/wire';
+import type { Connection } from '../../src/connection.ts';
+import { isLeanError } from '../../src/errors.ts';
+import { parseMultiaddr, withoutPeer } from '../../src/multiaddr.ts';
+import type { NatOptions } from '../../src/node/nat.ts';
+import type { LeanNode } from '../../src/node/node.ts';
+import {
+  DIAL_STATUS,
+  encodeDataRequest,
+  encodeDialRequest,
+  encodeDialResponse,
+  MAX_AUTONAT_MESSAGE,
+  RESPONSE_STATUS,
+} from '../../src/protocols/autonat-messages.ts';
+import { AUTONAT_V1 } from '../../src/protocols/autonat-v1.ts';
+import {
+  AUTONAT_DIAL_BACK,
+  AUTONAT_DIAL_REQUEST,
+  checkAddresses,
+  createDialBacks,
+} from '../../src/protocols/autonat-v2.ts';
+import { readFields, writeBytes, writeVarint } from '../../src/protocols/fields.ts';
+import { isPublicIp } from '../../src/public-ip.ts';
+import { readMessage, writeMessage } from '../../src/stream/messages.ts';
+import { makeNode, type Stack, stacksHere } from '../support/nodes.ts';
+
+const HANG = { timeout: 60_000 };
+/** Some engines do not hear that a port is closed. */
+const QUICK = { dialTimeout: 1_000 };
+const code = (expected: string, message?: RegExp) => (error: unknown) => {
+  assert(isLeanError(error), String(error));
+  assert.equal(error.code, expected, error.message);
+  if (message !== undefined) assert.match(error.message, message);
+  return true;
+};
+
+/** A server, and a client that is connected to it and takes dial-backs. */
+const pair = async (t: TestContext, stack: Stack, nat: NatOptions = {}) => {
+  const [server, client] = await Promise.all([
+    makeNode(t, { ...stack.options, nat: { autonat: QUICK, allowPrivate: true, ...nat } }),
+    makeNode(t, stack.options),
+  ]);
+  const [there, here] = [await server.listen(stack.listen()), await client.listen(stack.listen())];
+  const connection = await client.dial(there.address);
+  const dialBacks = createDialBacks();
+  client.handle(AUTONAT_DIAL_BACK, dialBacks.handle);
+  return { server, client, connection, dialBacks, here };
+};
+
+/** An address like `node`'s that nobody listens on. */
+const deadAddress = async (t: TestContext, stack: Stack) => {
+  const node = await makeNode(t, stack.options);
+  const listener = await node.listen(stack.listen());
+  await listener.close();
+  return withoutPeer(listener.address);
+};
+
+const nextReachability = (node: LeanNode): Promise<unknown> =>
+  new Promise((resolve) => {
+    node.addEventListener('reachability:change', ({ detail }) => resolve(detail), { once: true });
+  });
+
+for (const stack of await stacksHere()) {
+  describe(`AutoNAT over ${stack.name}`, HANG, () => {
+    it('tells which address can be dialled', async (t) => {
+      const { connection, dialBacks, here } = await pair(t, stack);
+      const [own, dead] = [withoutPeer(here.address), await deadAddress(t, stack)];
+      const first = await checkAddresses(connection, [own, dead], dialBacks);
+      assert.deepEqual(first, { address: own, reachable: true });
+      const second = await checkAddresses(connection, [dead, own], dialBacks);
+      assert.deepEqual(second, { address: dead, reachable: false });
+    });
+
+    it('dials nobody where it may not: the client is told so', async (t) => {
+      const { connection, dialBacks, here } = await pair(t, stack, { allowPrivate: false });
+      const wanted = [withoutPeer(here.address)];
+      assert.equal(await checkAddresses(connection, wanted, dialBacks), undefined);
+    });
+
+    it('dials another host only for a client that pays for it', async (t) => {
+      const { connection, dialBacks, here } = await pair(t, stack);
+      const other = parseMultiaddr(
+        withoutPeer(here.address).toString().replace('/127.0.0.1/', '/127.0.0.2/'),
+      );
+      // It is not bound there.
+      const before = connection.stats?.()?.sentBytes;
+      const check = await checkAddresses(connection, [other], dialBacks);
+      assert.deepEqual(check, { address: other, reachable: false });
+      const after = connection.stats?.()?.sentBytes;
+      if (before !== undefined && after !== undefined) assert.ok(after - before >= 30_000);
+      const refused = await pair(t, stack, { autonat: { otherHostsPerMinute: 0 } });
+      await assert.rejects(
+        checkAddresses(refused.connection, [other], refused.dialBacks),
+        code('ERR_AUTONAT', /status 100/),
+      );
+    });
+
+    it('rejects what is beyond its limits', async (t) => {
+      const { connection, dialBacks, here } = await pair(t, stack, {
+        autonat: { requestsPerMinutePerPeer: 2 },
+      });
+      const wanted = [withoutPeer(here.address)];
+      for (let i = 0; i < 2; i++) {
+        assert.equal((await checkAddresses(connection, wanted, dialBacks))?.reachable, true);
+      }
+      await assert.rejects(
+        checkAddresses(connection, wanted, dialBacks),
+        code('ERR_AUTONAT', /status 100/),
+      );
+    });
+
+    it('believes no answer that makes no sense', async (t) => {
+      const { server, connection, dialBacks, here } = await pair(t, stack);
+      const answers = [
+        claim(7),
+        encodeDataRequest({ addressIndex: 0, bytes: 2 ** 40 }),
+        encodeDialRequest({ addresses: [], nonce: 1n }),
+      ];
+      const errors = [
+        code('ERR_PROTOCOL_VIOLATION', /not asked for/),
+        code('ERR_PROTOCOL_VIOLATION', /bytes of data/),
+        code('ERR_PROTOCOL_VIOLATION', /something else/),
+      ];
+      const wanted = [withoutPeer(here.address)];
+      for (const [i, answer] of answers.entries()) {
+        server.handle(AUTONAT_DIAL_REQUEST, async (stream) => {
+          await readMessage(stream, MAX_AUTONAT_MESSAGE);
+          await writeMessage(stream, answer);
+        });
+        const check = checkAddresses(connection, wanted, dialBacks);
+        await assert.rejects(check, errors[i] as (error: unknown) => boolean);
+      }
+    });
+
+    it('takes no dial data by the byte, and no dial-back that nobody asked for', async (t) => {
+      const { server, client, connection } = await pair(t, stack);
+      const other = parseMultiaddr(stack.listen().replace('127.0.0.1', '127.0.0.2'));
+      const address = parseMultiaddr(other.toString().replace(/\/0(?=\/|$)/, '/9'));
+      const stream = await connection.newStream(AUTONAT_DIAL_REQUEST);
+      await writeMessage(stream, encodeDialRequest({ addresses: [address], nonce: 1n }));
+      await readMessage(stream, MAX_AUTONAT_MESSAGE);
+      await writeMessage(stream, oneByteOfData());
+      await assert.rejects(readMessage(stream, MAX_AUTONAT_MESSAGE), code('ERR_STREAM_RESET'));
+      const [back] = server.connections(client.peerId);
+      const uninvited = await (back as Connection).newStream(AUTONAT_DIAL_BACK);
+      await writeMessage(uninvited, Uint8Array.of(9, 1, 2, 3, 4, 5, 6, 7, 8));
+      await assert.rejects(readMessage(uninvited, 64), code('ERR_STREAM_RESET'));
+    });
+
+    it('node.reachability follows what servers say', async (t) => {
+      const servers = await Promise.all(
+        [0, 1].map(() =>
+          makeNode(t, { ...stack.options, nat: { autonat: true, allowPrivate: true } }),
+        ),
+      );
+      const client = await makeNode(t, {
+        ...stack.options,
+        nat: { reachability: { confirmations: 2 }, allowPrivate: true },
+      });
+      assert.deepEqual(client.reachability, { status: 'unknown', addresses: [] });
+      const { address } = await client.listen(stack.listen());
+      const own = withoutPeer(address);
+      for (const [i, server] of servers.entries()) {
+        const told = i === 0 ? undefined : nextReachability(client);
+        await client.dial((await server.listen(stack.listen())).address);
+        const expected = { status: 'public', addresses: [{ address: own, status: 'public' }] };
+        if (told !== undefined) assert.deepEqual(await told, expected);
+      }
+      assert.equal(client.reachability.status, 'public');
+    });
+
+    it('answers version 1, and dials the host that asks only', async (t) => {
+      const { client, connection, here } = await pair(t, stack);
+      const elsewhere = withoutPeer(here.address).toString().replace('127.0.0.1', '127.0.0.9');
+      // The host of the address is not taken from the message.
+      const found = await askVersion1(connection, client, parseMultiaddr(elsewhere).bytes);
+      assert.equal(found.status, 0);
+      assert.deepEqual(Buffer.from(found.address), Buffer.from(withoutPeer(here.address).bytes));
+      const none = await askVersion1(connection, client, parseMultiaddr('/ip4/1.2.3.4').bytes);
+      assert.equal(none.status, 101);
+    });
+  });
+}
+
+describe('AutoNAT', HANG, () => {
+  it('believes no server that claims a dial which did not arrive', async (t) => {
+    const stack = (await stacksHere()).at(-1) as Stack;
+    const { server, connection, dialBacks, here } = await pair(t, stack);
+    server.handle(AUTONAT_DIAL_REQUEST, async (stream) => {
+      await readMessage(stream, MAX_AUTONAT_MESSAGE);
+      await writeMessage(stream, claim(0));
+    });
+    await assert.rejects(
+      checkAddresses(connection, [withoutPeer(here.address)], dialBacks),
+      code('ERR_AUTONAT', /did not arrive/),
+    );
+  });
+});
+
+/** That an address was dialled. */
+const claim = (addressIndex: number): Uint8Array =>
+  encodeDialResponse({ status: RESPONSE_STATUS.OK, addressIndex, dialStatus: DIAL_STATUS.OK });
+
+const oneByteOfData = (): Uint8Array => {
+  const inner = new BinaryWriter();
+  writeBytes(inner, 1, Uint8Array.of(1));
+  const writer = new BinaryWriter();
+  writeBytes(writer, 4, inner.finish());
+  return writer.finish();
+};
+
+const askVersion1 = async (connection: Connection, client: LeanNode, address: Uint8Array) => {
+  const info = new BinaryWriter();
+  writeBytes(info, 1, client.peerId.multihash);
+  writeBytes(info, 2, address);
+  const dial = new BinaryWriter();
+  writeBytes(dial, 1, info.finish());
+  const writer = new BinaryWriter();
+  writeVarint(writer, 1, 0);
+  writeBytes(writer, 2, dial.finish());
+  const stream = await connection.newStream(AUTONAT_V1);
+  await writeMessage(stream, writer.finish());
+  let status = -1;
+  let found = new Uint8Array(0);
+  readFields('test', await readMessage(stream, MAX_AUTONAT_MESSAGE), {
+    bytes: {
+      3: (response) =>
+        readFields('test', response, {
+          varint: {
+            1: (value) => {
+              status = value;
+            },
+          },
+          bytes: {
+            3: (value) => {
+              found = Uint8Array.from(value);
+            },
+          },
+        }),
+    },
+  });
+  return { status, address: found };
+};
+
+describe('public IP addresses', () => {
+  it('are those that the whole internet can reach', () => {
+    for (const ip of [
+      '1.1.1.1',
+      '100.128.0.1',
+      '172.32.0.1',
+      '2606:4700::1111',
+      '::ffff:1.1.1.1',
+    ]) {
+      assert.equal(isPublicIp(ip), true, ip);
+    }
+    const others =
+      '0.0.0.0 10.1.2.3 100.64.0.1 127.0.0.1 169.254.1.1 172.16.0.1 172.31.255.255 192.168.0.1 198.18.0.1 224.0.0.1 255.255.255.255 :: ::1 fe80::1 fc00::1 fd12::1 ff02::1 2001:db8::1 64:ff9b::a00:1 ::ffff:10.0.0.1 example.com';
+    for (const ip of others.split(' ')) assert.equal(isPublicIp(ip), false, ip);
+  });
+});
