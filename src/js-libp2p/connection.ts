@@ -4,6 +4,7 @@ import {
   ConnectionFailedError,
   type CounterGroup,
   type Logger,
+  StreamMessageEvent,
   TimeoutError,
 } from '@libp2p/interface';
 import { AbstractMultiaddrConnection } from '@libp2p/utils';
@@ -11,6 +12,12 @@ import type { Multiaddr } from '@multiformats/multiaddr';
 import { type CloseReason, describeClose } from '../close-reason.ts';
 import type { QuicConnection } from '../quic/engine.ts';
 import { resetCodeOf } from './errors.ts';
+
+/** Told of what the streams of a connection carry. */
+export interface Traffic {
+  sent(bytes: Uint8Array): void;
+  received(bytes: Uint8Array): void;
+}
 
 export interface QuicMultiaddrConnectionInit {
   readonly connection: QuicConnection;
@@ -23,6 +30,7 @@ export interface QuicMultiaddrConnectionInit {
 
 export class QuicMultiaddrConnection extends AbstractMultiaddrConnection {
   readonly #connection: QuicConnection;
+  #counting = false;
 
   constructor({ connection, metrics, ...init }: QuicMultiaddrConnectionInit) {
     super({ ...init, ...(metrics && { metrics }) });
@@ -41,9 +49,28 @@ export class QuicMultiaddrConnection extends AbstractMultiaddrConnection {
     }
   }
 
+  /**
+   * Tells js-libp2p's metrics of bytes that a stream sent: they wrap `send()`. Nothing is sent.
+   *
+   * @throws when anybody but a stream calls it.
+   */
+  override send(data: Parameters<AbstractMultiaddrConnection['send']>[0]): boolean {
+    return this.#counting ? true : super.send(data);
+  }
+
   override sendData(): never {
     throw new Error('a QUIC connection carries bytes in its streams only');
   }
+
+  readonly traffic: Traffic = {
+    sent: (bytes) => {
+      this.#counting = true;
+      this.send(bytes);
+      this.#counting = false;
+    },
+    // Metrics wrap `dispatchEvent()`.
+    received: (bytes) => void this.dispatchEvent(new StreamMessageEvent(bytes)),
+  };
 
   override sendReset(error: Error): void {
     // Never rejects.

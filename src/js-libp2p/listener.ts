@@ -1,5 +1,6 @@
 /** js-libp2p's `Listener` over a QUIC engine. */
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   AlreadyStartedError,
   type ComponentLogger,
@@ -108,7 +109,7 @@ class QuicTransportListener extends TypedEventEmitter<ListenerEvents> implements
   }
 
   async #upgrade(connection: QuicConnection, peer: PeerId): Promise<void> {
-    const { upgrader, muxerOptions } = this.#init;
+    const { upgrader, muxerOptions, components } = this.#init;
     this.#events?.increment({ [`${this.#name} connect`]: true });
     const maConn = new QuicMultiaddrConnection({
       connection,
@@ -125,7 +126,11 @@ class QuicTransportListener extends TypedEventEmitter<ListenerEvents> implements
         skipEncryption: true,
         skipProtection: true,
         remotePeer: remotePeerOf(peer),
-        muxerFactory: quicMuxerFactory(connection, muxerOptions),
+        muxerFactory: quicMuxerFactory({
+          ...muxerOptions,
+          connection,
+          traffic: components.metrics && maConn.traffic,
+        }),
         signal: this.#closing.signal,
       });
     } catch (error) {
@@ -149,6 +154,9 @@ class QuicTransportListener extends TypedEventEmitter<ListenerEvents> implements
     if (listener === undefined) return;
     this.#listener = undefined;
     this.#init.endpoint.listeners.delete(listener);
+    // It takes its connections with it. A connection manager that stops in the same turn has to see them
+    // end: it waits 500 ms for the end of one that it missed.
+    await nextTurn();
     await listener.close();
     this.#log('closed %s', this.#name);
     this.safeDispatchEvent('close');

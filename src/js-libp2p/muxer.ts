@@ -9,27 +9,33 @@ import type {
 import { AbstractStreamMuxer } from '@libp2p/utils';
 import type { QuicConnection } from '../quic/engine.ts';
 import type { Stream } from '../stream.ts';
+import type { Traffic } from './connection.ts';
 import { libp2pErrorOf } from './errors.ts';
 import { QuicStream } from './stream.ts';
 
 const PROTOCOL = 'quic';
 
+export interface QuicMuxerInit extends StreamMuxerOptions {
+  readonly connection: QuicConnection;
+  /** Told of what streams carry. */
+  readonly traffic?: Traffic | undefined;
+}
+
 /** Of one connection: it gives its streams to the muxer that it makes. */
-export const quicMuxerFactory = (
-  connection: QuicConnection,
-  options: StreamMuxerOptions,
-): StreamMuxerFactory => ({
+export const quicMuxerFactory = (init: QuicMuxerInit): StreamMuxerFactory => ({
   protocol: PROTOCOL,
-  createStreamMuxer: (maConn) => new QuicStreamMuxer(maConn, connection, options),
+  createStreamMuxer: (maConn) => new QuicStreamMuxer(maConn, init),
 });
 
 class QuicStreamMuxer extends AbstractStreamMuxer<QuicStream> {
   readonly #connection: QuicConnection;
+  readonly #traffic: Traffic | undefined;
   #accepting = false;
 
-  constructor(maConn: MessageStream, connection: QuicConnection, options: StreamMuxerOptions) {
+  constructor(maConn: MessageStream, { connection, traffic, ...options }: QuicMuxerInit) {
     super(maConn, { ...options, protocol: PROTOCOL, name: PROTOCOL });
     this.#connection = connection;
+    this.#traffic = traffic;
   }
 
   /** Streams are accepted from when somebody listens: there are no early ones. */
@@ -70,11 +76,12 @@ class QuicStreamMuxer extends AbstractStreamMuxer<QuicStream> {
       ...options,
       protocol: '',
       stream,
+      traffic: this.#traffic,
       direction,
       log: this.log.newScope(`${direction}:${stream.id}`),
     });
   }
 
-  /** QUIC carries streams, not bytes of a connection. */
+  /** Streams have had it: what comes here is told to metrics. */
   override onData(): void {}
 }

@@ -12,6 +12,7 @@ import { AbstractStream } from '@libp2p/utils';
 import { orAborted } from '../deadline.ts';
 import { isLeanError, LeanError } from '../errors.ts';
 import { type Stream, StreamResetError } from '../stream.ts';
+import type { Traffic } from './connection.ts';
 import { libp2pErrorOf, resetCodeOf } from './errors.ts';
 
 /**
@@ -25,6 +26,8 @@ const PIECE = 256 << 10;
 
 export interface QuicStreamInit extends StreamOptions {
   readonly stream: Stream;
+  /** Told of what the stream carries. */
+  readonly traffic?: Traffic | undefined;
   readonly direction: 'inbound' | 'outbound';
   readonly protocol?: string;
   readonly log: Logger;
@@ -35,6 +38,7 @@ type SendList = Parameters<AbstractStream['sendData']>[0];
 
 export class QuicStream extends AbstractStream {
   readonly #stream: Stream;
+  readonly #traffic: Traffic | undefined;
   /** Lets the reader go on that waits for somebody to take what came. */
   #goOn: (() => void) | undefined;
   #reading = true;
@@ -46,9 +50,10 @@ export class QuicStream extends AbstractStream {
   /** What the peer reset the stream with. */
   #reset: StreamResetError | undefined;
 
-  constructor({ stream, ...init }: QuicStreamInit) {
+  constructor({ stream, traffic, ...init }: QuicStreamInit) {
     super({ ...init, id: stream.id });
     this.#stream = stream;
+    this.#traffic = traffic;
     // Before anybody else listens.
     this.addEventListener('close', ({ error }) => {
       this.#drained?.reject(error ?? new ConnectionClosedError('the stream was closed'));
@@ -72,6 +77,7 @@ export class QuicStream extends AbstractStream {
           const piece = chunk.length <= PIECE ? chunk : chunk.subarray(at, at + PIECE);
           const hasRoom = this.#stream.write(piece);
           sentBytes += piece.length;
+          this.#traffic?.sent(piece);
           if (hasRoom) continue;
           this.#waitForRoom();
           return { sentBytes, canSendMore: false };
@@ -158,8 +164,10 @@ export class QuicStream extends AbstractStream {
           this.#stream.stopSending(0);
           break;
         }
-        if (this.#takes(chunk)) this.onData(chunk);
-        else if (this.#connectionEnded) {
+        if (this.#takes(chunk)) {
+          this.#traffic?.received(chunk);
+          this.onData(chunk);
+        } else if (this.#connectionEnded) {
           throw new LeanError('ERR_CONNECTION_CLOSED', 'the connection ended, and nobody read');
         } else {
           this.#stream.unread(chunk);

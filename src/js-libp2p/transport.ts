@@ -56,8 +56,9 @@ const createTransport = (components: QuicComponents, options: QuicOptions): Tran
   });
 
   const dial = async (address: Multiaddr, options: DialTransportOptions): Promise<Connection> => {
-    const { upgrader, signal } = options;
+    const { upgrader, signal, onProgress } = options;
     signal.throwIfAborted();
+    onProgress?.(new CustomEvent('quic:open-connection', { detail: { address } }));
     log('dialing %a', address);
     let dialled: Dialled;
     try {
@@ -80,8 +81,13 @@ const createTransport = (components: QuicComponents, options: QuicOptions): Tran
         skipEncryption: true,
         skipProtection: true,
         remotePeer: remotePeerOf(peer),
-        muxerFactory: quicMuxerFactory(connection, muxerOptions),
+        muxerFactory: quicMuxerFactory({
+          ...muxerOptions,
+          connection,
+          traffic: components.metrics && maConn.traffic,
+        }),
         signal,
+        ...(onProgress && { onProgress }),
       });
     } catch (error) {
       errors?.increment({ outbound_upgrade: true });
