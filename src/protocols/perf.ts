@@ -162,9 +162,9 @@ const receive = async (
   for (;;) {
     const chunk = await stream.read(room);
     if (chunk === null) return;
-    // Not for the first: a transfer of a few bytes does without.
-    room ??= new Uint8Array(ROOM);
     moved[direction] += chunk.length;
+    // A transfer of a few bytes does without: an exchange would cost more for it than for all else.
+    if (moved[direction] >= ROOM) room ??= new Uint8Array(ROOM);
     if (moved[direction] > most) {
       throw new LeanError(
         'ERR_PROTOCOL_VIOLATION',
