@@ -16,11 +16,17 @@ use crate::close::Close;
 use crate::close_frame::{BAD_CERTIFICATE, MARK};
 use crate::congestion::let_close_pass;
 use crate::dial::DialSlot;
+use crate::driving::Driver;
 use crate::events::{Event, EventQueue};
+use crate::limits::MaxStreams;
 use crate::session::{End, PeerIdentity};
 
 /// The two halves of a bidirectional stream.
 pub type Halves = (SendStream, RecvStream);
+
+/// The place of a stream that the peer opened: alive as long as the stream, all of a connection together
+/// are counted by it.
+pub type Place = Arc<()>;
 
 /// What `close()` waits for the end to leave the socket.
 const CLOSE_WAIT: Duration = Duration::from_millis(200);
@@ -43,19 +49,37 @@ pub enum Slot {
 pub struct Connection {
     id: u32,
     quinn: quinn::Connection,
+    driver: Option<Arc<Driver>>,
     events: Arc<EventQueue>,
     bound: SocketAddr,
+    /// Where the peer was when the handshake was complete.
+    remote: SocketAddr,
     certificates: Vec<CertificateDer<'static>>,
     end: Arc<End>,
     /// The first reason that quinn gave: a later one would be less exact.
     lost: OnceLock<ConnectionError>,
     /// Streams of the peer that JavaScript has not taken yet; the stream limit bounds them.
-    incoming: Mutex<VecDeque<Halves>>,
+    incoming: Mutex<VecDeque<(Halves, Place)>>,
+    place: Place,
+    max_streams: MaxStreams,
+    /// The peer may have all of those.
+    all_allowed: AtomicBool,
     /// Opened by the task that waits for stream credit.
     opened: Mutex<Option<Halves>>,
     /// That task is under way.
     waits_for_credit: AtomicBool,
     slot: Slot,
+}
+
+/// What a connection is made of.
+pub struct Connected {
+    pub quinn: quinn::Connection,
+    pub driver: Option<Arc<Driver>>,
+    /// What it was configured for.
+    pub max_streams: MaxStreams,
+    /// The address of the socket.
+    pub socket: SocketAddr,
+    pub slot: Slot,
 }
 
 /// What `close()` tells the peer.
@@ -77,14 +101,14 @@ pub enum Opened {
 }
 
 impl Connection {
-    /// `bound`: the address of the socket.
-    pub fn new(
-        id: u32,
-        quinn: quinn::Connection,
-        events: Arc<EventQueue>,
-        bound: SocketAddr,
-        slot: Slot,
-    ) -> Self {
+    pub fn new(id: u32, events: Arc<EventQueue>, connected: Connected) -> Self {
+        let Connected {
+            quinn,
+            driver,
+            max_streams,
+            socket,
+            slot,
+        } = connected;
         let identity = quinn
             .peer_identity()
             .and_then(|it| it.downcast::<PeerIdentity>().ok());
@@ -92,13 +116,18 @@ impl Connection {
             identity.map_or_else(Default::default, |it| (it.certificates, it.end));
         Self {
             id,
+            remote: quinn.remote_address(),
             quinn,
+            driver,
             events,
-            bound,
+            bound: socket,
             certificates,
             end,
             lost: OnceLock::new(),
             incoming: Mutex::default(),
+            place: Place::default(),
+            max_streams,
+            all_allowed: AtomicBool::new(max_streams.full == VarInt::from_u32(max_streams.first)),
             opened: Mutex::default(),
             waits_for_credit: AtomicBool::new(false),
             slot,
@@ -123,9 +152,14 @@ impl Connection {
         SocketAddr::new(ip.unwrap_or(self.bound.ip()), self.bound.port())
     }
 
-    /// The peer's address.
+    /// The peer's address, of the time when the handshake was complete.
     pub fn remote(&self) -> SocketAddr {
-        self.quinn.remote_address()
+        self.remote
+    }
+
+    /// What drives it.
+    pub fn driver(&self) -> Option<Arc<Driver>> {
+        self.driver.clone()
     }
 
     /// JavaScript took the connection: from now on streams are accepted, and its end is told.
@@ -150,15 +184,23 @@ impl Connection {
     }
 
     fn take(&self, halves: Halves) {
+        let place = Arc::clone(&self.place);
+        let open = Arc::strong_count(&place) - 1;
+        if open >= self.max_streams.first as usize / 2
+            && !self.all_allowed.swap(true, Ordering::Relaxed)
+        {
+            self.quinn
+                .set_max_concurrent_bi_streams(self.max_streams.full);
+        }
         let mut incoming = lock(&self.incoming);
-        incoming.push_back(halves);
+        incoming.push_back((halves, place));
         if incoming.len() == 1 {
             self.events.push(Event::StreamsOpened, self.id, 0);
         }
     }
 
     /// The next stream that the peer opened.
-    pub fn accept(&self) -> Option<Halves> {
+    pub fn accept(&self) -> Option<(Halves, Place)> {
         lock(&self.incoming).pop_front()
     }
 

@@ -6,9 +6,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quinn::{Endpoint, EndpointConfig, TokioRuntime};
+use quinn::{Endpoint, EndpointConfig};
 use tokio::runtime::Handle;
 
+use crate::driving::DrivingRuntime;
 use crate::socket::Socket;
 
 /// How long a socket without connections is kept, for the next dial.
@@ -29,7 +30,7 @@ impl Bound {
             EndpointConfig::default(),
             server,
             Arc::clone(&socket) as _,
-            Arc::new(TokioRuntime),
+            Arc::new(DrivingRuntime),
         )?;
         Ok(Self { endpoint, socket })
     }

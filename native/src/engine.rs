@@ -15,8 +15,9 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::close::Close;
-use crate::connection::{Connection, Halves, Slot};
+use crate::connection::{Connected, Connection, Halves, Place, Slot};
 use crate::dial::{Bound, DialSlot, DialSockets};
+use crate::driving::Driver;
 use crate::events::{Event, EventQueue};
 use crate::limits::{Limits, trace_file};
 use crate::listener::{Listener, ListenerOptions, server_config};
@@ -51,15 +52,8 @@ impl Shared {
     }
 
     /// Keeps a connection until JavaScript releases it, and tells of it.
-    pub fn connected(
-        &self,
-        id: u32,
-        listener: u32,
-        quinn: quinn::Connection,
-        socket: SocketAddr,
-        slot: Slot,
-    ) {
-        let connection = Connection::new(id, quinn, Arc::clone(&self.events), socket, slot);
+    pub fn connected(&self, id: u32, listener: u32, connected: Connected) {
+        let connection = Connection::new(id, Arc::clone(&self.events), connected);
         lock(&self.connections).insert(id, Arc::new(connection));
         self.events.push(Event::Connected, id, listener);
     }
@@ -178,13 +172,22 @@ impl Engine {
             // Tokens are kept by server name, and all have the same.
             .token_store(Arc::new(NoneTokenStore));
         let (bound, connecting, slot) = self.connect(remote, config, from)?;
+        let driver = Driver::last_spawned();
         let shared = Arc::clone(&self.shared);
         let time = limits.handshake_timeout();
+        let max_streams = limits.max_streams();
         let socket = bound.socket.local();
         let task = self.shared.runtime.spawn(async move {
             match timeout(time, connecting).await {
                 Ok(Ok(quinn)) => {
-                    shared.connected(id, 0, quinn, socket, Slot::Dialed { _slot: slot });
+                    let connected = Connected {
+                        quinn,
+                        driver,
+                        max_streams,
+                        socket,
+                        slot: Slot::Dialed { _slot: slot },
+                    };
+                    shared.connected(id, 0, connected);
                 }
                 Ok(Err(error)) => shared.failed(id, 0, remote, error.into()),
                 Err(_) => shared.failed(id, 0, remote, Close::timeout()),
@@ -266,10 +269,16 @@ impl Engine {
     }
 
     /// Keeps a stream; its number.
-    pub fn add_stream(&mut self, halves: Halves) -> u32 {
+    pub fn add_stream(
+        &mut self,
+        halves: Halves,
+        driver: Option<Arc<Driver>>,
+        place: Option<Place>,
+    ) -> u32 {
         let entry = self.streams.vacant_entry();
         let id = entry.key() as u32;
-        entry.insert(Stream::new(id, halves, Arc::clone(&self.shared.events)));
+        let events = Arc::clone(&self.shared.events);
+        entry.insert(Stream::new(id, halves, events, driver, place));
         id
     }
 

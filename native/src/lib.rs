@@ -10,7 +10,7 @@
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 
-use napi::bindgen_prelude::{Buffer, BufferSlice, Env, Error, Function, Result, Status};
+use napi::bindgen_prelude::{BufferSlice, Env, Error, Function, Result, Status};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
 use slab::Slab;
@@ -31,6 +31,7 @@ mod close_frame;
 mod congestion;
 mod connection;
 mod dial;
+mod driving;
 mod engine;
 mod events;
 mod limits;
@@ -239,15 +240,21 @@ pub fn take_failure(engine: u32, connection: u32) -> Result<Option<HandshakeFail
 
 /// The peer's certificates, DER, leaf first; `null` when the connection is gone.
 #[napi(catch_unwind)]
-pub fn certificates(engine: u32, connection: u32) -> Result<Option<Vec<Buffer>>> {
+pub fn certificates(
+    env: &Env,
+    engine: u32,
+    connection: u32,
+) -> Result<Option<Vec<BufferSlice<'_>>>> {
     with(engine, |engine| {
-        Ok(engine.judge(connection).map(|connection| {
-            let chain = connection.certificates();
-            chain
-                .iter()
-                .map(|certificate| Buffer::from(certificate.as_ref()))
-                .collect()
-        }))
+        let Some(connection) = engine.judge(connection) else {
+            return Ok(None);
+        };
+        let chain = connection.certificates();
+        // Copies: memory of Rust's would need a finalizer each.
+        let copies = chain
+            .iter()
+            .map(|certificate| BufferSlice::copy_from(env, certificate));
+        copies.collect::<Result<_>>().map(Some)
     })
 }
 
@@ -378,7 +385,7 @@ pub fn open_stream(engine: u32, connection: u32) -> Result<i32> {
             return Ok(ENDED);
         };
         Ok(match connection.open(&engine.shared.runtime) {
-            Opened::Stream(halves) => engine.add_stream(*halves) as i32,
+            Opened::Stream(halves) => engine.add_stream(*halves, connection.driver(), None) as i32,
             Opened::Blocked => BLOCKED,
             Opened::Ended => ENDED,
         })
@@ -389,10 +396,12 @@ pub fn open_stream(engine: u32, connection: u32) -> Result<i32> {
 #[napi(catch_unwind)]
 pub fn accept_stream(engine: u32, connection: u32) -> Result<i32> {
     with(engine, |engine| {
-        let halves = engine
-            .connection(connection)
-            .and_then(|connection| connection.accept());
-        Ok(halves.map_or(BLOCKED, |halves| engine.add_stream(halves) as i32))
+        let Some(connection) = engine.connection(connection) else {
+            return Ok(BLOCKED);
+        };
+        Ok(connection.accept().map_or(BLOCKED, |(halves, place)| {
+            engine.add_stream(halves, connection.driver(), Some(place)) as i32
+        }))
     })
 }
 
@@ -424,10 +433,11 @@ pub fn read(engine: u32, stream: u32, mut into: BufferSlice) -> Result<i32> {
 #[napi(catch_unwind)]
 pub fn write(engine: u32, stream: u32, data: BufferSlice, fin: bool) -> Result<i32> {
     with(engine, |engine| {
+        let runtime = engine.shared.runtime.clone();
         let Some(stream) = engine.stream(stream) else {
             return Ok(ENDED);
         };
-        Ok(match stream.write(&data, fin) {
+        Ok(match stream.write(&data, fin, &runtime) {
             Write::Taken(count) => i32::try_from(count).unwrap_or(i32::MAX),
             Write::Lost => ENDED,
             Write::Stopped(code) => {

@@ -10,6 +10,19 @@ use quinn::{IdleTimeout, TransportConfig, VarInt};
 use crate::admission::AdmissionLimits;
 use crate::congestion::ClosableConfig;
 
+/// Streams that a peer may open at first: quinn keeps some 80 bytes for each from the beginning, and most
+/// peers never have more than a few. These are seven eighths of 64, as many as fit into its smaller tables.
+const FIRST_STREAMS: u32 = 56;
+
+/// How many streams a peer may have open at once.
+#[derive(Clone, Copy)]
+pub struct MaxStreams {
+    /// To begin with.
+    pub first: u32,
+    /// When it has half of those.
+    pub full: VarInt,
+}
+
 /// Bounds of one connection or listener; bytes and milliseconds.
 #[napi(object)]
 #[derive(Clone)]
@@ -44,6 +57,13 @@ impl Limits {
         Duration::from_millis(self.handshake_timeout as u64)
     }
 
+    /// The streams of a peer.
+    pub fn max_streams(&self) -> MaxStreams {
+        let full = varint(self.max_streams);
+        let first = full.into_inner().min(FIRST_STREAMS.into()) as u32;
+        MaxStreams { first, full }
+    }
+
     /// Whom a listener lets in.
     pub fn admission(&self) -> AdmissionLimits {
         AdmissionLimits {
@@ -59,7 +79,7 @@ impl Limits {
         let mut transport = TransportConfig::default();
         let idle = IdleTimeout::from(varint(self.idle_timeout));
         transport
-            .max_concurrent_bidi_streams(varint(self.max_streams))
+            .max_concurrent_bidi_streams(self.max_streams().first.into())
             .max_concurrent_uni_streams(VarInt::from_u32(0))
             .max_idle_timeout(Some(idle))
             .stream_receive_window(varint(self.stream_window))

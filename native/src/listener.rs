@@ -11,8 +11,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::admission::{Admission, Guest};
 use crate::close::Close;
-use crate::connection::Slot;
+use crate::connection::{Connected, Slot};
 use crate::dial::Bound;
+use crate::driving::Driver;
 use crate::engine::Shared;
 use crate::events::Event;
 use crate::limits::{Limits, trace_file};
@@ -141,6 +142,8 @@ impl Doors {
         let shared = Arc::clone(&self.shared);
         let handshakes = Arc::clone(&self.handshakes);
         let time = self.limits.handshake_timeout();
+        let max_streams = self.limits.max_streams();
+        let driver = Driver::last_spawned();
         let slot = Slot::Accepted {
             guest: Mutex::new(guest),
         };
@@ -148,7 +151,16 @@ impl Doors {
             let outcome = timeout(time, connecting).await;
             lock(&handshakes).remove(&number);
             match outcome {
-                Ok(Ok(quinn)) => shared.connected(number, id, quinn, socket, slot),
+                Ok(Ok(quinn)) => {
+                    let connected = Connected {
+                        quinn,
+                        driver,
+                        max_streams,
+                        socket,
+                        slot,
+                    };
+                    shared.connected(number, id, connected);
+                }
                 Ok(Err(error)) => shared.failed(number, id, remote, error.into()),
                 Err(_) => shared.failed(number, id, remote, Close::timeout()),
             }

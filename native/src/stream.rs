@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
+use tokio::runtime::Handle;
 
-use crate::connection::Halves;
+use crate::connection::{Halves, Place};
+use crate::driving::{Driver, holding_wakeups};
 use crate::events::{Event, EventQueue, stream_waker};
 
 /// A stream and the wakers of those who wait for it.
@@ -17,7 +19,14 @@ pub struct Stream {
     events: Arc<EventQueue>,
     readable: Option<Waker>,
     writable: Option<Waker>,
+    driver: Option<Arc<Driver>>,
+    /// Of a stream that the peer opened.
+    _place: Option<Place>,
 }
+
+/// A write of no more bytes than this is sent by the thread that writes, bytes: they fit into one
+/// datagram, and whoever writes so little waits for the answer.
+const SENT_AT_ONCE: usize = 1200;
 
 /// What a read gave.
 pub enum Read {
@@ -44,7 +53,13 @@ pub enum Write {
 }
 
 impl Stream {
-    pub fn new(id: u32, (send, recv): Halves, events: Arc<EventQueue>) -> Self {
+    pub fn new(
+        id: u32,
+        (send, recv): Halves,
+        events: Arc<EventQueue>,
+        driver: Option<Arc<Driver>>,
+        place: Option<Place>,
+    ) -> Self {
         Self {
             id,
             send,
@@ -52,6 +67,8 @@ impl Stream {
             events,
             readable: None,
             writable: None,
+            driver,
+            _place: place,
         }
     }
 
@@ -71,7 +88,19 @@ impl Stream {
 
     /// Writes as much of `data` as there is room for. When that is all of it, and `fin`, nothing
     /// comes after it.
-    pub fn write(&mut self, data: &[u8], fin: bool) -> Write {
+    pub fn write(&mut self, data: &[u8], fin: bool, runtime: &Handle) -> Write {
+        let (outcome, wakeups) = holding_wakeups(|| self.put(data, fin));
+        if !wakeups.is_empty()
+            && data.len() <= SENT_AT_ONCE
+            && let Some(driver) = &self.driver
+            && driver.run(runtime)
+        {
+            wakeups.forget();
+        }
+        outcome
+    }
+
+    fn put(&mut self, data: &[u8], fin: bool) -> Write {
         let waker = self
             .writable
             .get_or_insert_with(|| stream_waker(&self.events, Event::Writable, self.id));

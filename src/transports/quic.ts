@@ -45,20 +45,31 @@ export const quicTransport = ({
     process.emitWarning(caution ?? '', CAUTION);
   };
   const description = `quic-v1 (${engine.name})`;
-  const connect = (quic: QuicConnection, role: Role, remotePeer: PeerId): TransportConnection => ({
-    role,
-    localPeer,
-    remotePeer,
-    description,
-    localAddress: multiaddrOf('quic-v1', quic.localAddress),
-    remoteAddress: multiaddrOf('quic-v1', quic.remoteAddress),
-    openStream: (signal) => quic.openStream(signal),
-    acceptStream: () => quic.acceptStream(),
-    close: (code, reason) => quic.close(code, reason),
-    closed: quic.closed,
-    memory: quic.memory,
-    ...(quic.stats && { stats: () => quic.stats?.() }),
-  });
+  const connect = (quic: QuicConnection, role: Role, remotePeer: PeerId): TransportConnection => {
+    // Few ask for them.
+    let localAddress: Multiaddr | undefined;
+    let remoteAddress: Multiaddr | undefined;
+    return {
+      role,
+      localPeer,
+      remotePeer,
+      description,
+      get localAddress() {
+        localAddress ??= multiaddrOf('quic-v1', quic.localAddress);
+        return localAddress;
+      },
+      get remoteAddress() {
+        remoteAddress ??= multiaddrOf('quic-v1', quic.remoteAddress);
+        return remoteAddress;
+      },
+      openStream: (signal) => quic.openStream(signal),
+      acceptStream: () => quic.acceptStream(),
+      close: (code, reason) => quic.close(code, reason),
+      closed: quic.closed,
+      memory: quic.memory,
+      ...(quic.stats && { stats: () => quic.stats?.() }),
+    };
+  };
 
   return {
     name: 'quic-v1',

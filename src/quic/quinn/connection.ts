@@ -48,7 +48,6 @@ export interface QuinnConnectionOptions {
 }
 
 export class QuinnConnection implements QuicConnection, ConnectionEvents, StreamOwner {
-  readonly localAddress: SocketAddress;
   readonly remoteAddress: SocketAddress;
   readonly peerCertificate: Uint8Array;
   readonly closed: Promise<CloseReason>;
@@ -59,6 +58,8 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
   readonly memory: ConnectionMemory;
   readonly stalls: StallWatch;
 
+  /** Once asked for: finding it out takes system calls. */
+  #localAddress: SocketAddress | undefined;
   readonly #driver: Driver;
   /** Its number in the binding. */
   readonly #handle: number;
@@ -74,6 +75,7 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
   #nextAccepted: number;
 
   #ended: CloseReason | undefined;
+  /** Made when somebody is to be told. */
   #endedError: LeanError | undefined;
   #closing: Promise<void> | undefined;
   /** `close()` was called before the connection ended otherwise. */
@@ -102,7 +104,6 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
     this.#nextOpened = dialed ? 0 : 1;
     this.#nextAccepted = dialed ? 1 : 0;
     const { native, engine } = driver;
-    this.localAddress = native.localAddress(engine, handle) ?? NOWHERE;
     this.remoteAddress = native.remoteAddress(engine, handle) ?? NOWHERE;
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
@@ -111,9 +112,15 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
     native.admit(engine, handle);
   }
 
+  get localAddress(): SocketAddress {
+    const { native, engine } = this.#driver;
+    this.#localAddress ??= native.localAddress(engine, this.#handle) ?? NOWHERE;
+    return this.#localAddress;
+  }
+
   async openStream(signal?: AbortSignal): Promise<Stream> {
     if (signal?.aborted === true) throw abortedBy(signal, 'opening a stream');
-    if (this.#endedError !== undefined) throw this.#endedError;
+    if (this.#ended !== undefined) throw this.#errorOf(this.#ended);
     if (this.#openers.size === 0) {
       const stream = this.#open();
       if (stream !== undefined) return stream;
@@ -222,10 +229,12 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
   }
 
   lost(): LeanError {
-    if (this.#endedError !== undefined) return this.#endedError;
-    const reason = this.#driver.native.closeReason(this.#driver.engine, this.#handle);
-    if (reason === null) return new LeanError('ERR_STREAM_CLOSED', 'the stream has ended');
-    return this.#end(described(reason));
+    if (this.#ended === undefined) {
+      const reason = this.#driver.native.closeReason(this.#driver.engine, this.#handle);
+      if (reason === null) return new LeanError('ERR_STREAM_CLOSED', 'the stream has ended');
+      this.#end(described(reason));
+    }
+    return this.#errorOf(this.#ended as CloseReason);
   }
 
   // ── Inside ───────────────────────────────────────────────────────────────────────────────────
@@ -270,23 +279,27 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
   }
 
   /** Why streams fail from now on. */
-  #end(reason: CloseReason): LeanError {
-    if (this.#endedError !== undefined) return this.#endedError;
-    const error = new LeanError('ERR_CONNECTION_CLOSED', describeClose(reason));
+  #errorOf(reason: CloseReason): LeanError {
+    this.#endedError ??= new LeanError('ERR_CONNECTION_CLOSED', describeClose(reason));
+    return this.#endedError;
+  }
+
+  #end(reason: CloseReason): void {
+    if (this.#ended !== undefined) return;
     this.#ended = reason;
-    this.#endedError = error;
-    for (const stream of this.#streams) stream.connectionEnded(error);
-    for (const { reject } of this.#openers) reject(error);
+    for (const stream of this.#streams) stream.connectionEnded(this.#errorOf(reason));
+    for (const { reject } of this.#openers) reject(this.#errorOf(reason));
     this.#openers.clear();
     for (const accept of this.#accepters.splice(0)) accept(null);
     this.#incoming.length = 0;
     this.#resolveClosed(reason);
-    return error;
   }
 
   #release(): void {
     if (this.#released) return;
     this.#lastStats = this.stats();
+    // For those who ask later.
+    this.#localAddress = this.localAddress;
     this.#released = true;
     this.#resolveCloseSent();
     for (const handle of this.#unfreed.splice(0)) this.#free(handle);
