@@ -1,7 +1,7 @@
 /**
  * Builds the peers of the interop matrix: small participants of ours on other implementations,
  * under `interop/peers/<implementation>/<version>/` (docs/peers.md), and those of the NAT laboratory, under
- * `interop/hole-punch-peers/` (docs/nat.md), which are built when they are named only.
+ * `interop/hole-punch-peers/` and `interop/nat-peers/` (docs/nat.md), which are built when they are named only.
  *
  *   node interop/build-peers.ts [peer id ...]
  *
@@ -75,7 +75,7 @@ interface Peer {
 }
 
 /** Folders with peers, and what ids begin with there. */
-const SUITES = { peers: '', 'hole-punch-peers': 'hole-punch-' } as const;
+const SUITES = { peers: '', 'hole-punch-peers': 'hole-punch-', 'nat-peers': 'nat-' } as const;
 type Suite = keyof typeof SUITES;
 
 const CHECKOUT = join(import.meta.dirname, '..');
@@ -418,7 +418,7 @@ const buildPeer = async (
  * @throws Error if `select` names a peer that does not exist
  */
 export const buildPeers = async (
-  select: readonly string[] | ((id: string) => boolean) = (id) => !id.startsWith('hole-punch-'),
+  select: readonly string[] | ((id: string) => boolean) = (id) => !/^(hole-punch|nat)-/.test(id),
   say: (line: string) => void = (line) => process.stderr.write(`${line}\n`),
   build = true,
 ): Promise<BuiltPeer[]> => {

@@ -9,7 +9,7 @@ import type { Multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../connection.ts';
 import { startDeadline, withDeadline } from '../deadline.ts';
 import { defer } from '../deferred.ts';
-import { LeanError } from '../errors.ts';
+import { isLeanError, LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import { withoutPeer } from '../multiaddr.ts';
 import { readMessage, writeMessage } from '../stream/messages.ts';
@@ -271,8 +271,9 @@ const dialBack = async (
     };
     await withDeadline(tell(), DIAL_BACK_TIMEOUT, 'the dial-back', () => stream.reset(), signal);
     return 'OK';
-  } catch {
-    return 'E_DIAL_BACK_ERROR';
+  } catch (error) {
+    // go-libp2p's client resets the stream when it has the nonce, over QUIC before its answer has left.
+    return isLeanError(error, 'ERR_STREAM_RESET') ? 'OK' : 'E_DIAL_BACK_ERROR';
   } finally {
     await connection.close();
   }
