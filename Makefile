@@ -5,7 +5,7 @@ NODE := node_modules/node/bin/node
 REPORT := --test-reporter=spec
 QUIC_FLAGS := --experimental-quic --disable-warning=ExperimentalWarning
 
-.PHONY: help run test check lint unit unit-node-quic build docs bench bench-perf interop nat upstream-check docker docker-test release-check clean install
+.PHONY: help run test check lint unit unit-node-quic build docs fuzz bench bench-perf interop nat upstream-check docker docker-test release-check clean install
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,6 +36,9 @@ build: install  ## dist/: the library and the bundled command line
 
 docs: install  ## docs/api.md, from the docstrings
 	$(NODE) scripts/api-docs.mjs
+
+fuzz: install  ## fuzz every parser that the network reaches: FUZZ='--seconds 60', two at once
+	$(NODE) fuzz/fuzz.ts $(FUZZ)
 
 bench: install build  ## the numbers of bench/README.md
 	@node scripts/redis.mjs

@@ -45,6 +45,8 @@ export const parseMultiaddr = (address: Multiaddr | string): Multiaddr => {
   try {
     const parsed = multiaddr(address);
     if (parsed.getComponents().length === 0) throw new Error('empty');
+    // Some values are only looked at when they are encoded, which takes long for a peer id: not for those of ours.
+    if (kindOf(parsed) === undefined) parsed.bytes;
     return parsed;
   } catch (cause) {
     throw notAnAddress(quote(address, MAX_LENGTH), messageOf(cause), cause);

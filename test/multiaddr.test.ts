@@ -67,6 +67,7 @@ describe('parseMultiaddr', () => {
       '/ip4/1.2.3.4/udp/65536',
       '/ip9/1',
       `/dns/${'x'.repeat(2000)}`,
+      '/ip4/1.2.3.4/udp/1/quic-v1/webtransport/certhash/uEiDkD1p',
     ]) {
       assert.throws(
         () => parseMultiaddr(text),

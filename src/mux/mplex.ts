@@ -73,7 +73,8 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
 
   protected receive(chunk: Uint8Array): void | Promise<void> {
     let at = 0;
-    while (at < chunk.length) {
+    // Who reads may close it; what comes behind is nobody's.
+    while (at < chunk.length && this.ending === undefined) {
       if (this.#bodyLeft > 0) {
         const size = Math.min(this.#bodyLeft, chunk.length - at);
         const piece = size === chunk.length ? chunk : chunk.subarray(at, at + size);

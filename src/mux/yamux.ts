@@ -109,7 +109,8 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
 
   protected receive(chunk: Uint8Array): void | Promise<void> {
     let at = 0;
-    while (at < chunk.length) {
+    // A frame may end it all; what comes behind it is nobody's.
+    while (at < chunk.length && this.ending === undefined) {
       if (this.#bodyLeft > 0) {
         const size = Math.min(this.#bodyLeft, chunk.length - at);
         const piece = size === chunk.length ? chunk : chunk.subarray(at, at + size);
@@ -139,8 +140,6 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
         this.#headerFilled = 0;
         this.#onHeader(this.#header, 0);
       }
-      // A GO_AWAY may have ended it all.
-      if (this.ending !== undefined) return;
     }
   }
 

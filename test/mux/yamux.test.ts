@@ -372,6 +372,14 @@ describe('a hostile yamux peer', HANG, () => {
     assert.equal(String(Buffer.from((await stream.read()) ?? [])), 'still here');
   });
 
+  test('opens a stream behind a GO_AWAY with an error: nobody gets it', async (t) => {
+    const { muxer, socket } = await start(t);
+    socket.write(Buffer.concat([frame(GO_AWAY, 0, 0, 1), data(SYN, 1, 'too late')]));
+    await muxer.closed;
+    assert.equal(await muxer.acceptStream(), null);
+    assert.equal(muxer.memory.held, 0);
+  });
+
   test('opens streams without end: those over the backlog are reset', async (t) => {
     const { muxer, socket, frames } = await start(t, 'listener', {
       acceptBacklog: 16,
