@@ -146,6 +146,14 @@ impl Engine {
         Some(self.listeners.get(&id)?.bound.socket.local())
     }
 
+    /// Sends a datagram that is no QUIC packet from a listener's socket.
+    pub fn send_datagram(&self, id: u32, remote: SocketAddr, data: &[u8]) {
+        if let Some(listener) = self.listeners.get(&id) {
+            let _within = self.shared.runtime.enter();
+            listener.bound.socket.send_datagram(remote, data);
+        }
+    }
+
     /// Closes a listener and all connections on its socket.
     pub fn close_listener(&mut self, id: u32) {
         if let Some(listener) = self.listeners.remove(&id) {

@@ -43,7 +43,7 @@ mod tls;
 
 /// Counts changes of the functions below: JavaScript refuses a binary of another number.
 #[napi]
-pub const INTERFACE: u32 = 1;
+pub const INTERFACE: u32 = 2;
 
 /// Of functions that give a number of bytes or of a stream: nothing for now; an event will tell.
 const BLOCKED: i32 = -1;
@@ -175,6 +175,23 @@ pub fn listen(
 pub fn listener_address(engine: u32, listener: u32) -> Result<Option<Address>> {
     with(engine, |engine| {
         Ok(engine.listener_address(listener).map(Address::from))
+    })
+}
+
+/// Sends a datagram that is no QUIC packet from a listener's socket, as hole punching needs it. What
+/// cannot leave is lost.
+#[napi(catch_unwind)]
+pub fn send_datagram(
+    engine: u32,
+    listener: u32,
+    host: String,
+    port: u16,
+    data: BufferSlice,
+) -> Result<()> {
+    let remote = socket_address(&host, port)?;
+    with(engine, |engine| {
+        engine.send_datagram(listener, remote, &data);
+        Ok(())
     })
 }
 

@@ -93,6 +93,14 @@ impl Socket {
         }
     }
 
+    /// Sends a datagram that is no QUIC packet; it is lost where it cannot leave at once.
+    pub fn send_datagram(&self, remote: SocketAddr, data: &[u8]) {
+        if let Some(open) = self.open() {
+            // As datagrams may be.
+            let _ = open.io.try_send_to(data, remote);
+        }
+    }
+
     fn open(&self) -> Option<Arc<Open>> {
         self.open
             .read()

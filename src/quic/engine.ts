@@ -25,6 +25,12 @@ export interface QuicEngine {
   readonly lacks: readonly (keyof QuicLimits)[];
 
   /**
+   * Whether it dials from a listener's socket (`DialOptions.from`) and sends datagrams from it, as hole
+   * punching needs: a NAT knows a peer by the socket that it uses.
+   */
+  readonly dialsFromListener: boolean;
+
+  /**
    * Binds one UDP socket and accepts connections on it.
    *
    * @throws ERR_LISTEN when the socket cannot be bound.
@@ -69,6 +75,11 @@ export interface DialOptions extends EngineOptions {
    * the round trip, as every loss doubles the wait before the next attempt (RFC 9002 section 6.2).
    */
   readonly signal?: AbortSignal;
+  /**
+   * A listener of this engine: the dial leaves from its socket, and the connection ends when that closes.
+   * Only where the engine `dialsFromListener`; others throw ERR_UNSUPPORTED.
+   */
+  readonly from?: QuicListener;
 }
 
 /** Milliseconds that the handshake of a dial may take; `Infinity`: until its signal fires. */
@@ -78,6 +89,11 @@ export const handshakeLimitOf = ({ signal }: DialOptions, limits: QuicLimits): n
 export interface QuicListener {
   /** With the port that was really bound. */
   readonly address: SocketAddress;
+  /**
+   * Sends a datagram that is no QUIC packet: it opens a NAT on our side for what `remote` sends us. What
+   * cannot leave is lost. Only where the engine `dialsFromListener`. Never throws.
+   */
+  sendDatagram?(remote: SocketAddress, data: Uint8Array): void;
   /** Closes every connection (CONNECTION_CLOSE is sent), then the socket. Idempotent; never rejects. */
   close(): Promise<void>;
 }

@@ -76,6 +76,9 @@ export const nodeQuicEngine = async (): Promise<QuicEngine> => {
   const sockets: DialSockets = new Map();
   return {
     name: 'node',
+    // Node closes a socket, with all its connections, when a datagram cannot be sent: a dial from a
+    // listener's, to an address that a peer made up, would end the listener.
+    dialsFromListener: false,
     lacks: RUNTIME.quicCounts ? LACKS : [...LACKS, 'connectionMemory', 'stallTimeout'],
     listen: (options) => listen(quic, options),
     dial: (remote, options) => dial(quic, sockets, remote, options),
@@ -246,6 +249,9 @@ const dial = async (
 ): Promise<QuicConnection> => {
   const { signal } = options;
   if (signal?.aborted === true) throw new LeanError('ERR_ABORTED', 'the dial was aborted');
+  if (options.from !== undefined) {
+    throw new LeanError('ERR_UNSUPPORTED', "node:quic does not dial from a listener's socket");
+  }
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const address = nodeAddress(remote);
   const identity = identityOf(options);

@@ -36,13 +36,23 @@ const MIN_INITIAL = 1200;
 export const quicheEngine = async (): Promise<QuicEngine> => {
   const quiche = loadQuiche();
   const configs: Configs = new WeakMap();
+  const dialsFrom: DialsFrom = new WeakMap();
   return {
     name: 'quiche',
     lacks: [],
-    listen: (options) => listen(quiche, options),
-    dial: (remote, options) => dial(quiche, configs, remote, options),
+    dialsFromListener: true,
+    listen: (options) => listen(quiche, configs, dialsFrom, options),
+    dial: (remote, options) => {
+      if (options.from === undefined) return dial(quiche, configs, remote, options);
+      const dialFrom = dialsFrom.get(options.from);
+      if (dialFrom !== undefined) return dialFrom(remote, options);
+      return Promise.reject(new LeanError('ERR_DIAL', "the listener is not this engine's"));
+    },
   };
 };
+
+/** How to dial from the socket of each listener. */
+type DialsFrom = WeakMap<QuicListener, QuicEngine['dial']>;
 
 /** The largest datagram to try for a host; also told to `config`, for the next connection made with it. */
 const maxDatagramTo = (host: string, config: QuicheConfig): number => {
@@ -150,7 +160,12 @@ const dial = async (
 
 // ── Listener ───────────────────────────────────────────────────────────────────────────────────
 
-const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListener> => {
+const listen = async (
+  quiche: Quiche,
+  configs: Configs,
+  dialsFrom: DialsFrom,
+  options: ListenOptions,
+): Promise<QuicListener> => {
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const config = configure(quiche, options, limits);
   const { host, port } = options.address;
@@ -184,6 +199,11 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
     entry.guest?.leave();
   };
   const { schedule, flush, flushAll, drop } = pump(socket, false, forget);
+  const enter = (entry: Entry): Entry => {
+    entries.add(entry);
+    for (const route of entry.routes) routes.set(route, entry);
+    return entry;
+  };
   /** Makes room at once: the peer is told, but not waited for. */
   const evict = (entry: Entry, why: LeanError): void => {
     entry.connection.fail(why, CONNECTION_REFUSED);
@@ -262,7 +282,7 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
         },
       },
     );
-    const entry: Entry = {
+    const entry = enter({
       connection,
       received: false,
       timer: undefined,
@@ -270,11 +290,56 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
       // Until it hears our id, the client keeps using the one it made up.
       routes: [scid.toString('latin1'), Buffer.from(header.dcid).toString('latin1')],
       guest,
-    };
-    entries.add(entry);
-    for (const route of entry.routes) routes.set(route, entry);
+    });
     return entry;
   };
+
+  /** A connection that leaves from this socket. */
+  const dialFrom = (remote: SocketAddress, dialOptions: DialOptions): Promise<QuicConnection> =>
+    new Promise((resolve, reject) => {
+      const { signal, authenticate } = dialOptions;
+      if (!open) throw new LeanError('ERR_DIAL', 'the listener is closed');
+      if (signal?.aborted === true) throw new LeanError('ERR_ABORTED', 'the dial was aborted');
+      const bounds = { ...DEFAULT_LIMITS, ...dialOptions.limits };
+      const dialConfig = configureOnce(quiche, configs, dialOptions, bounds);
+      const target = { host: withoutZone(remote.host), port: remote.port };
+      const maxDatagram = maxDatagramTo(target.host, dialConfig);
+      const scid = randomBytes(CID_LENGTH);
+      const onAbort = (): void =>
+        connection.fail(new LeanError('ERR_ABORTED', 'the dial was aborted'));
+      const settle = (): void => signal?.removeEventListener('abort', onAbort);
+      const connection = new QuicheConnection(
+        quiche.Connection.connect(null, scid, local, target, dialConfig),
+        'dialer',
+        { local, remote: target },
+        {
+          authenticate,
+          limits: { ...bounds, handshakeTimeout: handshakeLimitOf(dialOptions, bounds) },
+          maxDatagram,
+        },
+        {
+          wantsFlush: () => open && schedule(entry),
+          flushNow: () => open && flushAll(entry),
+          onReady: () => {
+            settle();
+            resolve(connection);
+          },
+          onEnd: (error) => {
+            settle();
+            reject(error);
+          },
+          flushed: async () => {
+            if (!open) return;
+            flush(entry);
+            await sent(connection, socket, () => open);
+          },
+        },
+      );
+      const routes = [scid.toString('latin1')];
+      const entry = enter({ connection, received: false, timer: undefined, timerDue: 0, routes });
+      signal?.addEventListener('abort', onAbort, { once: true });
+      flush(entry);
+    });
 
   socket.on('message', (packet, from) => {
     const dcidEnd = isLongHeader(packet) ? 6 + (packet[5] ?? 0) : 1 + CID_LENGTH;
@@ -291,8 +356,12 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
     schedule(entry);
   });
 
-  return {
+  const listener: QuicListener = {
     address: local,
+    sendDatagram: (remote, data) => {
+      // Errors of the send are the socket's, which has a listener for them.
+      if (open) socket.send(data, remote.port, remote.host);
+    },
     async close() {
       if (!open) return;
       await Promise.all([...entries].map((entry) => entry.connection.close(0, 'listener closed')));
@@ -303,6 +372,8 @@ const listen = async (quiche: Quiche, options: ListenOptions): Promise<QuicListe
       await new Promise<void>((resolve) => socket.close(() => resolve()));
     },
   };
+  dialsFrom.set(listener, dialFrom);
+  return listener;
 };
 
 /** The first DCID of a client that came back with our token. */

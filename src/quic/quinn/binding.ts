@@ -34,7 +34,7 @@ export const ENDED = -3;
 export const EOF = 0;
 
 /** `INTERFACE` of native/src/lib.rs: what this file says of the functions is true of that one. */
-const INTERFACE = 1;
+const INTERFACE = 2;
 
 /** A certificate and its key, as quinn wants them. */
 export interface NativeCredentials {
@@ -82,6 +82,14 @@ export interface QuinnBinding {
     qlog: string | undefined,
   ): number;
   listenerAddress(engine: number, listener: number): SocketAddress | null;
+  /** One that is no QUIC packet, from a listener's socket. */
+  sendDatagram(
+    engine: number,
+    listener: number,
+    host: string,
+    port: number,
+    data: Uint8Array,
+  ): void;
   closeListener(engine: number, listener: number): void;
   /** From the socket of the listener `from`, unless that is 0. `qlog`: as of `listen()`. */
   dial(

@@ -37,29 +37,18 @@ export interface QuinnOptions extends QuicTrace {
   readonly forge?: boolean;
 }
 
-export interface QuinnDialOptions extends DialOptions {
-  /**
-   * A listener of this engine: the dial leaves from its socket, as hole punching needs, and ends
-   * when it closes.
-   */
-  readonly from?: QuicListener;
-}
-
-export interface QuinnEngine extends QuicEngine {
-  dial(remote: SocketAddress, options: QuinnDialOptions): Promise<QuicConnection>;
-}
-
 /**
  * @throws ERR_ENGINE_UNAVAILABLE when there is no binary of quinn for this platform; ERR_OPTIONS when a
  * trace cannot be written.
  */
-export const quinnEngine = async (options: QuinnOptions = {}): Promise<QuinnEngine> => {
+export const quinnEngine = async (options: QuinnOptions = {}): Promise<QuicEngine> => {
   checkTrace(options);
   const driver = quinnDriver();
   const context: Context = { driver, options, credentials: new WeakMap(), sockets: new WeakMap() };
   return {
     name: 'quinn',
     lacks: [],
+    dialsFromListener: true,
     listen: (listenOptions) => listen(context, listenOptions),
     dial: (remote, dialOptions) => dial(context, remote, dialOptions),
   };
@@ -124,7 +113,7 @@ const checkAddress = ({ host }: SocketAddress): void => {
 const dial = async (
   context: Context,
   remote: SocketAddress,
-  options: QuinnDialOptions,
+  options: DialOptions,
 ): Promise<QuicConnection> => {
   const { signal } = options;
   if (signal?.aborted === true) throw dialAborted();
@@ -342,6 +331,10 @@ const listen = async (context: Context, options: ListenOptions): Promise<QuicLis
   };
   const listener: QuicListener = {
     address,
+    sendDatagram: (remote, data) => {
+      if (closing === undefined)
+        native.sendDatagram(engine, handle, remote.host, remote.port, data);
+    },
     close: () => {
       closing ??= close();
       return closing;

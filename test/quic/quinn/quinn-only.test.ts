@@ -11,13 +11,10 @@ import type {
   DialOptions,
   ListenOptions,
   QuicConnection,
+  QuicEngine,
   QuicListener,
 } from '../../../src/quic/engine.ts';
-import {
-  type QuinnDialOptions,
-  type QuinnEngine,
-  quinnEngine,
-} from '../../../src/quic/quinn/engine.ts';
+import { quinnEngine } from '../../../src/quic/quinn/engine.ts';
 import type { SocketAddress } from '../../../src/socket-address.ts';
 import type { TlsCredentials } from '../../../src/tls/credentials.ts';
 import { whyNoQuinn } from '../../support/engines.ts';
@@ -28,7 +25,7 @@ import { echo, type Inbox, inbox, readAll, rejection } from '../../support/quic-
 const HANG = { timeout: 60_000 };
 
 describe('the quinn engine alone', { skip: whyNoQuinn ?? false }, () => {
-  let engine: QuinnEngine;
+  let engine: QuicEngine;
   let credentials: TlsCredentials;
   before(async () => {
     engine = await quinnEngine();
@@ -47,7 +44,7 @@ describe('the quinn engine alone', { skip: whyNoQuinn ?? false }, () => {
   const listen = async (
     t: TestContext,
     limits: NonNullable<ListenOptions['limits']> = {},
-    from: QuinnEngine = engine,
+    from: QuicEngine = engine,
   ): Promise<Bound> => {
     const accepted = inbox<QuicConnection>();
     const refused = inbox<Error>();
@@ -66,7 +63,7 @@ describe('the quinn engine alone', { skip: whyNoQuinn ?? false }, () => {
   const dial = async (
     t: TestContext,
     address: SocketAddress,
-    options: Partial<QuinnDialOptions> = {},
+    options: Partial<DialOptions> = {},
   ): Promise<QuicConnection> => {
     const connection = await engine.dial(address, { credentials, authenticate, ...options });
     t.after(() => connection.close());
@@ -257,32 +254,6 @@ describe('the quinn engine alone', { skip: whyNoQuinn ?? false }, () => {
   });
 
   // ---------------------------------------------------------------- sockets
-
-  test('a dial can leave from a listener’s socket, both ways at once', HANG, async (t) => {
-    const [one, other] = [await listen(t), await listen(t)];
-    const [there, back] = await Promise.all([
-      dial(t, other.address, { from: one.listener }),
-      dial(t, one.address, { from: other.listener }),
-    ]);
-    assert.deepEqual(there.localAddress, one.address);
-    assert.deepEqual(back.localAddress, other.address);
-    const [arrived, returned] = [await other.accepted.next(), await one.accepted.next()];
-    assert.deepEqual(arrived.remoteAddress, one.address);
-    assert.deepEqual(returned.remoteAddress, other.address);
-    for (const peer of [arrived, returned]) serveEcho(peer);
-    await Promise.all([there, back].map((connection) => echoes(connection, Buffer.from('hi'))));
-    await one.listener.close();
-    assert.equal((await there.closed).by, 'local');
-    assert.equal((await arrived.closed).by, 'remote');
-    const error = await rejection(dial(t, other.address, { from: one.listener }));
-    assert.ok(isLeanError(error, 'ERR_DIAL'), String(error));
-  });
-
-  test('a listener of another engine cannot be dialled from', HANG, async (t) => {
-    const { address, listener } = await listen(t, {}, await quinnEngine());
-    const error = await rejection(dial(t, address, { from: listener }));
-    assert.ok(isLeanError(error, 'ERR_DIAL'), String(error));
-  });
 
   test('dials share a socket, which outlives those that failed', HANG, async (t) => {
     const { address, accepted } = await listen(t);
