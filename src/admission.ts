@@ -5,7 +5,7 @@
  */
 
 import { LeanError } from './errors.ts';
-import { plainHost } from './socket-address.ts';
+import { isLoopback, plainHost } from './socket-address.ts';
 
 /**
  * Of one listener; a node holds all its listeners together to the first two, too. What peers opened is
@@ -174,6 +174,3 @@ export const hostKeyOf = (ip: string): string => {
   const hex = [a, b, c, (d ?? 0) & 0xff00].map((group) => (group ?? 0).toString(16));
   return `${hex.join(':')}::/56`;
 };
-
-/** @param ip as of `plainHost`. */
-export const isLoopback = (ip: string): boolean => ip === '::1' || ip.startsWith('127.');

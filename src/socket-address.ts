@@ -15,3 +15,16 @@ export const plainHost = (host: string): string => {
   const [high, low] = [Number.parseInt(hex[1] ?? '', 16), Number.parseInt(hex[2] ?? '', 16)];
   return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
 };
+
+/**
+ * Whether a socket that is bound to `local` can send to `remote`: of the same IP version, and not from
+ * loopback to elsewhere, nor the other way round.
+ */
+export const canReach = (local: SocketAddress, remote: SocketAddress): boolean => {
+  const [from, to] = [plainHost(local.host), plainHost(remote.host)];
+  if (from.includes(':') !== to.includes(':')) return false;
+  return from === '0.0.0.0' || from === '::' || isLoopback(from) === isLoopback(to);
+};
+
+/** @param ip as of `plainHost`. */
+export const isLoopback = (ip: string): boolean => ip === '::1' || ip.startsWith('127.');

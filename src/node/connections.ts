@@ -1,12 +1,12 @@
 /** The connections of a node: which there are, how many may be, and their end. */
 
-import { hostKeyOf, isLoopback } from '../admission.ts';
+import { hostKeyOf } from '../admission.ts';
 import type { Connection, TransportConnection } from '../connection.ts';
 import { CONN_RESOURCE_LIMIT_EXCEEDED } from '../connection-memory.ts';
 import { LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import { hostOf } from '../multiaddr.ts';
-import { plainHost } from '../socket-address.ts';
+import { isLoopback, plainHost } from '../socket-address.ts';
 import { nodeConnection } from './connection.ts';
 import type { Events } from './events.ts';
 import type { ConnectionLimits } from './limits.ts';

@@ -1,7 +1,7 @@
 /** A relay (libp2p/specs relay/circuit-v2.md): whom it has promised circuits, and those that run. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
-import { hostKeyOf, isLoopback } from '../admission.ts';
+import { hostKeyOf } from '../admission.ts';
 import type { CircuitLimit, Connection } from '../connection.ts';
 import { withDeadline } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
@@ -11,7 +11,7 @@ import { hostOf, isCircuit, withPeer } from '../multiaddr.ts';
 import { type HopService, handleHop } from '../protocols/circuit-hop.ts';
 import { type ReservationMessage, sealVoucher } from '../protocols/circuit-messages.ts';
 import { openCircuit } from '../protocols/circuit-stop.ts';
-import { plainHost } from '../socket-address.ts';
+import { isLoopback, plainHost } from '../socket-address.ts';
 import type { Stream } from '../stream.ts';
 import type { StreamHandler } from './protocols.ts';
 import type { RelayLimits } from './relay-limits.ts';

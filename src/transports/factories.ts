@@ -14,6 +14,7 @@ import { selectEngine } from '../quic/select.ts';
 import type { SecureChannelName } from '../secure/secure-channel.ts';
 import type { TlsCredentials } from '../tls/credentials.ts';
 import type { Relays } from './circuit.ts';
+import type { QuicTransport } from './quic.ts';
 import type { Transport, TransportContext, TransportFactory } from './transport.ts';
 import type { UpgradeLimits, UpgradeOptions } from './upgrade.ts';
 
@@ -30,8 +31,10 @@ export const quic =
   ({ engine: wanted = 'auto', limits: own, trace }: QuicOptions = {}): TransportFactory =>
   (context) => {
     const limits: Partial<QuicLimits> = { ...context.limits, ...own };
+    /** The one that listens, if any does: dials leave from its sockets. */
+    let listening: QuicTransport | undefined;
     const loader = (role: Role) =>
-      once(async (): Promise<Transport> => {
+      once(async (): Promise<QuicTransport> => {
         const [{ quicTransport }, { engine, why, caution }, tls] = await Promise.all([
           import('./quic.ts'),
           selectEngine(wanted, role, trace),
@@ -51,7 +54,19 @@ export const quic =
         });
       });
     const load = { dialer: loader('dialer'), listener: loader('listener') };
-    return lazy('quic-v1', ['quic-v1'], (role) => load[role]());
+    const transport = lazy('quic-v1', ['quic-v1'], (role) => load[role]());
+    return {
+      ...transport,
+      dial: (address, options) =>
+        listening?.dialsFromListener(address)
+          ? listening.dial(address, options)
+          : transport.dial(address, options),
+      punch: async (address, signal) => (await listening?.punch?.(address, signal)) ?? false,
+      listen: async (address, options) => {
+        listening = await load.listener();
+        return listening.listen(address, options);
+      },
+    };
   };
 
 /** What is negotiated on a socket. */

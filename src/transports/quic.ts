@@ -4,15 +4,16 @@
  * there is nothing to upgrade.
  */
 
+import { randomBytes, randomInt } from 'node:crypto';
 import type { Multiaddr } from '@multiformats/multiaddr';
-import { isLoopback } from '../admission.ts';
+
 import type { Role, TransportConnection } from '../connection.ts';
 import { LeanError } from '../errors.ts';
 import type { HostKey } from '../identity/keys.ts';
 import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
 import { kindOf, multiaddrOf, socketAddressOf } from '../multiaddr.ts';
-import type { QuicConnection, QuicEngine, QuicLimits } from '../quic/engine.ts';
-import type { SocketAddress } from '../socket-address.ts';
+import type { QuicConnection, QuicEngine, QuicLimits, QuicListener } from '../quic/engine.ts';
+import { canReach, isLoopback, type SocketAddress } from '../socket-address.ts';
 import type { TlsIdentity } from '../tls/issue.ts';
 import { createVerifier } from '../tls/verify.ts';
 import type { Transport } from './transport.ts';
@@ -27,6 +28,11 @@ export interface QuicTransportOptions {
   readonly caution?: string;
 }
 
+export interface QuicTransport extends Transport {
+  /** Whether a dial to `address` leaves from a listener's socket. */
+  dialsFromListener(address: Multiaddr): boolean;
+}
+
 /** Hosts must be IP addresses: names are resolved by the node, which dials every result. */
 export const quicTransport = ({
   engine,
@@ -34,7 +40,7 @@ export const quicTransport = ({
   tls,
   limits,
   caution,
-}: QuicTransportOptions): Transport => {
+}: QuicTransportOptions): QuicTransport => {
   const localPeer = peerIdOf(hostKey.publicKey);
   const verifyCertificate = createVerifier();
   const common = { credentials: tls, ...(limits && { limits }) };
@@ -71,6 +77,12 @@ export const quicTransport = ({
     };
   };
 
+  const listeners = new Set<QuicListener>();
+  const listenerFor = (remote: SocketAddress): QuicListener | undefined =>
+    engine.dialsFromListener
+      ? [...listeners].find(({ address }) => canReach(address, remote))
+      : undefined;
+
   return {
     name: 'quic-v1',
     handles: (address) => kindOf(address) === 'quic-v1',
@@ -81,9 +93,21 @@ export const quicTransport = ({
       const authenticate = (chain: readonly Uint8Array[]): void => {
         remotePeer = verifyCertificate(chain, expectedPeer);
       };
-      const quic = await engine.dial(remote, { ...common, authenticate, signal });
+      const from = listenerFor(remote);
+      const options = { ...common, authenticate, signal, ...(from && { from }) };
+      const quic = await engine.dial(remote, options);
       if (remotePeer === undefined) throw await unauthenticated(quic);
       return connect(quic, 'dialer', remotePeer);
+    },
+
+    dialsFromListener: (address) => listenerFor(quicAddressOf(address)) !== undefined,
+
+    punch: async (address, signal) => {
+      const remote = quicAddressOf(address);
+      const listener = listenerFor(remote);
+      if (listener?.sendDatagram === undefined) return false;
+      await sendRandomly((data) => listener.sendDatagram?.(remote, data), signal);
+      return true;
     },
 
     listen: async (address, { onConnection, onRefused }) => {
@@ -105,13 +129,42 @@ export const quicTransport = ({
         },
         onRefused: (error, remote) => onRefused(error, multiaddrOf('quic-v1', remote).toString()),
       });
+      listeners.add(listener);
       return {
         address: multiaddrOf('quic-v1', listener.address),
-        close: () => listener.close(),
+        close: () => {
+          listeners.delete(listener);
+          return listener.close();
+        },
       };
     },
   };
 };
+
+/** Bytes of a datagram that opens a NAT; go-libp2p's and rust-libp2p's value. */
+const PUNCH_SIZE = 64;
+/** Milliseconds between two: libp2p/specs relay/DCUtR.md. */
+const PUNCH_WAIT = [10, 200] as const;
+
+/** Sends datagrams of random bytes at random intervals until `signal` fires. */
+const sendRandomly = (send: (data: Uint8Array) => void, signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    let timer: NodeJS.Timeout | undefined;
+    const next = (): void => {
+      const data = randomBytes(PUNCH_SIZE);
+      // The bit that QUIC packets have (RFC 9000 section 17): nobody takes it for one.
+      data[0] = (data[0] ?? 0) & 0x3f;
+      send(data);
+      timer = setTimeout(next, randomInt(PUNCH_WAIT[0], PUNCH_WAIT[1] + 1));
+    };
+    const end = (): void => {
+      clearTimeout(timer);
+      resolve();
+    };
+    signal.addEventListener('abort', end, { once: true });
+    if (signal.aborted) end();
+    else next();
+  });
 
 /** The name of the warning. */
 export const CAUTION = 'LeanCaution';

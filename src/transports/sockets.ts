@@ -1,6 +1,6 @@
 /** What the transports over TCP sockets share: where to, binding, and the ends of a connected socket. */
 
-import type { Server, Socket } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { LeanError, messageOf } from '../errors.ts';
 import { type AddressKind, type Host, hostOf, kindOf, multiaddrOf } from '../multiaddr.ts';
@@ -46,22 +46,38 @@ export const socketPath = (kind: AddressKind, socket: Socket): Path => {
 };
 
 /** Binds `server`. @throws ERR_LISTEN. */
-export const listenOn = async (
-  server: Server,
-  target: Target,
-  acceptor: Acceptor,
-): Promise<TransportListener> => {
-  await new Promise<void>((resolve, reject) => {
+const bind = (server: Server, { host, port }: Target, reusePort: boolean): Promise<void> =>
+  new Promise((resolve, reject) => {
     const onError = (cause: Error): void => {
-      const where = `${target.host}:${target.port}`;
+      const where = `${host}:${port}`;
       reject(new LeanError('ERR_LISTEN', `cannot listen on ${where}: ${cause.message}`, { cause }));
     };
     server.once('error', onError);
-    server.listen({ host: target.host, port: target.port, backlog: 1024 }, () => {
+    server.listen({ host, port, backlog: 1024, reusePort }, () => {
       server.off('error', onError);
       resolve();
     });
   });
+
+/**
+ * Binds `server`.
+ *
+ * @param reusePort other sockets may be bound to its port: SO_REUSEPORT. A port that somebody listens on is refused all the same.
+ * @throws ERR_LISTEN.
+ */
+export const listenOn = async (
+  server: Server,
+  target: Target,
+  acceptor: Acceptor,
+  reusePort = false,
+): Promise<TransportListener> => {
+  if (reusePort && target.port !== 0) {
+    // With SO_REUSEPORT the kernel would let us share it.
+    const probe = createServer();
+    await bind(probe, target, false);
+    await new Promise((resolve) => probe.close(resolve));
+  }
+  await bind(server, target, reusePort);
   // Running out of file descriptors, for instance: the connections that are there go on.
   server.on('error', () => {});
   const bound = server.address();

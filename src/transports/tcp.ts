@@ -1,10 +1,12 @@
 /** Connections over TCP (libp2p/specs connections/README.md): `/ip4|ip6|dns|dns4|dns6/…/tcp/N`. */
 
-import { connect, createServer, type Socket } from 'node:net';
+import { createServer, Socket } from 'node:net';
 import { abortedBy } from '../deadline.ts';
-import { kindOf } from '../multiaddr.ts';
+import { LeanError } from '../errors.ts';
+import { hostOf, kindOf } from '../multiaddr.ts';
 import { socketWire } from '../wire/socket-wire.ts';
 import { createAcceptor } from './acceptor.ts';
+import { createLocalPorts, REUSES_PORTS } from './local-ports.ts';
 import { dialFailed, familyOf, listenOn, socketPath, type Target, targetOf } from './sockets.ts';
 import type { Transport } from './transport.ts';
 import { createUpgrade, type UpgradeOptions } from './upgrade.ts';
@@ -15,14 +17,22 @@ const KEEP_ALIVE_DELAY = 15_000;
 /** @throws ERR_OPTIONS when `tls` is wanted without a certificate, or a list is empty. */
 export const tcpTransport = (options: UpgradeOptions): Transport => {
   const upgrade = createUpgrade(options);
+  const ports = createLocalPorts();
   return {
     name: 'tcp',
     handles: (address) => kindOf(address) === 'tcp',
-    dial: async (address, { expectedPeer, signal }) => {
+    dial: async (address, { expectedPeer, signal, fromListener = false, role = 'dialer' }) => {
       const target = targetOf(address, ['tcp']);
-      const socket = await openSocket(target, signal);
+      const bound = fromListener ? ports.socketTo(target) : undefined;
+      const socket = await openSocket(target, signal, bound);
       const wire = socketWire(socket, 'tcp');
-      return upgrade.asDialer(wire, socketPath('tcp', socket), expectedPeer, signal);
+      const path = socketPath('tcp', socket);
+      if (role === 'dialer') return upgrade.asDialer(wire, path, expectedPeer, signal);
+      const connection = await upgrade.asListener(wire, path, signal);
+      const { remotePeer } = connection;
+      if (expectedPeer === undefined || expectedPeer.equals(remotePeer)) return connection;
+      await connection.close();
+      throw new LeanError('ERR_PEER_ID_MISMATCH', `expected ${expectedPeer}, found ${remotePeer}`);
     },
     listen: async (address, settings) => {
       const target = targetOf(address, ['tcp']);
@@ -40,27 +50,50 @@ export const tcpTransport = (options: UpgradeOptions): Transport => {
         const wire = socketWire(socket, 'tcp');
         arrival.upgrade((signal) => upgrade.asListener(wire, path, signal));
       });
-      return listenOn(server, target, acceptor);
+      const listener = await listenOn(server, target, acceptor, REUSES_PORTS);
+      const { host, port } = hostOf(listener.address);
+      const forget = ports.add({ host, port });
+      return {
+        ...listener,
+        close: () => {
+          forget();
+          return listener.close();
+        },
+      };
     },
   };
 };
 
-/** Connects. @throws ERR_DIAL; the signal's reason. */
-const openSocket = (target: Target, signal: AbortSignal): Promise<Socket> =>
+/**
+ * Connects.
+ *
+ * @param bound what to connect; another one if its port is not free for this connection.
+ * @throws ERR_DIAL; the signal's reason.
+ */
+const openSocket = async (
+  target: Target,
+  signal: AbortSignal,
+  bound: Socket | undefined,
+): Promise<Socket> => {
+  try {
+    if (bound !== undefined) return await connectSocket(bound, target, signal);
+  } catch (error) {
+    const cause = error instanceof Error ? (error.cause as NodeJS.ErrnoException) : undefined;
+    if (cause?.code !== 'EADDRINUSE' && cause?.code !== 'EADDRNOTAVAIL') throw error;
+  }
+  return connectSocket(new Socket({ allowHalfOpen: true }), target, signal);
+};
+
+const connectSocket = (socket: Socket, target: Target, signal: AbortSignal): Promise<Socket> =>
   new Promise((resolve, reject) => {
     if (signal.aborted) {
       reject(abortedBy(signal, 'the dial'));
       return;
     }
-    const socket = connect({
-      host: target.host,
-      port: target.port,
-      family: familyOf(target),
-      noDelay: true,
-      keepAlive: true,
-      keepAliveInitialDelay: KEEP_ALIVE_DELAY,
-      allowHalfOpen: true,
-    });
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, KEEP_ALIVE_DELAY);
+    const { host, port } = target;
+    socket.connect({ host, port, family: familyOf(target) });
     const settle = (): void => {
       signal.removeEventListener('abort', onAbort);
       socket.off('connect', onConnect);

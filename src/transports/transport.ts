@@ -30,6 +30,14 @@ export interface Transport {
    */
   dial(address: Multiaddr, options: TransportDialOptions): Promise<TransportConnection>;
 
+  /**
+   * Opens the NATs on our side for a dial that comes from `address`: sends datagrams there from a listener's
+   * socket until `signal` fires. Never rejects.
+   *
+   * @returns false at once where no listener of ours can do so, else true.
+   */
+  punch?(address: Multiaddr, signal: AbortSignal): Promise<boolean>;
+
   /** Listens on one address. @throws ERR_ADDRESS, ERR_LISTEN. */
   listen(address: Multiaddr, options: TransportListenOptions): Promise<TransportListener>;
 }
@@ -38,6 +46,16 @@ export interface TransportDialOptions {
   /** Who must answer; `undefined` accepts whoever does. */
   readonly expectedPeer: PeerId | undefined;
   readonly signal: AbortSignal;
+  /**
+   * Leaves from the port of a listener of ours where that is possible, so that a NAT maps both to the same:
+   * else from any port. QUIC always does.
+   */
+  readonly fromListener?: boolean | undefined;
+  /**
+   * Who we are once connected: in a TCP simultaneous open both sides have dialled. Default: the dialer. Not for
+   * QUIC, where only one side dials: the other one `punch`es.
+   */
+  readonly role?: Role | undefined;
 }
 
 export interface TransportListenOptions {

@@ -11,10 +11,10 @@ import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
-import { createAdmission, isLoopback, tooMany } from '../../admission.ts';
+import { createAdmission, tooMany } from '../../admission.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import { RUNTIME } from '../../runtime.ts';
-import type { SocketAddress } from '../../socket-address.ts';
+import { isLoopback, type SocketAddress } from '../../socket-address.ts';
 import { unanswerableHosts } from '../answerable.ts';
 import {
   ALPN,

@@ -1,0 +1,45 @@
+/**
+ * Dials from the port of a TCP listener, so that a NAT maps both to the same port outside.
+ *
+ * Linux lets a socket be bound to a port that another one listens on if both have SO_REUSEPORT. Node.js sets it
+ * on listeners (`reusePort`) and, from 24.19 and 26.4 on, on sockets that are to dial (`net.BoundSocket`);
+ * `net.connect({ localPort })` does not, and fails with EADDRINUSE. Elsewhere dials leave from any port.
+ */
+
+import net, { type Socket } from 'node:net';
+import { canReach, type SocketAddress } from '../socket-address.ts';
+
+/** `undefined` before Node.js 24.19, in 25, and before 26.4. */
+const { BoundSocket } = net as { BoundSocket?: typeof net.BoundSocket };
+
+/** Whether listeners are bound so that dials can leave from their port. */
+export const REUSES_PORTS = process.platform === 'linux' && BoundSocket !== undefined;
+
+/** The ports of a transport's listeners. */
+export interface LocalPorts {
+  /** A listener is bound. @returns to be called when it closes. */
+  add(address: SocketAddress): () => void;
+  /** A socket that is bound to one of them, to be connected to `remote`; `undefined` where there is none. */
+  socketTo(remote: SocketAddress): Socket | undefined;
+}
+
+export const createLocalPorts = (): LocalPorts => {
+  const listeners = new Set<SocketAddress>();
+  return {
+    add: (address) => {
+      listeners.add(address);
+      return () => void listeners.delete(address);
+    },
+    socketTo: (remote) => {
+      if (!REUSES_PORTS || BoundSocket === undefined) return undefined;
+      const local = [...listeners].find((it) => canReach(it, remote));
+      if (local === undefined) return undefined;
+      try {
+        const handle = new BoundSocket({ ...local, reusePort: true });
+        return new net.Socket({ handle, allowHalfOpen: true });
+      } catch {
+        return undefined; // The kernel does not want to: from any port then.
+      }
+    },
+  };
+};
