@@ -96,3 +96,16 @@ export const aborted = (what: string, reason: unknown): LeanError =>
 /** The same for a signal that has fired. */
 export const abortedBy = (signal: AbortSignal, what: string): LeanError =>
   aborted(what, signal.reason);
+
+/** Resolves after `ms`, or when `signal` fires. */
+export const pause = (ms: number, signal?: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    signal?.addEventListener('abort', end, { once: true });
+    if (signal?.aborted === true) end();
+  });

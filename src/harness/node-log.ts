@@ -31,6 +31,12 @@ export const logEvents = (node: LeanNode, log: Log): void => {
     (more) => log('connection:refuse', { more }),
   );
   node.addEventListener('connection:refuse', ({ detail }) => logRefusal(detail));
+  node.addEventListener('connection:direct', ({ type, detail: { connection, afterMs } }) =>
+    log(type, { ...whoIs(connection), via: connection.description, afterMs }),
+  );
+  for (const name of ['punch:start', 'punch:error'] as const) {
+    node.addEventListener(name, ({ type, detail }) => log(type, { ...detail }));
+  }
   for (const name of ['relay:reserve', 'relay:lost', 'relay:grant', 'relay:circuit'] as const) {
     node.addEventListener(name, ({ type, detail }) => log(type, { ...detail }));
   }

@@ -1,13 +1,11 @@
 /** What dials and listeners of one js-libp2p node share: engine, certificate, sockets. */
 
-import { isLoopback } from '../admission.ts';
 import type { Role } from '../connection.ts';
 import { once } from '../once.ts';
-import type { QuicEngine, QuicLimits, QuicListener } from '../quic/engine.ts';
+import type { DialOptions, QuicEngine, QuicLimits, QuicListener } from '../quic/engine.ts';
 import type { EngineName } from '../quic/engine-name.ts';
-import type { QuinnDialOptions } from '../quic/quinn/engine.ts';
 import { selectEngine } from '../quic/select.ts';
-import { plainHost, type SocketAddress } from '../socket-address.ts';
+import { isLoopback, plainHost, type SocketAddress } from '../socket-address.ts';
 import { issueCertificate, type TlsIdentity } from '../tls/issue.ts';
 import { createVerifier } from '../tls/verify.ts';
 import type { QuicComponents, QuicOptions } from './options.ts';
@@ -23,7 +21,7 @@ export interface Endpoint {
   /** Listeners that are open. */
   readonly listeners: Set<QuicListener>;
   /** `from` for a dial to `remote`: the socket of a listener that can reach it. */
-  leaveFrom(engine: QuicEngine, remote: SocketAddress): Pick<QuinnDialOptions, 'from'>;
+  leaveFrom(engine: QuicEngine, remote: SocketAddress): Pick<DialOptions, 'from'>;
 }
 
 export const createEndpoint = (components: QuicComponents, options: QuicOptions): Endpoint => {
@@ -53,7 +51,7 @@ export const createEndpoint = (components: QuicComponents, options: QuicOptions)
     limits,
     listeners,
     leaveFrom: (engine, remote) => {
-      if (!dialFromListener || engine.name !== 'quinn') return {};
+      if (!dialFromListener || !engine.dialsFromListener) return {};
       const from = listenerFor(listeners, remote);
       return from === undefined ? {} : { from };
     },

@@ -37,6 +37,8 @@ export const createConnections = (
   limits: ConnectionLimits,
   events: Events,
   protocols: Protocols,
+  /** Called with each connection when it is open. */
+  onOpen: (connection: Connection) => void,
 ): Connections => {
   /** By peer id, until our side closes them or they have ended. */
   const open = new Map<string, Set<Connection>>();
@@ -77,6 +79,7 @@ export const createConnections = (
       events.emit('connection:close', { connection, reason });
     });
     events.emit('connection:open', { connection });
+    onOpen(connection);
     protocols.serve(transport, connection).catch(() => connection.close());
     if (closing) connection.close();
     return connection;

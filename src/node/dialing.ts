@@ -1,7 +1,7 @@
 /** Dialling: one connection to a peer, over whichever of its addresses answers first. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
-import type { Connection, TransportConnection } from '../connection.ts';
+import type { Connection, Role, TransportConnection } from '../connection.ts';
 import { aborted, orAborted, startDeadline } from '../deadline.ts';
 import { errorOf, LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
@@ -26,6 +26,17 @@ export interface Dialing {
   dial(
     address: Multiaddr | string | readonly (Multiaddr | string)[],
     options?: DialOptions,
+  ): Promise<Connection>;
+  /**
+   * Dials `peer` at IP addresses, all of them at once, whatever connection there is. In the role of a listener
+   * where both sides dial (TCP alone).
+   *
+   * @throws as `dial`.
+   */
+  direct(
+    addresses: readonly Multiaddr[],
+    peer: PeerId,
+    options: { readonly signal: AbortSignal; readonly role?: Role },
   ): Promise<Connection>;
   /** Resolves when the dials under way have let go of their sockets. Never rejects. */
   settled(): Promise<void>;
@@ -56,11 +67,13 @@ export const createDialing = (
     address: Multiaddr,
     expectedPeer: PeerId | undefined,
     signal: AbortSignal,
+    role?: Role,
   ): Promise<TransportConnection> => {
     events.emit('dial:start', { address });
     try {
       const transport = transports.find(address);
-      const connection = await transport.dial(withoutPeer(address), { expectedPeer, signal });
+      const options = { expectedPeer, signal, role };
+      const connection = await transport.dial(withoutPeer(address), options);
       const { remotePeer } = connection;
       if (expectedPeer === undefined || expectedPeer.equals(remotePeer)) return connection;
       await connection.close();
@@ -78,11 +91,13 @@ export const createDialing = (
     addresses: readonly Multiaddr[],
     expectedPeer: PeerId | undefined,
     signal: AbortSignal,
+    options: { readonly role?: Role; readonly headStart?: number } = {},
   ): Promise<TransportConnection> =>
     race(addresses, {
+      ...options,
       signal,
       dialOne: (address, raceSignal) => {
-        const dial = dialOne(address, expectedPeer, raceSignal);
+        const dial = dialOne(address, expectedPeer, raceSignal, options.role);
         const settled = dial.then(
           () => {},
           () => {},
@@ -174,6 +189,10 @@ export const createDialing = (
       if (signal?.aborted === true) throw aborted('the dial', signal.reason);
       if (peer === undefined || force) return attempt(given, { signal, force });
       return connections.find(peer) ?? share(peer.toString(), given, signal);
+    },
+    direct: async (addresses, peer, { signal, role = 'dialer' }) => {
+      const either = AbortSignal.any([signal, closing]);
+      return connections.add(await raceAll(addresses, peer, either, { role, headStart: 0 }));
     },
     settled: async () => void (await Promise.all(sockets)),
   };

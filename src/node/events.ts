@@ -2,7 +2,7 @@
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { CloseReason } from '../close-reason.ts';
-import type { CircuitLimit, Connection } from '../connection.ts';
+import type { CircuitLimit, Connection, Role } from '../connection.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import type { TransportEvents } from '../transports/transport.ts';
 import type { Listener } from './listener.ts';
@@ -20,6 +20,24 @@ export interface NodeEvents extends TransportEvents {
   'dial:error': { readonly address: Multiaddr; readonly error: Error };
   'listen:open': { readonly listener: Listener };
   'listen:close': { readonly listener: Listener };
+  /**
+   * There is a direct connection to the peer of `relayed`, milliseconds after that was open. Its streams go on;
+   * it is closed when they have ended.
+   */
+  'connection:direct': {
+    readonly connection: Connection;
+    readonly relayed: Connection;
+    readonly afterMs: number;
+  };
+  /** A hole punch begins: `addresses` are dialled, or sent to, those of the peer that may be. */
+  'punch:start': {
+    readonly peer: PeerId;
+    readonly attempt: number;
+    readonly role: Role;
+    readonly addresses: readonly Multiaddr[];
+  };
+  /** One attempt failed; attempt 0: there will be no other. The connection stays relayed. */
+  'punch:error': { readonly peer: PeerId; readonly attempt: number; readonly error: Error };
   /** A relay has granted or renewed a reservation of ours. `expires`: milliseconds since 1970. */
   'relay:reserve': {
     readonly relay: PeerId;

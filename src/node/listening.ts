@@ -18,6 +18,8 @@ export interface Listening {
   ): Promise<Listener>;
   /** Where this node can be dialled, without `/p2p`; unspecified hosts stand for every interface. */
   addresses(): Multiaddr[];
+  /** Where its listeners are bound, without `/p2p`. */
+  bound(): Multiaddr[];
   /** Closes every listener. Never rejects. */
   close(): Promise<void>;
 }
@@ -72,6 +74,7 @@ export const createListening = (
       [...listeners.values()].flatMap(
         (bound) => bound.addresses?.() ?? reachableAddresses(bound.address),
       ),
+    bound: () => [...listeners.values()].map(({ address }) => address),
     close: async () =>
       void (await Promise.all([...listeners.keys()].map((listener) => listener.close()))),
   };

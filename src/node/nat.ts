@@ -11,6 +11,11 @@ import type { ReachabilityCheck } from './reachability.ts';
 
 export interface NatOptions {
   /**
+   * Replaces relayed connections by direct ones (DCUtR), event `connection:direct`. Peers that are connected
+   * through a relay are then told where relays see this node. Default: true.
+   */
+  readonly holePunching?: boolean;
+  /**
    * Asks peers that serve AutoNAT v2 which of this node's addresses can be dialled: `node.reachability`, event
    * `reachability:change`. Default: false.
    */
@@ -21,7 +26,7 @@ export interface NatOptions {
    */
   readonly autonat?: boolean | Partial<AutonatLimits>;
   /**
-   * Both take addresses that are not public, too (private, loopback): for networks that have no others. A
+   * AutoNAT, on both sides, takes addresses that are not public, too (private, loopback): for networks that have no others. A
    * server that does so dials hosts of its own network for anybody. Default: false.
    */
   readonly allowPrivate?: boolean;

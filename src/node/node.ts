@@ -12,7 +12,8 @@ import { type PeerId, parsePeerId, peerIdOf } from '../identity/peer-id.ts';
 import { parseMultiaddr, withPeer } from '../multiaddr.ts';
 import { once } from '../once.ts';
 import { CIRCUIT_HOP } from '../protocols/circuit-hop.ts';
-import { handleIdentify, IDENTIFY } from '../protocols/identify.ts';
+import { DCUTR } from '../protocols/dcutr.ts';
+import { handleIdentify, IDENTIFY, identify } from '../protocols/identify.ts';
 import { handlePing, PING } from '../protocols/ping.ts';
 import { circuit, quic, tcp, websocket } from '../transports/factories.ts';
 import type { TransportContext, TransportFactory } from '../transports/transport.ts';
@@ -20,10 +21,12 @@ import { AGENT_VERSION } from '../version.ts';
 import { createConnections } from './connections.ts';
 import { createDialing, type DialOptions } from './dialing.ts';
 import { createEvents, type NodeEventTarget } from './events.ts';
+import { createHolePunching } from './hole-punching.ts';
 import { checkLimits, DEFAULT_NODE_LIMITS, type NodeLimits } from './limits.ts';
 import type { Listener } from './listener.ts';
 import { createListening } from './listening.ts';
 import { createNat, type NatOptions } from './nat.ts';
+import { createObservedAddresses } from './observed-addresses.ts';
 import { createProtocols, type StreamHandler } from './protocols.ts';
 import type { Reachability } from './reachability.ts';
 import { createRelayClient } from './relay-client.ts';
@@ -44,7 +47,7 @@ export interface NodeOptions {
    * false. Listening and dialling through other relays takes no option, but their addresses.
    */
   readonly relay?: boolean | Partial<RelayLimits>;
-  /** What it does about NATs; by default nothing that costs anything. */
+  /** What it does about NATs; by default it punches holes for relayed connections. */
   readonly nat?: NatOptions;
   /** What identify says; default `libp2p-lean/<version>`. */
   readonly agentVersion?: string;
@@ -136,7 +139,12 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
   const closing = new AbortController();
   const events = createEvents();
   const protocols = createProtocols(events);
-  const connections = createConnections({ ...DEFAULT_NODE_LIMITS, ...limits }, events, protocols);
+  const connections = createConnections(
+    { ...DEFAULT_NODE_LIMITS, ...limits },
+    events,
+    protocols,
+    (connection) => punching?.opened(connection),
+  );
   const context: TransportContext = {
     hostKey,
     localPeer: peerId,
@@ -144,12 +152,34 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
     limits,
     emit: events.emit as TransportContext['emit'],
   };
-  const relays = createRelayClient(() => dialing, protocols, events, closing.signal);
+  const observed = createObservedAddresses(() => listening.bound());
+  /** Asks each relay once where it sees us. */
+  const asked = new WeakSet<Connection>();
+  const askRelay = (relay: Connection): void => {
+    if (punching === undefined || asked.has(relay)) return;
+    asked.add(relay);
+    identify(relay).then(
+      ({ observedAddr }) => observed.observe(relay, observedAddr),
+      () => asked.delete(relay),
+    );
+  };
+  const relays = createRelayClient(() => dialing, protocols, events, closing.signal, askRelay);
   const factories = options.transports ?? [quic(), tcp(), websocket()];
   const transports = await createTransports(factories, context, [circuit(context, relays)]);
   const dialing = createDialing(transports, connections, events, dialTimeout, closing.signal);
   const listening = createListening(peerId, transports, connections, events, closing.signal);
 
+  const punching =
+    options.nat?.holePunching === false
+      ? undefined
+      : createHolePunching({
+          connections,
+          dialing,
+          transports,
+          events,
+          addresses: () => [...observed.candidates(), ...listening.addresses()],
+          closing: closing.signal,
+        });
   if (options.relay) {
     const { createRelayServer } = await import('./relay-server.ts');
     const server = createRelayServer({
@@ -182,6 +212,7 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
       protocolVersion: PROTOCOL_VERSION,
     }),
   );
+  if (punching !== undefined) protocols.handle(DCUTR, punching.handle);
 
   const close = async (): Promise<void> => {
     closing.abort(new LeanError('ERR_ABORTED', 'the node is closed'));

@@ -1,13 +1,13 @@
 /** Whether this node can be dialled from outside: what AutoNAT v2 servers say of its addresses. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
-import { hostKeyOf, isLoopback } from '../admission.ts';
+import { hostKeyOf } from '../admission.ts';
 import type { Connection } from '../connection.ts';
 import { isLeanError } from '../errors.ts';
 import { hostOf, isCircuit, withoutPeer } from '../multiaddr.ts';
 import { AUTONAT_DIAL_BACK, checkAddresses, createDialBacks } from '../protocols/autonat-v2.ts';
 import { isPublicIp } from '../public-ip.ts';
-import { plainHost } from '../socket-address.ts';
+import { isLoopback, plainHost } from '../socket-address.ts';
 import type { Events } from './events.ts';
 import type { Protocols } from './protocols.ts';
 

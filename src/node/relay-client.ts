@@ -2,7 +2,7 @@
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../connection.ts';
-import { aborted, orAborted } from '../deadline.ts';
+import { aborted, pause } from '../deadline.ts';
 import { errorOf, LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import { isCircuit, kindOf, peerOf } from '../multiaddr.ts';
@@ -33,21 +33,28 @@ interface Place {
   readonly onCircuit: (circuit: ArrivedCircuit) => Promise<void>;
 }
 
-/** @param closing fires when the node closes. */
+/**
+ * @param closing fires when the node closes.
+ * @param onRelay called with each direct connection to a relay that is used.
+ */
 export const createRelayClient = (
   dialing: () => Dialing,
   protocols: Protocols,
   events: Events,
   closing: AbortSignal,
+  onRelay: (connection: Connection) => void,
 ): Relays => {
   /** By the relay's peer id. */
   const places = new Map<string, Place>();
 
   /** A connection to the relay that does not go through a relay itself. */
   const dialRelay = async (relay: Multiaddr, signal: AbortSignal): Promise<Connection> => {
-    const connection = await dialing().dial(relay, { signal });
-    if (connection.circuit === undefined) return connection;
-    return dialing().dial(relay, { signal, force: true });
+    let connection = await dialing().dial(relay, { signal });
+    if (connection.circuit !== undefined) {
+      connection = await dialing().dial(relay, { signal, force: true });
+    }
+    onRelay(connection);
+    return connection;
   };
 
   const handleStop: StreamHandler = async (stream, connection) => {
@@ -181,14 +188,4 @@ const addressesOf = (relay: Multiaddr, peer: PeerId, { addresses }: Reservation)
     return isOne && peerOf(address)?.equals(peer);
   });
   return [relay, ...others.slice(0, MAX_ADDRESSES)];
-};
-
-/** Resolves after `ms`, or when `signal` fires. */
-const pause = async (ms: number, signal: AbortSignal): Promise<void> => {
-  let timer: NodeJS.Timeout | undefined;
-  const elapsed = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await orAborted(elapsed, signal).catch(() => {});
-  clearTimeout(timer);
 };

@@ -8,6 +8,10 @@ import type { Transport, TransportContext, TransportFactory } from '../transport
 export interface Transports {
   /** @throws ERR_UNSUPPORTED when there is none for `address`. */
   find(address: Multiaddr): Transport;
+  /** Whether there is one for `address`. */
+  has(address: Multiaddr): boolean;
+  /** @see Transport.punch. Never rejects. */
+  punch(address: Multiaddr, signal: AbortSignal): Promise<boolean>;
   /**
    * Loads those that `addresses` need, all of them without addresses.
    *
@@ -36,6 +40,14 @@ export const createTransports = async (
 
   return {
     find,
+    has: (address) => transports.some((it) => it.handles(address)),
+    punch: async (address, signal) => {
+      try {
+        return (await find(address).punch?.(address, signal)) ?? false;
+      } catch {
+        return false;
+      }
+    },
     prepare: async (role, addresses) => {
       const needed = transports.filter(
         (it) => addresses?.some((address) => isDnsaddr(address) || it.handles(address)) ?? true,

@@ -7,7 +7,8 @@
  */
 
 import net, { type Socket } from 'node:net';
-import { canReach, type SocketAddress } from '../socket-address.ts';
+import { networkInterfaces } from 'node:os';
+import { canReach, isLoopback, plainHost, type SocketAddress } from '../socket-address.ts';
 
 /** `undefined` before Node.js 24.19, in 25, and before 26.4. */
 const { BoundSocket } = net as { BoundSocket?: typeof net.BoundSocket };
@@ -32,7 +33,7 @@ export const createLocalPorts = (): LocalPorts => {
     },
     socketTo: (remote) => {
       if (!REUSES_PORTS || BoundSocket === undefined) return undefined;
-      const local = [...listeners].find((it) => canReach(it, remote));
+      const local = [...listeners].find((it) => canReach(it, remote) && !isSelf(it, remote));
       if (local === undefined) return undefined;
       try {
         const handle = new BoundSocket({ ...local, reusePort: true });
@@ -42,4 +43,11 @@ export const createLocalPorts = (): LocalPorts => {
       }
     },
   };
+};
+
+/** A socket that is connected to its own address would have only itself to talk to. */
+const isSelf = (local: SocketAddress, { host, port }: SocketAddress): boolean => {
+  if (local.port !== port) return false;
+  const here = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  return isLoopback(plainHost(host)) || here.some(({ address }) => address === plainHost(host));
 };

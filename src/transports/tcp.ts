@@ -21,9 +21,9 @@ export const tcpTransport = (options: UpgradeOptions): Transport => {
   return {
     name: 'tcp',
     handles: (address) => kindOf(address) === 'tcp',
-    dial: async (address, { expectedPeer, signal, fromListener = false, role = 'dialer' }) => {
+    dial: async (address, { expectedPeer, signal, role = 'dialer' }) => {
       const target = targetOf(address, ['tcp']);
-      const bound = fromListener ? ports.socketTo(target) : undefined;
+      const bound = ports.socketTo(target);
       const socket = await openSocket(target, signal, bound);
       const wire = socketWire(socket, 'tcp');
       const path = socketPath('tcp', socket);

@@ -47,11 +47,6 @@ export interface TransportDialOptions {
   readonly expectedPeer: PeerId | undefined;
   readonly signal: AbortSignal;
   /**
-   * Leaves from the port of a listener of ours where that is possible, so that a NAT maps both to the same:
-   * else from any port. QUIC always does.
-   */
-  readonly fromListener?: boolean | undefined;
-  /**
    * Who we are once connected: in a TCP simultaneous open both sides have dialled. Default: the dialer. Not for
    * QUIC, where only one side dials: the other one `punch`es.
    */

@@ -18,6 +18,7 @@ import {
 } from '../../src/multiaddr.ts';
 import type { NodeEvents } from '../../src/node/events.ts';
 import { createNode, type LeanNode, type NodeOptions } from '../../src/node/node.ts';
+import { DCUTR } from '../../src/protocols/dcutr.ts';
 import { IDENTIFY, identify } from '../../src/protocols/identify.ts';
 import { handlePerf, PERF, perf } from '../../src/protocols/perf.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
@@ -148,7 +149,7 @@ for (const quicEngine of await enginesHere(['dialer', 'listener'])) {
       const { listener, connection } = await makePair(t);
       const told = await identify(connection);
       assert.equal(told.agentVersion, AGENT_VERSION);
-      assert.deepEqual(told.protocols, [PING, IDENTIFY]);
+      assert.deepEqual(told.protocols, [PING, IDENTIFY, DCUTR]);
       const listens = listener.addresses().map((it) => withoutPeer(it).toString());
       assert.deepEqual(told.listenAddrs.map(String), listens);
       assert.equal(told.observedAddr?.toString(), connection.localAddress.toString());

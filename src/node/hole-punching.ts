@@ -1,0 +1,274 @@
+/**
+ * From relayed to direct connections (libp2p/specs relay/DCUtR.md). The peer that accepted a relayed connection
+ * tries to reach the other one, then to punch holes: both dial at the same moment, so that each NAT takes the
+ * other's packets for answers. A relayed connection that has been replaced is closed when its streams have ended.
+ */
+
+import type { Multiaddr } from '@multiformats/multiaddr';
+import type { Connection, Role } from '../connection.ts';
+import { pause, startDeadline } from '../deadline.ts';
+import { errorOf, isLeanError, LeanError } from '../errors.ts';
+import type { PeerId } from '../identity/peer-id.ts';
+import { type IpScope, scopeOf } from '../ip-scope.ts';
+import { hostOf, kindOf } from '../multiaddr.ts';
+import { type Agreement, handleDcutr, initiateDcutr } from '../protocols/dcutr.ts';
+import { identify } from '../protocols/identify.ts';
+import type { Connections } from './connections.ts';
+import type { Dialing } from './dialing.ts';
+import { directAddresses } from './direct-addresses.ts';
+import type { Events } from './events.ts';
+import type { StreamHandler } from './protocols.ts';
+import type { Transports } from './transports.ts';
+
+/** Of the initiator: libp2p/specs relay/DCUtR.md. */
+const MAX_ATTEMPTS = 3;
+/** Agreements that one relayed connection may ask of us: each makes us dial where its peer says. */
+const MAX_AGREEMENTS = 6;
+/** Milliseconds for one attempt; go-libp2p's and rust-libp2p's for QUIC. */
+const ATTEMPT_TIMEOUT = 5_000;
+/** Milliseconds that dialling the peer's own addresses gets before holes are punched. */
+const HEAD_START = 500;
+/** Milliseconds between dials to one address in an attempt: the first packets may come before there is a hole. */
+const REDIAL = 200;
+/** Dials to one address in an attempt. */
+const MAX_DIALS = 8;
+/** Hole punches at once; further relayed connections stay so. */
+const MAX_PUNCHES = 32;
+/** A replaced connection without streams is closed after this time, in which none was opened; milliseconds. */
+const RETIRE_AFTER = 2_000;
+const RETIRE_CHECK = 500;
+
+export interface HolePunching {
+  /** Answers DCUtR. */
+  readonly handle: StreamHandler;
+  /** A connection is open. */
+  opened(connection: Connection): void;
+}
+
+export interface HolePunchingOptions {
+  readonly connections: Connections;
+  readonly dialing: Dialing;
+  readonly transports: Transports;
+  readonly events: Events;
+  /** Where this node may be reached, the best first: to be chosen from. */
+  readonly addresses: () => readonly Multiaddr[];
+  /** Fires when the node closes. */
+  readonly closing: AbortSignal;
+}
+
+export const createHolePunching = ({
+  connections,
+  dialing,
+  transports,
+  events,
+  addresses,
+  closing,
+}: HolePunchingOptions): HolePunching => {
+  /** By peer id, those that we initiate. */
+  const running = new Set<string>();
+  const agreements = new WeakMap<Connection, number>();
+  /** Who waits for a direct connection, by peer id. */
+  const waiting = new Map<string, Set<(direct: Connection) => void>>();
+
+  const directTo = (peer: PeerId): Connection | undefined =>
+    connections.list(peer).find(({ circuit }) => circuit === undefined);
+
+  /** How far the addresses reach that make sense between us and a peer behind that relay. */
+  const scopeOfRelay = ({ circuit }: Connection): IpScope => {
+    const relay = circuit === undefined ? undefined : directTo(circuit.relay);
+    return (relay && scopeOf(hostOf(relay.remoteAddress).host)) ?? 'public';
+  };
+
+  /** Resolves when there is a direct connection to `peer`; ends with `signal`. */
+  const untilDirect = (peer: PeerId, signal: AbortSignal): Promise<Connection> =>
+    new Promise((resolve, reject) => {
+      const there = directTo(peer);
+      if (there !== undefined) return resolve(there);
+      const id = peer.toString();
+      const group = waiting.get(id) ?? new Set();
+      const settle = (): void => {
+        signal.removeEventListener('abort', onAbort);
+        group.delete(found);
+        if (group.size === 0 && waiting.get(id) === group) waiting.delete(id);
+      };
+      const found = (direct: Connection): void => {
+        settle();
+        resolve(direct);
+      };
+      const onAbort = (): void => {
+        settle();
+        reject(signal.reason);
+      };
+      signal.addEventListener('abort', onAbort, { once: true });
+      if (signal.aborted) return onAbort();
+      waiting.set(id, group.add(found));
+    });
+
+  /** Dials each of `addresses` again and again until `signal` fires: the first connection ends it. */
+  const dialAll = async (
+    list: readonly Multiaddr[],
+    peer: PeerId,
+    role: Role,
+    signal: AbortSignal,
+  ): Promise<void> => {
+    if (list.length === 0) return;
+    for (let dials = 0; dials < MAX_DIALS && !signal.aborted; dials++) {
+      dialing.direct(list, peer, { signal, role }).catch(() => {});
+      await pause(REDIAL, signal);
+    }
+  };
+
+  /** One attempt. @throws the reason of `parent`; ERR_TIMEOUT. */
+  const punch = async (
+    list: readonly Multiaddr[],
+    peer: PeerId,
+    role: Role,
+    parent: AbortSignal,
+  ): Promise<Connection> => {
+    const deadline = startDeadline(ATTEMPT_TIMEOUT, 'punching a hole', parent);
+    const { signal } = deadline;
+    try {
+      const direct = untilDirect(peer, signal);
+      if (role === 'dialer') {
+        dialAll(list, peer, role, signal).catch(() => {});
+      } else {
+        const isQuic = (address: Multiaddr): boolean => kindOf(address) === 'quic-v1';
+        for (const address of list.filter(isQuic)) transports.punch(address, signal);
+        const others = list.filter((address) => !isQuic(address));
+        dialAll(others, peer, role, signal).catch(() => {});
+      }
+      return await direct;
+    } finally {
+      deadline.abort(new LeanError('ERR_ABORTED', 'the hole punch is over'));
+      deadline.clear();
+    }
+  };
+
+  /** The addresses that `peer` can be dialled at, of those that it says. */
+  const dialable = (said: readonly Multiaddr[], relayed: Connection): Multiaddr[] => {
+    const own = new Set(addresses().map(String));
+    const list = directAddresses(said, scopeOfRelay(relayed), relayed.remotePeer);
+    return list.filter((address) => !own.has(address.toString()) && transports.has(address));
+  };
+
+  /** What `peer` says of itself may be true: some are not behind a NAT. */
+  const dialDirectly = async (relayed: Connection, signal: AbortSignal): Promise<void> => {
+    const { listenAddrs } = await identify(relayed, { signal });
+    const list = dialable(listenAddrs, relayed);
+    if (list.length > 0) await dialing.direct(list, relayed.remotePeer, { signal });
+  };
+
+  const initiate = async (relayed: Connection): Promise<void> => {
+    const peer = relayed.remotePeer;
+    const stop = new AbortController();
+    const end = (): void =>
+      stop.abort(new LeanError('ERR_CONNECTION_CLOSED', 'the relayed connection has ended'));
+    relayed.closed.then(end);
+    const onClose = (): void => stop.abort(closing.reason);
+    closing.addEventListener('abort', onClose, { once: true });
+    const { signal } = stop;
+    const found = untilDirect(peer, signal);
+    found.catch(() => {});
+    try {
+      const dialled = dialDirectly(relayed, signal).catch(() => {});
+      await Promise.race([found, dialled, pause(HEAD_START, signal)]);
+      for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
+        if (directTo(peer) !== undefined || signal.aborted) return;
+        const own = directAddresses(addresses(), scopeOfRelay(relayed));
+        if (own.length === 0) throw new LeanError('ERR_DIAL', 'no address of ours is known');
+        const agreement = await initiateDcutr(relayed, own, { signal });
+        const list = dialable(agreement.addresses, relayed);
+        events.emit('punch:start', { peer, attempt, role: 'listener', addresses: list });
+        if (list.length === 0) throw new LeanError('ERR_DIAL', 'the peer has no address for us');
+        await Promise.race([found, pause(agreement.rtt / 2, signal)]);
+        // The last time as the dialer: go-libp2p before v0.41 has the roles the other way round.
+        const role = attempt === MAX_ATTEMPTS ? 'dialer' : 'listener';
+        try {
+          await punch(list, peer, role, signal);
+          return;
+        } catch (error) {
+          if (signal.aborted || !isLeanError(error, 'ERR_TIMEOUT')) throw error;
+          events.emit('punch:error', { peer, attempt, error });
+        }
+      }
+    } catch (error) {
+      if (!signal.aborted) events.emit('punch:error', { peer, attempt: 0, error: errorOf(error) });
+    } finally {
+      closing.removeEventListener('abort', onClose);
+      end();
+    }
+  };
+
+  const answer = async (relayed: Connection, agreement: Agreement): Promise<void> => {
+    const peer = relayed.remotePeer;
+    const attempt = agreements.get(relayed) ?? 0;
+    const list = dialable(agreement.addresses, relayed);
+    events.emit('punch:start', { peer, attempt, role: 'dialer', addresses: list });
+    if (list.length === 0) return;
+    try {
+      await punch(list, peer, 'dialer', closing);
+    } catch (error) {
+      events.emit('punch:error', { peer, attempt, error: errorOf(error) });
+    }
+  };
+
+  /** Closes `relayed` once it is of no use any more. */
+  const retire = (relayed: Connection): void => {
+    let idleSince = performance.now();
+    const timer = setInterval(() => {
+      const now = performance.now();
+      if (directTo(relayed.remotePeer) === undefined || relayed.memory.streams > 0) idleSince = now;
+      else if (now - idleSince >= RETIRE_AFTER) relayed.close();
+    }, RETIRE_CHECK);
+    timer.unref();
+    relayed.closed.then(() => clearInterval(timer));
+  };
+
+  const replaced = new WeakSet<Connection>();
+  const openedAt = new WeakMap<Connection, number>();
+  const replace = (relayed: Connection, direct: Connection): void => {
+    if (replaced.has(relayed)) return;
+    replaced.add(relayed);
+    const afterMs = performance.now() - (openedAt.get(relayed) ?? performance.now());
+    events.emit('connection:direct', { connection: direct, relayed, afterMs });
+    retire(relayed);
+  };
+
+  return {
+    handle: async (stream, connection) => {
+      const asked = agreements.get(connection) ?? 0;
+      // Nobody else has reason to ask, and none to ask for ever.
+      if (connection.circuit === undefined || connection.role !== 'dialer') {
+        throw new LeanError('ERR_PROTOCOL_VIOLATION', 'dcutr: the connection is not relayed to it');
+      }
+      if (asked >= MAX_AGREEMENTS) {
+        throw new LeanError('ERR_PROTOCOL_VIOLATION', 'dcutr: the peer asks without end');
+      }
+      agreements.set(connection, asked + 1);
+      const own = directAddresses(addresses(), scopeOfRelay(connection));
+      if (own.length === 0) throw new LeanError('ERR_DIAL', 'no address of ours is known');
+      const agreement = await handleDcutr(stream, own);
+      if (directTo(connection.remotePeer) === undefined) {
+        answer(connection, agreement).catch(() => {});
+      }
+    },
+
+    opened: (connection) => {
+      const { remotePeer: peer, circuit, role } = connection;
+      const id = peer.toString();
+      if (circuit === undefined) {
+        for (const found of [...(waiting.get(id) ?? [])]) found(connection);
+        const relayed = connections.list(peer).filter((it) => it.circuit !== undefined);
+        for (const old of relayed) replace(old, connection);
+        return;
+      }
+      openedAt.set(connection, performance.now());
+      const direct = directTo(peer);
+      if (direct !== undefined) replace(connection, direct);
+      else if (role === 'listener' && !running.has(id) && running.size < MAX_PUNCHES) {
+        running.add(id);
+        initiate(connection).finally(() => running.delete(id));
+      }
+    },
+  };
+};

@@ -1,0 +1,147 @@
+/**
+ * DCUtR (libp2p/specs relay/DCUtR.md): over a relayed connection two peers tell each other where they can be
+ * dialled and agree on the moment. The peer that accepted the relayed connection initiates.
+ */
+
+import { BinaryWriter } from '@bufbuild/protobuf/wire';
+import type { Multiaddr } from '@multiformats/multiaddr';
+import type { Connection } from '../connection.ts';
+import { withDeadline } from '../deadline.ts';
+import { LeanError } from '../errors.ts';
+import { readMessage, writeMessage } from '../stream/messages.ts';
+import type { Stream } from '../stream.ts';
+import { addressOrNothing } from './circuit-messages.ts';
+import { readFields, writeBytes, writeVarint } from './fields.ts';
+
+export const DCUTR = '/libp2p/dcutr';
+
+/** The longest message, bytes. */
+const MAX_MESSAGE = 4096;
+/** Addresses that a message may name; further ones are left out. */
+const MAX_ADDRESSES = 32;
+/** Milliseconds for one exchange; go-libp2p's value is 60,000. */
+const TIMEOUT = 10_000;
+
+const CONNECT = 100;
+const SYNC = 300;
+
+export interface HolePunchMessage {
+  /** 100: connect, 300: sync. */
+  readonly type: number | undefined;
+  readonly addresses: readonly Multiaddr[];
+}
+
+/** The protobuf message `HolePunch`; as many addresses as it has room for. */
+export const encodeHolePunch = ({ type, addresses }: HolePunchMessage): Uint8Array => {
+  const writer = new BinaryWriter();
+  writeVarint(writer, 1, type ?? 0);
+  let left = MAX_MESSAGE - 16;
+  for (const { bytes } of addresses.slice(0, MAX_ADDRESSES)) {
+    left -= bytes.length + 3;
+    if (left < 0) break;
+    writeBytes(writer, 2, bytes);
+  }
+  return writer.finish();
+};
+
+/** Addresses that we cannot parse are left out. @throws ERR_PROTOCOL_VIOLATION. */
+export const decodeHolePunch = (message: Uint8Array): HolePunchMessage => {
+  let type: number | undefined;
+  const addresses: Multiaddr[] = [];
+  readFields('dcutr', message, {
+    varint: {
+      1: (value) => {
+        type = value;
+      },
+    },
+    bytes: {
+      2: (value) => {
+        const address = addresses.length < MAX_ADDRESSES ? addressOrNothing(value) : undefined;
+        if (address !== undefined) addresses.push(address);
+      },
+    },
+  });
+  return { type, addresses };
+};
+
+export interface DcutrOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What the peer of a hole punch said. */
+export interface Agreement {
+  /** Where it says that it can be dialled. Whatever it likes: not to be dialled unseen. */
+  readonly addresses: readonly Multiaddr[];
+  /** Of the relayed connection, milliseconds. */
+  readonly rtt: number;
+}
+
+/**
+ * Initiator: the peer dials when our last message has arrived, half a round trip from when this resolves.
+ *
+ * @param connection the relayed one.
+ * @param addresses ours.
+ * @throws ERR_PROTOCOL_NOT_SUPPORTED, ERR_PROTOCOL_VIOLATION, ERR_MESSAGE_TOO_LONG, ERR_EOF, ERR_TIMEOUT,
+ * ERR_ABORTED; what the stream throws.
+ */
+export const initiateDcutr = async (
+  connection: Connection,
+  addresses: readonly Multiaddr[],
+  { signal }: DcutrOptions = {},
+): Promise<Agreement> => {
+  const stream = await connection.newStream(DCUTR, { signal, timeout: TIMEOUT });
+  const reset = () => stream.reset();
+  const exchange = async (): Promise<Agreement> => {
+    const start = performance.now();
+    await writeMessage(stream, encodeHolePunch({ type: CONNECT, addresses }));
+    const answer = await expectMessage(stream, CONNECT);
+    const rtt = performance.now() - start;
+    await writeMessage(stream, encodeHolePunch({ type: SYNC, addresses: [] }));
+    stream.closeWrite();
+    return { addresses: answer.addresses, rtt };
+  };
+  try {
+    const agreement = await withDeadline(exchange(), TIMEOUT, 'dcutr', reset, signal);
+    endQuietly(stream);
+    return agreement;
+  } catch (error) {
+    reset();
+    throw error;
+  }
+};
+
+/** The peer has nothing more to say; the stream ends when it says so, or soon. */
+const endQuietly = (stream: Stream): void => {
+  withDeadline(stream.read(), TIMEOUT, 'the end of dcutr').then(
+    () => stream.stopSending(),
+    () => stream.reset(),
+  );
+};
+
+/**
+ * The other side: answers with our addresses; it is time to dial when this resolves.
+ *
+ * @throws as {@link initiateDcutr}.
+ */
+export const handleDcutr = async (
+  stream: Stream,
+  addresses: readonly Multiaddr[],
+): Promise<Agreement> => {
+  const exchange = async (): Promise<Agreement> => {
+    const request = await expectMessage(stream, CONNECT);
+    const start = performance.now();
+    await writeMessage(stream, encodeHolePunch({ type: CONNECT, addresses }));
+    await expectMessage(stream, SYNC);
+    return { addresses: request.addresses, rtt: performance.now() - start };
+  };
+  return withDeadline(exchange(), TIMEOUT, 'dcutr', () => stream.reset());
+};
+
+const expectMessage = async (stream: Stream, type: number): Promise<HolePunchMessage> => {
+  const message = decodeHolePunch(await readMessage(stream, MAX_MESSAGE));
+  if (message.type === type) return message;
+  throw new LeanError(
+    'ERR_PROTOCOL_VIOLATION',
+    `dcutr: the peer sent message type ${message.type}, not ${type}`,
+  );
+};
