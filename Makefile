@@ -5,7 +5,7 @@ NODE := node_modules/node/bin/node
 REPORT := --test-reporter=spec
 QUIC_FLAGS := --experimental-quic --disable-warning=ExperimentalWarning
 
-.PHONY: help run test check lint unit unit-node-quic build docs fuzz bench bench-perf interop nat upstream-check docker docker-test release-check clean install
+.PHONY: help run test check lint unit unit-node-quic build docs fuzz soak bench bench-perf interop nat upstream-check docker docker-test release-check clean install
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,9 @@ docs: install  ## docs/api.md, from the docstrings
 
 fuzz: install  ## fuzz every parser that the network reaches: FUZZ='--seconds 60', two at once
 	$(NODE) fuzz/fuzz.ts $(FUZZ)
+
+soak: install  ## an hour of connections, transfers, aborts and kills over every stack: SOAK='--minutes 60'
+	$(NODE) bench/long-run.ts $(SOAK)
 
 bench: install build  ## the numbers of bench/README.md
 	@node scripts/redis.mjs

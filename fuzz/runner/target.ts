@@ -16,7 +16,9 @@ export interface FuzzTarget {
 
 /** Every target, by name; `fuzz/targets/<name>.ts` exports it as `target`. */
 export const TARGETS = [
+  'autonat',
   'certificate',
+  'circuit',
   'environment',
   'host-key',
   'identify',
