@@ -4,6 +4,7 @@ import { hintFor } from './cli/hints.ts';
 import { EXIT, exitCodeOf, note } from './cli/process.ts';
 import { messageOf } from './errors.ts';
 import { hasHarnessVariables, isPerfSuite } from './harness/environment.ts';
+import { isHolePunchSuite } from './harness/hole-punch-environment.ts';
 
 /** Runs one command to its end and ends the process with its exit code. */
 export const main = async (args: readonly string[]): Promise<never> => {
@@ -23,6 +24,10 @@ const run = async (args: readonly string[]): Promise<number> => {
   // A container runs the participant without arguments, and not through the argument parser: its
   // start-up time is measured.
   const bare = args.length === 0 && hasHarnessVariables(process.env);
+  if ((args.length === 1 && args[0] === 'hole-punch') || (bare && isHolePunchSuite(process.env))) {
+    const { holePunch } = await import('./cli/hole-punch.ts');
+    return holePunch(process.env);
+  }
   if (
     (args.length === 1 && args[0] === 'perf' && hasHarnessVariables(process.env)) ||
     (bare && isPerfSuite(process.env))

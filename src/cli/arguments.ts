@@ -20,6 +20,16 @@ Examples:
 
 Exit codes: 0 done; 1 failed; 2 wrong arguments or configuration; 127 not supported here.`;
 
+const HOLE_PUNCH_HELP = `
+Environment, as libp2p/unified-testing's hole-punch suite sets it:
+  IS_DIALER                             true: dialer; false: listener; not set, with RELAY_IP: relay
+  IS_RELAY                              true: relay
+  DIALER_IP, LISTENER_IP, RELAY_IP      where each listens; default 0.0.0.0
+  TRANSPORT                             quic-v1, tcp (with SECURE_CHANNEL and MUXER)
+  REDIS_ADDR, TEST_KEY                  where they meet
+  PUNCH_TIMEOUT_SECS                    a dialer without a direct connection by then reports the relayed one
+or as libp2p/test-plans' hole-punch-interop sets it: MODE (dial, listen), TRANSPORT (tcp, quic).`;
+
 const TRANSPORT_HELP = `
 Two dialects are understood; a variable that is empty or null is unset.
   unified-testing   test-plans             what it may be
@@ -138,6 +148,15 @@ export const parse = async (args: readonly string[]): Promise<number> => {
     .action(async () => {
       const { transport } = await import('./transport.ts');
       code = await transport(process.env);
+    });
+
+  program
+    .command('hole-punch')
+    .description('take part in a hole-punch test, as the environment says')
+    .addHelpText('after', HOLE_PUNCH_HELP)
+    .action(async () => {
+      const { holePunch } = await import('./hole-punch.ts');
+      code = await holePunch(process.env);
     });
 
   program

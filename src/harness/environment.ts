@@ -209,7 +209,7 @@ export const malformed = (name: string, value: string, may: string): HarnessErro
 const quote = (value: string): string =>
   JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
 
-const booleanOf = (environment: Environment, name: string): boolean => {
+export const booleanOf = (environment: Environment, name: string): boolean => {
   const value = required(environment, name, 'true or false');
   if (value !== 'true' && value !== 'false') throw malformed(name, value, 'true or false');
   return value === 'true';
@@ -247,7 +247,7 @@ const choiceUnless = (
   return standalone ? undefined : choice;
 };
 
-const ipOf = (environment: Environment, name: string): string => {
+export const ipOf = (environment: Environment, name: string): string => {
   const value = read(environment, name) ?? '0.0.0.0';
   if (isIP(value) === 0 || value.includes('%')) {
     throw malformed(name, value, 'an IPv4 or IPv6 address, such as 0.0.0.0 or ::');
@@ -271,7 +271,7 @@ const redisAddressOf = (environment: Environment, name: string, dialect: Dialect
   return { host, port };
 };
 
-const testKeyOf = (environment: Environment): string => {
+export const testKeyOf = (environment: Environment): string => {
   const may = 'the name of the test in Redis, such as a5b50d5e';
   const value = required(environment, 'TEST_KEY', may);
   if (!/^[\x21-\x7e]{1,128}$/.test(value)) throw malformed('TEST_KEY', value, may);
@@ -280,7 +280,11 @@ const testKeyOf = (environment: Environment): string => {
 
 const timeoutOf = (environment: Environment, names: readonly string[]): number => {
   const name = names.find((candidate) => read(environment, candidate) !== undefined) ?? '';
-  const value = read(environment, name) ?? DEFAULT_TIMEOUT_SECONDS;
+  return secondsOf(name, read(environment, name) ?? DEFAULT_TIMEOUT_SECONDS);
+};
+
+/** A variable's value in seconds, as milliseconds. @throws ERR_CONFIG */
+export const secondsOf = (name: string, value: string): number => {
   const seconds = /^\d{1,6}(\.\d{1,3})?$/.test(value) ? Number(value) : 0;
   if (seconds <= 0 || seconds > MAX_TIMEOUT_SECONDS) {
     throw malformed(name, value, `a number of seconds above 0 and up to ${MAX_TIMEOUT_SECONDS}`);

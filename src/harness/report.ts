@@ -37,4 +37,4 @@ export const formatReport = (dialect: Dialect, measured: Measurement): string =>
 };
 
 /** A float with microseconds, as go and rust print it; never in exponent form. */
-const milliseconds = (value: number): string => value.toFixed(3);
+export const milliseconds = (value: number): string => value.toFixed(3);

@@ -139,7 +139,10 @@ const runDialer = async (
 };
 
 /** @throws ERR_REDIS when what Redis held is not an address of the transport under test. */
-export const checkAddress = (config: HarnessConfig, published: string): Multiaddr => {
+export const checkAddress = (
+  config: Pick<HarnessConfig, 'transport' | 'key'>,
+  published: string,
+): Multiaddr => {
   const held = `${config.key} held ${quote(published, 200)}`;
   let address: Multiaddr;
   try {
@@ -155,7 +158,10 @@ export const checkAddress = (config: HarnessConfig, published: string): Multiadd
 };
 
 /** Where a listener listens: any free port. */
-export const bindAddress = ({ transport, listenerIp }: HarnessConfig): string => {
+export const bindAddress = ({
+  transport,
+  listenerIp,
+}: Pick<HarnessConfig, 'transport' | 'listenerIp'>): string => {
   // isIPv6() compiles its long pattern at the first call, 5 ms, for an IPv4 address too.
   const host = `/${isIP(listenerIp) === 6 ? 'ip6' : 'ip4'}/${listenerIp}`;
   return transport === 'quic-v1'
