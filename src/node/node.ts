@@ -143,7 +143,11 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
     { ...DEFAULT_NODE_LIMITS, ...limits },
     events,
     protocols,
-    (connection) => punching?.opened(connection),
+    (connection) => {
+      punching?.opened(connection);
+      // Peers on rust-libp2p wait until a relay has asked them who they are.
+      if (options.relay && connection.role === 'listener') identify(connection).catch(() => {});
+    },
   );
   const context: TransportContext = {
     hostKey,
