@@ -3,9 +3,10 @@
 
 NODE := node_modules/node/bin/node
 REPORT := --test-reporter=spec
+KAD_DHT := --impl-select '~newest' --transport-select tcp
 QUIC_FLAGS := --experimental-quic --disable-warning=ExperimentalWarning
 
-.PHONY: help run test check lint unit unit-node-quic build docs fuzz soak bench bench-perf interop nat upstream-check docker docker-test release-check clean install
+.PHONY: help run test check lint unit unit-node-quic build docs fuzz soak bench bench-perf interop interop-kad-dht nat upstream-check docker docker-test release-check clean install
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,6 +54,10 @@ bench-perf: install  ## throughput and latency beside go, rust and js: bench/per
 interop: install build  ## the interop matrix, with every peer this machine can build
 	@node scripts/redis.mjs
 	$(NODE) interop/matrix.ts
+
+interop-kad-dht: install build  ## unified-testing's kad-dht suite with the newest of each implementation; all: KAD_DHT=
+	@node scripts/redis.mjs
+	$(NODE) interop/kad-dht.ts $(KAD_DHT)
 
 nat: install  ## who gets through which NATs, in network namespaces; needs root
 	@node scripts/redis.mjs

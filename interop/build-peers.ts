@@ -1,7 +1,8 @@
 /**
  * Builds the peers of the interop matrix: small participants of ours on other implementations,
- * under `interop/peers/<implementation>/<version>/` (docs/peers.md), and those of the NAT laboratory, under
- * `interop/hole-punch-peers/` and `interop/nat-peers/` (docs/nat.md), which are built when they are named only.
+ * under `interop/peers/<implementation>/<version>/` (docs/peers.md); and those of the kad-dht suite and of the
+ * NAT laboratory, under `interop/kad-dht-peers/`, `interop/hole-punch-peers/` and `interop/nat-peers/`
+ * (docs/nat.md), which are built when they are named only.
  *
  *   node interop/build-peers.ts [peer id ...]
  *
@@ -20,7 +21,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 /** A peer that runs: `command` is a participant that obeys both harness dialects. */
 export interface RunnablePeer {
-  /** `<implementation>-<version>`, such as `go-v0.51`: the id in interop/images.yaml; or `hole-punch-go-v0.51`. */
+  /** `<implementation>-<version>`, such as `go-v0.51`: the id in interop/images.yaml; or `kad-dht-go-v0.39`. */
   readonly id: string;
   /** Folder name of the implementation, such as `go-libp2p`. */
   readonly implementation: string;
@@ -75,7 +76,12 @@ interface Peer {
 }
 
 /** Folders with peers, and what ids begin with there. */
-const SUITES = { peers: '', 'hole-punch-peers': 'hole-punch-', 'nat-peers': 'nat-' } as const;
+const SUITES = {
+  peers: '',
+  'hole-punch-peers': 'hole-punch-',
+  'kad-dht-peers': 'kad-dht-',
+  'nat-peers': 'nat-',
+} as const;
 type Suite = keyof typeof SUITES;
 
 const CHECKOUT = join(import.meta.dirname, '..');
@@ -100,7 +106,7 @@ const cargo: Recipe['build'] = async (run, peer, out) => {
   const env = { CARGO_TARGET_DIR: target };
   await run(peer.source, env, 'cargo', 'fetch', '--locked');
   await run(peer.source, env, 'cargo', 'build', '--release', '--locked');
-  const kind = peer.suite === 'peers' ? 'peer' : 'hole-punch';
+  const kind = peer.suite === 'peers' ? 'peer' : peer.suite.replace(/-peers$/, '');
   const name = `${peer.implementation}-${kind}-${peer.version.replaceAll('.', '-')}`;
   await copyFile(join(target, 'release', name), join(out, 'peer'));
 };
@@ -182,7 +188,8 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
         '--requirement',
         join(peer.source, 'requirements.txt'),
       );
-      await cp(join(peer.source, 'main.py'), join(out, 'main.py'));
+      // A link, where versions share the program.
+      await copyFile(join(peer.source, 'main.py'), join(out, 'main.py'));
     },
     command: (_peer, out) => [join(out, 'venv/bin/python'), join(out, 'main.py')],
   },
@@ -418,7 +425,8 @@ const buildPeer = async (
  * @throws Error if `select` names a peer that does not exist
  */
 export const buildPeers = async (
-  select: readonly string[] | ((id: string) => boolean) = (id) => !/^(hole-punch|nat)-/.test(id),
+  select: readonly string[] | ((id: string) => boolean) = (id) =>
+    !/^(hole-punch|kad-dht|nat)-/.test(id),
   say: (line: string) => void = (line) => process.stderr.write(`${line}\n`),
   build = true,
 ): Promise<BuiltPeer[]> => {

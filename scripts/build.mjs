@@ -1,11 +1,12 @@
 // npm run build → dist/ (or another directory: node scripts/build.mjs <directory>):
 //   dist/lib/    the library: one .js and .d.ts per module of src/
 //   dist/cli.cjs the command line (bundle.mjs), and the licences of what is in it
+//   dist/suites.cjs the participants that run on js-libp2p, and theirs
 import { spawnSync } from 'node:child_process';
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { bundle } from './bundle.mjs';
+import { bundle, ENTRIES } from './bundle.mjs';
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
 const dist = path.resolve(root, process.argv[2] ?? 'dist');
@@ -28,15 +29,16 @@ const types = spawnSync(
 // It has said what is wrong, and so does esbuild.
 if (types.status !== 0) process.exit(1);
 
-const cli = await bundle('warning').catch(() => process.exit(1));
-for (const [name, text] of [
-  ['cli.cjs', cli.text],
-  ['cli.cjs.LEGAL.txt', cli.licences()],
-]) {
-  writeFileSync(path.join(made, name), text);
-  console.log(
-    `${path.relative(root, path.join(dist, name))}  ${(text.length / 1024).toFixed(0)} kB`,
-  );
+for (const name of Object.keys(ENTRIES)) {
+  const { text, licences } = await bundle(name, 'warning').catch(() => process.exit(1));
+  for (const [file, content] of [
+    [name, text],
+    [`${name}.LEGAL.txt`, licences()],
+  ]) {
+    writeFileSync(path.join(made, file), content);
+    const size = (content.length / 1024).toFixed(0);
+    console.log(`${path.relative(root, path.join(dist, file))}  ${size} kB`);
+  }
 }
 
 rmSync(dist, { recursive: true, force: true });

@@ -79,17 +79,20 @@ const licencesOf = (inputs) => {
   return `${texts.join(`\n\n${'-'.repeat(80)}\n\n`)}\n`;
 };
 
+/** What the entry points are, by the name of their bundle in dist/. */
+export const ENTRIES = { 'cli.cjs': 'src/cli.ts', 'suites.cjs': 'src/suites.ts' };
+
 /**
- * Resolves with the bundle's text, whose first line is its hash, and a function that reads the licences of
+ * Resolves with the text of a bundle, one of {@link ENTRIES}, whose first line is its hash, and a function that reads the licences of
  * what is in it.
  *
  * @throws esbuild's BuildFailure.
  */
-export const bundle = async (logLevel = 'silent') => {
+export const bundle = async (name = 'cli.cjs', logLevel = 'silent') => {
   const { outputFiles, metafile } = await build({
     absWorkingDir: root,
-    entryPoints: ['src/cli.ts'],
-    outfile: 'cli.cjs',
+    entryPoints: [ENTRIES[name]],
+    outfile: name,
     write: false,
     bundle: true,
     platform: 'node',

@@ -67,8 +67,19 @@ const stagePlatform = (platform, binary, out, main) => {
 /** dist/ must be built. The package depends on those of all platforms; npm takes the one that fits. */
 const stageMain = (out, main) => {
   mkdirSync(out, { recursive: true });
-  for (const name of [...main.files, 'README.md']) {
-    cpSync(path.join(root, name), path.join(out, name), { recursive: true });
+  const [left, taken] = ['!', ''].map((mark) =>
+    main.files.flatMap((name) => {
+      const excluded = name.startsWith('!');
+      return excluded === (mark === '!') ? name.slice(mark.length) : [];
+    }),
+  );
+  for (const name of [...taken, 'README.md']) {
+    cpSync(path.join(root, name), path.join(out, name), {
+      recursive: true,
+      // As npm reads `!dist/suites.cjs*`.
+      filter: (from) =>
+        !left.some((one) => path.relative(root, from).startsWith(one.replace(/\*$/, ''))),
+    });
   }
   const { scripts, devDependencies, ...published } = main;
   const platforms = Object.keys(PLATFORMS).map((it) => [packageOf(it), main.version]);

@@ -255,7 +255,11 @@ export const ipOf = (environment: Environment, name: string): string => {
   return value;
 };
 
-const redisAddressOf = (environment: Environment, name: string, dialect: Dialect): RedisAddress => {
+export const redisAddressOf = (
+  environment: Environment,
+  name: string,
+  dialect: Dialect,
+): RedisAddress => {
   const may = 'host:port, such as redis:6379';
   const value =
     dialect === 'legacy'
@@ -278,7 +282,7 @@ export const testKeyOf = (environment: Environment): string => {
   return value;
 };
 
-const timeoutOf = (environment: Environment, names: readonly string[]): number => {
+export const timeoutOf = (environment: Environment, names: readonly string[]): number => {
   const name = names.find((candidate) => read(environment, candidate) !== undefined) ?? '';
   return secondsOf(name, read(environment, name) ?? DEFAULT_TIMEOUT_SECONDS);
 };
@@ -299,7 +303,7 @@ const debugOf = (environment: Environment, dialect: Dialect): boolean => {
   return booleanOf(environment, 'DEBUG');
 };
 
-const engineOf = (environment: Environment): EngineChoice => {
+export const engineOf = (environment: Environment): EngineChoice => {
   const value = read(environment, 'QUIC_ENGINE') ?? 'auto';
   const choice = ENGINE_CHOICES.find((it) => it === value);
   if (choice === undefined) {

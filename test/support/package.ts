@@ -16,7 +16,8 @@ export const stagePackage = (): string => {
   const root = mkdtempSync(path.join(ROOT, 'node_modules', '.package-'));
   execFileSync(process.execPath, ['scripts/build.mjs', path.join(root, 'dist')], { cwd: ROOT });
   for (const name of ['package.json', 'README.md', ...packageJson.files]) {
-    if (name !== 'dist') cpSync(path.join(ROOT, name), path.join(root, name), { recursive: true });
+    if (name === 'dist' || name.startsWith('!')) continue;
+    cpSync(path.join(ROOT, name), path.join(root, name), { recursive: true });
   }
   return root;
 };

@@ -1,0 +1,1 @@
+../../peers/go-libp2p/redis.go

@@ -1,0 +1,69 @@
+/** How every command of the command line begins and ends. */
+
+import { messageOf } from '../errors.ts';
+import { hintFor } from './hints.ts';
+import { EXIT, exitCodeOf, note } from './process.ts';
+
+/** Runs one command, which resolves to its exit code, and ends the process with it. */
+export const endWith = async (
+  args: readonly string[],
+  run: (args: readonly string[]) => Promise<number>,
+): Promise<never> => {
+  onLostOutput(args);
+  onLostErrors();
+  let code: number;
+  try {
+    code = await run(args);
+  } catch (error) {
+    code = exitCodeOf(error);
+    complain(error);
+  }
+  process.exit(code);
+};
+
+/** One line, and the whole story for those who debug. */
+const complain = (error: unknown): void => {
+  note(`libp2p-lean: ${messageOf(error)}${hintFor(error)}`);
+  if (process.env.DEBUG !== 'true') return;
+  let what: unknown = error;
+  for (let depth = 0; depth < MAX_CAUSES && what instanceof Error; depth++) {
+    note(`${depth === 0 ? '' : 'caused by '}${what.name}: ${messageOf(what)}`);
+    for (const frame of framesOf(what)) note(frame);
+    what = what.cause;
+  }
+};
+
+const MAX_CAUSES = 10;
+
+/** Where it was thrown, without the message above it, whose lines may look like these. */
+const framesOf = ({ stack = '', message }: Error): string[] => {
+  const start = stack.indexOf(message);
+  return start < 0
+    ? []
+    : stack
+        .slice(start + message.length)
+        .split('\n')
+        .slice(1);
+};
+
+/**
+ * The reader of our output left. For people (`libp2p-lean ping … | head`) that is the end, without a
+ * word; a participant that cannot report fails, where it prints.
+ */
+const onLostOutput = (args: readonly string[]): void => {
+  const isForPeople = ['ping', 'listen', 'relay'].includes(args[0] ?? '');
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (isForPeople) process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.failed);
+  });
+  process.stderr.on('error', () => undefined);
+};
+
+/** Nothing should get here; if it does, it is still one line and a failure. */
+const onLostErrors = (): void => {
+  const end = (error: unknown): void => {
+    complain(error);
+    process.exit(EXIT.failed);
+  };
+  process.on('uncaughtException', end);
+  process.on('unhandledRejection', end);
+};
