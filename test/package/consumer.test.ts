@@ -72,6 +72,23 @@ server.close();
 console.log(JSON.stringify({ rtt: rtt > 0, peer: peer.equals(peerIdOf(hostKey.publicKey)), engine: engine.name, limits, text }));
 `;
 
+/** Uses the subpath for js-libp2p, which its user has installed. */
+const JS_LIBP2P_CONSUMER = `
+import { createLibp2p } from 'libp2p';
+import { quic, type QuicOptions } from 'libp2p-lean/js-libp2p';
+
+const options: QuicOptions = { engine: 'auto', limits: { maxStreams: 64 } };
+const start = () =>
+  createLibp2p({
+    addresses: { listen: ['/ip4/127.0.0.1/udp/0/quic-v1'] },
+    transports: [quic(options)],
+  });
+const [one, two] = await Promise.all([start(), start()]);
+const connection = await one.dial(two.getMultiaddrs());
+console.log(connection.remotePeer.equals(two.peerId));
+await Promise.all([one.stop(), two.stop()]);
+`;
+
 /** What npm says when there is no registry to be had. */
 const UNREACHABLE =
   /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|ENOTCACHED|network/;
@@ -112,7 +129,8 @@ describe('the tarball', { timeout: 240_000 }, () => {
     });
     const packages = [...new Set(imported)].filter((name) => name !== 'node').sort();
     // What it imports is what npm brings. The engines are looked for by names that are made up.
-    assert.deepEqual(packages, Object.keys(packageJson.dependencies).sort());
+    const { dependencies, peerDependencies } = packageJson;
+    assert.deepEqual(packages, Object.keys({ ...dependencies, ...peerDependencies }).sort());
   });
 
   test('its licences name every package that is in the bundle', () => {
@@ -128,6 +146,24 @@ describe('the tarball', { timeout: 240_000 }, () => {
     const [, section = ''] = /## At run time\n([\s\S]*?)\n## /.exec(text) ?? [];
     const rows = [...section.matchAll(/^\| `([^`]+)` \|/gm)].map(([, name]) => name);
     assert.deepEqual(rows.sort(), Object.keys(packageJson.dependencies).sort());
+  });
+
+  test('of js-libp2p nothing is installed that is not there, and nothing loaded by other subpaths', () => {
+    const { peerDependencies, peerDependenciesMeta } = packageJson;
+    const names = Object.keys(peerDependencies);
+    assert.deepEqual(Object.keys(peerDependenciesMeta), names);
+    assert.ok(Object.values(peerDependenciesMeta).every(({ optional }) => optional));
+    const users = readdirSync(path.join(staged, 'dist/lib'), { recursive: true, encoding: 'utf8' })
+      .filter((file) => /\.(js|d\.ts)$/.test(file))
+      .filter((file) => {
+        const source = readFileSync(path.join(staged, 'dist/lib', file), 'utf8');
+        return names.some((name) => source.includes(`'${name}`));
+      });
+    assert.ok(users.length > 0);
+    assert.deepEqual(
+      users.filter((file) => !file.startsWith('js-libp2p/')),
+      [],
+    );
   });
 
   test('publint finds nothing', async () => {
@@ -230,5 +266,48 @@ describe('the tarball', { timeout: 240_000 }, () => {
         assert.deepEqual(rest, { rtt: true, peer: true, limits: { maxStreams: 1 }, text: 'there' });
       });
     }
+
+    test('beside js-libp2p, its transport compiles under strict, and runs', (t) => {
+      if (unlessReachable(t)) return;
+      const libp2p = `libp2p@${packageJson.devDependencies.libp2p}`;
+      const peers = Object.entries(packageJson.peerDependencies).map(
+        ([name, it]) => `${name}@${it}`,
+      );
+      const flags = '--prefer-offline --no-audit --no-fund --fetch-retries=1 --loglevel=error';
+      const installed = spawnSync('npm', ['install', ...flags.split(' '), libp2p, ...peers], {
+        cwd: project,
+        encoding: 'utf8',
+      });
+      assert.equal(installed.status, 0, installed.stderr);
+      writeFileSync(path.join(project, 'js-libp2p.mts'), JS_LIBP2P_CONSUMER);
+      writeFileSync(
+        path.join(project, 'tsconfig.json'),
+        JSON.stringify({
+          compilerOptions: {
+            strict: true,
+            target: 'es2024',
+            // js-libp2p's declarations name types of the DOM.
+            lib: ['es2024', 'esnext.disposable', 'dom'],
+            module: 'nodenext',
+            types: ['node'],
+            skipLibCheck: false,
+          },
+          files: ['js-libp2p.mts'],
+        }),
+      );
+      const compiled = spawnSync(
+        process.execPath,
+        [path.join(ROOT, 'node_modules/typescript/bin/tsc')],
+        { cwd: project, encoding: 'utf8' },
+      );
+      assert.equal(compiled.status, 0, compiled.stdout);
+      const ran = spawnSync(process.execPath, ['js-libp2p.mjs'], {
+        cwd: project,
+        encoding: 'utf8',
+        timeout: 60_000,
+      });
+      assert.equal(ran.status, 0, ran.stderr);
+      assert.equal(ran.stdout, 'true\n');
+    });
   });
 });
