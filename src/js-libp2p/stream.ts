@@ -21,6 +21,9 @@ import { libp2pErrorOf, resetCodeOf } from './errors.ts';
  */
 const READ_AHEAD = 64 << 10;
 
+/** Who listens to one of these is told that the peer has finished. */
+const FINISH_EVENTS = ['message', 'remoteCloseWrite', 'end'];
+
 /** A chunk is handed to QUIC in pieces of this, as far as there is room. */
 const PIECE = 256 << 10;
 
@@ -115,6 +118,7 @@ export class QuicStream extends AbstractStream {
 
   override async sendCloseWrite(): Promise<void> {
     this.#stream.closeWrite();
+    this.#wake();
   }
 
   /** A peer that sends more is told to stop; one that only finishes is not. */
@@ -133,7 +137,8 @@ export class QuicStream extends AbstractStream {
     options?: Parameters<EventTarget['addEventListener']>[2],
   ): void {
     super.addEventListener(type, listener, options);
-    if (type === 'message') this.#wake();
+    // The constructors' come before there is anything to wake.
+    if (type !== 'close' && type !== 'drain') this.#wake();
   }
 
   override onRemoteReset(): void {
@@ -171,11 +176,10 @@ export class QuicStream extends AbstractStream {
           throw new LeanError('ERR_CONNECTION_CLOSED', 'the connection ended, and nobody read');
         } else {
           this.#stream.unread(chunk);
-          await new Promise<void>((resolve) => {
-            this.#goOn = resolve;
-          });
+          await this.#woken();
         }
       }
+      while (!this.#maySayFinished()) await this.#woken();
       this.#reading = false;
       this.onRemoteCloseWrite();
     } catch (error) {
@@ -189,6 +193,24 @@ export class QuicStream extends AbstractStream {
     if (this.readStatus === 'readable' && this.listenerCount('message') > 0) return true;
     const most = this.#connectionEnded ? Number.POSITIVE_INFINITY : READ_AHEAD;
     return this.readBufferLength + chunk.length <= Math.min(most, this.maxReadBufferLength);
+  }
+
+  /**
+   * Iterators of js-libp2p's streams end with `remoteCloseWrite` even if there are bytes to read, and not at all
+   * if it came before them: so it comes after the bytes, and when somebody listens. A stream that this side
+   * has finished does not wait for that.
+   */
+  #maySayFinished(): boolean {
+    if (this.#connectionEnded || this.status !== 'open') return true;
+    if (this.readStatus === 'closing' || this.readStatus === 'closed') return true;
+    if (this.readBufferLength > 0) return false;
+    return this.writeStatus === 'closed' || FINISH_EVENTS.some((it) => this.listenerCount(it) > 0);
+  }
+
+  #woken(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#goOn = resolve;
+    });
   }
 
   #wake(): void {

@@ -1,15 +1,25 @@
 /** js-libp2p 3 on our transport, once per QUIC engine of the running runtime: over real UDP sockets. */
 
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { generateKeyPair } from '@libp2p/crypto/keys';
 import { type PrivateKey, type Stream, StreamCloseEvent } from '@libp2p/interface';
+import { prometheusMetrics } from '@libp2p/prometheus-metrics';
 import { multiaddr } from '@multiformats/multiaddr';
+import { Registry } from 'prom-client';
+import { socketAddressOf } from '../../src/multiaddr.ts';
+import { createNode } from '../../src/node/node.ts';
+import type { SocketAddress } from '../../src/socket-address.ts';
+import { quic as leanQuic } from '../../src/transports/factories.ts';
 import { enginesHere } from '../support/engines.ts';
 import {
+  type JsNode,
   type JsPair,
+  LOOPBACK,
   openStreams,
   readAll,
   startJsNode,
@@ -48,6 +58,25 @@ const send = (stream: Stream, bytes: number): { readonly done: Promise<void>; se
   sender.done = run();
   sender.done.catch(() => {});
   return sender;
+};
+
+/** Waits for so many round trips over the same connection. */
+const echoes = async (pair: JsPair, count: number): Promise<void> => {
+  const [near, far] = await openStreams(pair);
+  far.addEventListener('message', ({ data }) => far.send(data));
+  for (let i = 0; i < count; i++) {
+    const echo = once(near, 'message');
+    near.send(Uint8Array.of(1));
+    await echo;
+  }
+};
+
+const STALLING = fileURLToPath(new URL('../support/silent-handshakes.ts', import.meta.url));
+
+const addressOf = (node: JsNode): SocketAddress => {
+  const [address] = node.getMultiaddrs();
+  assert(address !== undefined);
+  return socketAddressOf(address);
 };
 
 /** Resolves when nothing more was sent for a while: twenty round trips over the same connection. */
@@ -170,6 +199,132 @@ for (const engine of await enginesHere(['dialer', 'listener'])) {
       const reading = readAll(far);
       await sender.done;
       assert.equal(digest(await reading), digest(patternOf(MORE_THAN_FITS)));
+    });
+
+    it('lets others in while one stalls its handshake', async (t) => {
+      // None of them ends while the test runs.
+      const limits = { handshakeTimeout: 240_000, idleTimeout: 240_000 };
+      const listener = await startJsNode(t, { engine, limits });
+      const { port } = addressOf(listener);
+      const child = spawn(process.execPath, [STALLING, `${port}`, '127.0.0.2', '3'], {
+        stdio: ['pipe', 'pipe', 'inherit'],
+      });
+      t.after(() => child.kill('SIGKILL'));
+      await once(child.stdout, 'data');
+      const dialer = await startJsNode(t, { engine });
+      const connection = await dialer.dial(listener.getMultiaddrs());
+      assert.equal(connection.status, 'open');
+    });
+
+    it('tells a sender whose peer does not read any more', async (t) => {
+      const [near, far] = await openStreams(await startJsPair(t, { engine }));
+      await far.closeRead();
+      const sender = send(near, MORE_THAN_FITS);
+      await assert.rejects(sender.done, { name: 'StreamStateError' });
+      assert.equal(near.remoteReadStatus, 'closed');
+      // The other direction goes on.
+      far.send(Buffer.from('enough'));
+      const [text] = await Promise.all([readAll(near), far.close()]);
+      assert.equal(`${text}`, 'enough');
+    });
+
+    it('waits for a stream that the peer does not allow, until the signal fires', async (t) => {
+      const listener = await startJsNode(t, { engine, limits: { maxStreams: 4 } });
+      const dialer = await startJsNode(t, { engine });
+      await listener.handle('/hold/1', () => {}, { maxInboundStreams: 100 });
+      const connection = await dialer.dial(listener.getMultiaddrs());
+      const controller = new AbortController();
+      const options = { signal: controller.signal, maxOutboundStreams: 100 };
+      const open = async (): Promise<never> => {
+        for (;;) await connection.newStream('/hold/1', options);
+      };
+      const rejected = assert.rejects(open(), { name: 'AbortError' });
+      const held = (): number =>
+        connection.streams.filter((it) => it.protocol === '/hold/1').length;
+      const roundTrips = setInterval(() => {
+        if (held() === 4) controller.abort();
+      }, 5);
+      t.after(() => clearInterval(roundTrips));
+      await rejected;
+      assert.equal(held(), 4);
+    });
+
+    it('says of a stream that the connection ended before its peer had finished it', async (t) => {
+      const peer = await createNode({ transports: [leanQuic({ engine })] });
+      t.after(() => peer.close());
+      peer.handle('/half/1', async (stream, connection) => {
+        stream.write(Buffer.from('half of'));
+        await stream.read();
+        await connection.close();
+      });
+      const { address } = await peer.listen(LOOPBACK);
+      const dialer = await startJsNode(t, { engine });
+      const connection = await dialer.dial(multiaddr(`${address}`));
+      const stream = await connection.newStream('/half/1');
+      await once(stream, 'message');
+      const closed = closeOf(stream);
+      stream.send(Uint8Array.of(1));
+      const { error } = await closed;
+      assert.equal(error?.name, 'ConnectionClosedError');
+      assert.equal(connection.streams.length, 0);
+    });
+
+    it('hands over what came before the connection ended, also to a paused reader', async (t) => {
+      const pair = await startJsPair(t, { engine });
+      const [near, far] = await openStreams(pair);
+      const bytes = 1 << 20;
+      near.pause();
+      const chunks: Uint8Array[] = [];
+      near.addEventListener('message', ({ data }) => chunks.push(data.subarray()));
+      far.send(patternOf(bytes));
+      await far.close();
+      await echoes(pair, 20);
+      assert.deepEqual(chunks, []);
+      const closed = once(near, 'close');
+      await pair.listener.getConnections(pair.dialer.peerId)[0]?.close();
+      await closed;
+      near.resume();
+      assert.equal(digest(Buffer.concat(chunks)), digest(patternOf(bytes)));
+    });
+
+    it('says that the peer has finished to one who looks late', async (t) => {
+      const pair = await startJsPair(t, { engine });
+      for (const text of ['', 'early']) {
+        const [near, far] = await openStreams(pair);
+        if (text !== '') far.send(Buffer.from(text));
+        await far.close();
+        await echoes(pair, 20);
+        assert.equal(`${await readAll(near)}`, text);
+        await near.close();
+      }
+    });
+
+    it("counts in js-libp2p's metrics: connections, errors, bytes", async (t) => {
+      const registry = new Registry();
+      const metrics = prometheusMetrics({ registry, collectDefaultMetrics: false });
+      const listener = await startJsNode(t, { engine, libp2p: { metrics } });
+      const dialer = await startJsNode(t, { engine });
+      const connection = await dialer.dial(listener.getMultiaddrs());
+      const [near, far] = await openStreams({ listener, connection });
+      near.send(Buffer.alloc(100_000));
+      await near.close();
+      await readAll(far);
+      const { host, port } = addressOf(listener);
+      const text = await registry.metrics();
+      assert.match(
+        text,
+        new RegExp(`^libp2p_quic_inbound_connections_total\\{.*"${host}:${port}".*\\} 1$`, 'm'),
+      );
+      assert.match(
+        text,
+        new RegExp(`^libp2p_quic_listener_events_total\\{.*"${host}:${port} connect".*\\} 1$`, 'm'),
+      );
+      const [, received] =
+        /^libp2p_data_transfer_bytes_total\{.*"global received".*\} (\d+)$/m.exec(text) ?? [];
+      assert.ok(Number(received) >= 100_000, text);
+      await assert.rejects(
+        dialer.dial(multiaddr(`/ip4/${host}/udp/${port}/quic-v1/p2p/${dialer.peerId}`)),
+      );
     });
   });
 }
