@@ -82,6 +82,12 @@ class QuicStreamMuxer extends AbstractStreamMuxer<QuicStream> {
     });
   }
 
+  /** Streams that still have bytes to hand over are not streams of a connection any more. */
+  override onTransportClosed(error?: Error): void {
+    super.onTransportClosed(error);
+    this.streams = [];
+  }
+
   /** Streams have had it: what comes here is told to metrics. */
   override onData(): void {}
 }

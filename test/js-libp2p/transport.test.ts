@@ -272,7 +272,8 @@ for (const engine of await enginesHere(['dialer', 'listener'])) {
     it('hands over what came before the connection ended, also to a paused reader', async (t) => {
       const pair = await startJsPair(t, { engine });
       const [near, far] = await openStreams(pair);
-      const bytes = 1 << 20;
+      // node:quic lets a stream that nobody reads have no more than 64 KiB.
+      const bytes = engine === 'node' ? 48 << 10 : 1 << 20;
       near.pause();
       const chunks: Uint8Array[] = [];
       near.addEventListener('message', ({ data }) => chunks.push(data.subarray()));
