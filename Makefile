@@ -2,11 +2,12 @@
 # skipped with one line, or installed where that is permitted.
 
 NODE := node_modules/node/bin/node
+COMMA := ,
 REPORT := --test-reporter=spec
 KAD_DHT := --impl-select '~newest' --transport-select tcp
 QUIC_FLAGS := --experimental-quic --disable-warning=ExperimentalWarning
 
-.PHONY: help run test check lint unit unit-node-quic build docs fuzz soak bench bench-perf interop interop-kad-dht nat upstream-check docker docker-test release-check clean install
+.PHONY: help run test check lint unit unit-node-quic build docs fuzz soak bench bench-perf interop interop-kad-dht conditions hostile round-trips nat upstream-check docker docker-test release-check clean install
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,6 +59,17 @@ interop: install build  ## the interop matrix, with every peer this machine can 
 interop-kad-dht: install build  ## unified-testing's kad-dht suite with the newest of each implementation; all: KAD_DHT=
 	@node scripts/redis.mjs
 	$(NODE) interop/kad-dht.ts $(KAD_DHT)
+
+conditions: install build  ## every implementation under network conditions, 20 times each (hours): CONDITIONS='--conditions loss5'
+	@node scripts/redis.mjs
+	$(NODE) interop/matrix.ts --pairs same $(or $(CONDITIONS),--conditions all --test-select '(quic-v1)|(tcp$(COMMA) noise$(COMMA) yamux)')
+
+hostile: install build  ## hostile peers against our listeners; needs root: HOSTILE='--implementations go-v0.51'
+	@node scripts/redis.mjs
+	$(NODE) interop/hostile/main.ts $(or $(HOSTILE),--implementations libp2p-lean-quinn$(COMMA)libp2p-lean-node$(COMMA)libp2p-lean-quiche$(COMMA)libp2p-lean-v0.1)
+
+round-trips: install build  ## round trips of QUIC, TCP and WebSocket by delay and loss; needs root: bench/round-trips.md
+	$(NODE) bench/round-trips.ts
 
 nat: install  ## who gets through which NATs, in network namespaces; needs root
 	@node scripts/redis.mjs

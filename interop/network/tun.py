@@ -52,6 +52,9 @@ def inside(options, channel):
     # Router solicitations would count as packets.
     with open("/proc/sys/net/ipv6/conf/all/disable_ipv6", "w") as file:
         file.write("1")
+    # What one connection learnt must not help the next.
+    with open("/proc/sys/net/ipv4/tcp_no_metrics_save", "w") as file:
+        file.write("1")
     for name in options.congestion.split(","):
         # A namespace may use what the machine allows to all its users only.
         try:

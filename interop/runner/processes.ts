@@ -18,6 +18,8 @@ export interface Exit {
 }
 
 export interface Child {
+  /** 0 when it could not be started. */
+  readonly pid: number;
   /** Settles once the process has exited and its output is on disk; never rejects. */
   readonly exited: Promise<Exit>;
   /** stdout so far, cut at 64 KiB. */
@@ -147,6 +149,7 @@ export const start = async (options: ChildOptions): Promise<Child> => {
   });
 
   return {
+    pid: child.pid ?? 0,
     exited,
     stdout: () => stdout,
     stop: async (graceMs = 2000) => {

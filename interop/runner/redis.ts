@@ -1,11 +1,14 @@
 /** The Redis of a run, with a view of who published what under which key. */
 
+import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { messageOf } from '../../src/errors.ts';
 import { startRedis } from '../redis-server.ts';
 import { MatrixError } from './error.ts';
+
+const MONITOR_TIMEOUT_MS = 10_000;
 
 export interface Publication {
   readonly multiaddr: string;
@@ -86,6 +89,8 @@ export const startWatchedRedis = async (log: string): Promise<LocalRedis> => {
   monitor.on('error', () => {});
   monitor.setEncoding('utf8').on('data', feed);
   monitor.write('MONITOR\r\n');
+  // What a fast listener publishes before it is heard would never be seen.
+  await once(monitor, 'data', { signal: AbortSignal.timeout(MONITOR_TIMEOUT_MS) });
   return {
     address: redis.address,
     port: redis.port,

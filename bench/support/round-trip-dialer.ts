@@ -1,0 +1,58 @@
+/**
+ * The dialer of bench/round-trips.ts: new connections, one after the other; prints a line of JSON for each.
+ *
+ *     node bench/support/round-trip-dialer.ts <multiaddr> <noise|tls> <times>
+ */
+import { createNode, perf, ping, quic, tcp, websocket } from '../../src/index.ts';
+import { endWithParent } from '../../test/support/end-with-parent.ts';
+
+/** Milliseconds from the start of the dial. */
+export interface RoundTripTimes {
+  /** A ping is answered. */
+  readonly firstPing: number;
+  /** On another new connection: the last byte of 1 MiB is there. */
+  readonly firstMebibyte: number;
+}
+
+const MIB = 1 << 20;
+const TIMEOUT = 120_000;
+
+endWithParent();
+const [address = '', security = 'noise', times = '1'] = process.argv.slice(2);
+const layers = {
+  secureChannels: [security === 'tls' ? 'tls' : 'noise'],
+  muxers: ['yamux'],
+} as const;
+const transport = address.includes('quic')
+  ? quic({ engine: 'quinn' })
+  : address.includes('/ws')
+    ? websocket(layers)
+    : tcp(layers);
+const node = await createNode({ transports: [transport], dialTimeout: TIMEOUT });
+await node.prepare({ role: 'dialer' });
+
+const timed = async (
+  use: (connection: Awaited<ReturnType<typeof node.dial>>) => Promise<unknown>,
+): Promise<number> => {
+  const began = performance.now();
+  const connection = await node.dial(address, { force: true });
+  await use(connection);
+  const took = performance.now() - began;
+  await connection.close();
+  return took;
+};
+const firstPing = () => timed((connection) => ping(connection, { timeout: TIMEOUT }));
+const firstMebibyte = () =>
+  timed((connection) => perf(connection, 0, MIB, { stallTimeout: TIMEOUT }));
+
+// Code that ran before is what is measured.
+await firstPing();
+await firstMebibyte();
+for (let n = 0; n < Number(times); n++) {
+  const measured: RoundTripTimes = {
+    firstPing: await firstPing(),
+    firstMebibyte: await firstMebibyte(),
+  };
+  process.stdout.write(`${JSON.stringify(measured)}\n`);
+}
+process.exit();
