@@ -6,6 +6,7 @@ import type { CircuitLimit, Connection, Role } from '../connection.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import type { TransportEvents } from '../transports/transport.ts';
 import type { Listener } from './listener.ts';
+import type { PortMapping } from './port-mapping.ts';
 import type { Reachability } from './reachability.ts';
 
 /** The `detail` of each event by its type. Errors that a peer caused may quote the peer: `messageOf()`. */
@@ -50,6 +51,9 @@ export interface NodeEvents extends TransportEvents {
   'relay:grant': { readonly peer: PeerId; readonly expires: number };
   /** This node, as a relay, has connected two peers. */
   'relay:circuit': { readonly source: PeerId; readonly target: PeerId };
+  /** A router forwards a port to a listener of ours; see {@link NatOptions.mapPorts}. */
+  'port:map': PortMapping;
+  'port:error': { readonly listening: Multiaddr; readonly error: Error };
   /** Servers say something new of where this node can be reached; see {@link NatOptions.reachability}. */
   'reachability:change': Reachability;
   /** A peer opened a stream, for a protocol that is handled here. */

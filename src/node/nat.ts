@@ -6,6 +6,7 @@ import type { AutonatLimits } from './autonat-limits.ts';
 import type { Connections } from './connections.ts';
 import type { Events } from './events.ts';
 import type { LeanNode } from './node.ts';
+import type { PortMappings } from './port-mapping.ts';
 import type { Protocols } from './protocols.ts';
 import type { ReachabilityCheck } from './reachability.ts';
 
@@ -26,8 +27,13 @@ export interface NatOptions {
    */
   readonly autonat?: boolean | Partial<AutonatLimits>;
   /**
-   * AutoNAT, on both sides, takes addresses that are not public, too (private, loopback): for networks that have no others. A
-   * server that does so dials hosts of its own network for anybody. Default: false.
+   * Has the network's router forward ports to this node's listeners (UPnP, else NAT-PMP), event `port:map`. Needs
+   * the package `@achingbrain/nat-port-mapper`. Default: false.
+   */
+  readonly mapPorts?: boolean;
+  /**
+   * AutoNAT, on both sides, takes addresses that are not public, too (private, loopback): for networks that
+   * have no others. A server that does so dials hosts of its own network for anybody. Default: false.
    */
   readonly allowPrivate?: boolean;
 }
@@ -42,6 +48,8 @@ const CONFIRMATIONS = 3;
 export interface Nat {
   /** `undefined` where nobody is asked. */
   readonly reachability: ReachabilityCheck | undefined;
+  /** `undefined` where no ports are mapped. */
+  readonly mappings: PortMappings | undefined;
 }
 
 /** @throws ERR_OPTIONS for an option out of range. */
@@ -52,6 +60,8 @@ export const createNat = async (
   events: Events,
   /** Where this node may be reachable, the most likely first. */
   candidates: () => readonly Multiaddr[],
+  /** Where listeners are bound. */
+  bound: () => readonly Multiaddr[],
   /** Makes the node that dials for peers who ask. */
   createDialer: () => Promise<LeanNode>,
   /** Fires when the node closes. */
@@ -66,7 +76,10 @@ export const createNat = async (
     const limits = autonatLimitsOf(autonat === true ? {} : autonat);
     serveAutonat(protocols, { limits, allowPrivate, createDialer, closing });
   }
-  if (!reachability) return { reachability: undefined };
+  const mappings = options.mapPorts
+    ? await (await import('./port-mapping.ts')).mapPorts(bound, events, closing)
+    : undefined;
+  if (!reachability) return { reachability: undefined, mappings };
   const { confirmations = CONFIRMATIONS } = reachability === true ? {} : reachability;
   if (!Number.isInteger(confirmations) || confirmations < 1) {
     const message = `nat.reachability.confirmations must be a whole number from 1 on, not ${confirmations}`;
@@ -81,5 +94,5 @@ export const createNat = async (
     events,
     closing,
   });
-  return { reachability: check };
+  return { reachability: check, mappings };
 };

@@ -25,7 +25,7 @@ import { createHolePunching } from './hole-punching.ts';
 import { checkLimits, DEFAULT_NODE_LIMITS, type NodeLimits } from './limits.ts';
 import type { Listener } from './listener.ts';
 import { createListening } from './listening.ts';
-import { createNat, type NatOptions } from './nat.ts';
+import { createNat, type Nat, type NatOptions } from './nat.ts';
 import { createObservedAddresses } from './observed-addresses.ts';
 import { createProtocols, type StreamHandler } from './protocols.ts';
 import type { Reachability } from './reachability.ts';
@@ -69,8 +69,9 @@ export interface LeanNode extends NodeEventTarget, AsyncDisposable {
   ): Promise<Listener>;
 
   /**
-   * Where this node can be dialled, each with `/p2p/<peer id>`. An unspecified host stands for every
-   * interface of this machine, loopback last.
+   * Where this node can be dialled, each with `/p2p/<peer id>`: ports that a router forwards, addresses that peers
+   * of several networks have seen, then where it listens. An unspecified host stands for every interface of this
+   * machine, loopback last.
    */
   addresses(): Multiaddr[];
 
@@ -172,6 +173,14 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
   const transports = await createTransports(factories, context, [circuit(context, relays)]);
   const dialing = createDialing(transports, connections, events, dialTimeout, closing.signal);
   const listening = createListening(peerId, transports, connections, events, closing.signal);
+  let nat: Nat | undefined;
+  /** Where this node can be dialled, as far as it knows; with `guesses`, where perhaps. */
+  const ownAddresses = (guesses = false): Multiaddr[] => {
+    const mapped = nat?.mappings?.addresses() ?? [];
+    const seen = guesses ? observed.candidates() : observed.confirmed();
+    const all = [...mapped, ...seen, ...listening.addresses()];
+    return [...new Map(all.map((address) => [address.toString(), address])).values()];
+  };
 
   const punching =
     options.nat?.holePunching === false
@@ -181,7 +190,7 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
           dialing,
           transports,
           events,
-          addresses: () => [...observed.candidates(), ...listening.addresses()],
+          addresses: () => ownAddresses(true),
           closing: closing.signal,
         });
   if (options.relay) {
@@ -189,19 +198,20 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
     const server = createRelayServer({
       hostKey,
       limits: relayLimits,
-      addresses: listening.addresses,
+      addresses: ownAddresses,
       connections: connections.list,
       onReserve: (detail) => events.emit('relay:grant', detail),
       onCircuit: (detail) => events.emit('relay:circuit', detail),
     });
     protocols.handle(CIRCUIT_HOP, server);
   }
-  const nat = await createNat(
+  nat = await createNat(
     options.nat ?? {},
     protocols,
     connections,
     events,
-    listening.addresses,
+    () => ownAddresses(true),
+    listening.bound,
     () => createNode({ transports: factories, agentVersion }),
     closing.signal,
   );
@@ -209,7 +219,7 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
   protocols.handle(IDENTIFY, (stream, connection) =>
     handleIdentify(stream, {
       publicKey: hostKey.publicKey.protobuf,
-      listenAddrs: listening.addresses().slice(0, MAX_TOLD_ADDRESSES),
+      listenAddrs: ownAddresses().slice(0, MAX_TOLD_ADDRESSES),
       observedAddr: connection.remoteAddress,
       protocols: protocols.names(),
       agentVersion,
@@ -228,7 +238,7 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
   const node = Object.assign(events.target, {
     peerId,
     listen: listening.listen,
-    addresses: () => listening.addresses().map((address) => withPeer(address, peerId)),
+    addresses: () => ownAddresses().map((address) => withPeer(address, peerId)),
     dial: dialing.dial,
     connections: (peer?: PeerId | string) =>
       connections.list(typeof peer === 'string' ? parsePeerId(peer) : peer),
@@ -239,7 +249,7 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
     close,
     [Symbol.asyncDispose]: close,
   });
-  const reachability = { get: () => nat.reachability?.current() ?? UNKNOWN };
+  const reachability = { get: () => nat?.reachability?.current() ?? UNKNOWN };
   return Object.defineProperty(node, 'reachability', reachability) as typeof node & {
     readonly reachability: Reachability;
   };

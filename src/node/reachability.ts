@@ -157,7 +157,7 @@ export const watchReachability = (
   const timer = setInterval(refresh, ROUND);
   timer.unref();
   closing.addEventListener('abort', () => clearInterval(timer), { once: true });
-  for (const type of ['connection:open', 'listen:open', 'listen:close'] as const) {
+  for (const type of ['connection:open', 'listen:open', 'listen:close', 'port:map'] as const) {
     events.target.addEventListener(type, refresh, { signal: closing });
   }
   return { current: () => last, refresh };

@@ -1,0 +1,186 @@
+/**
+ * Has the router of this network forward ports to this node's listeners: UPnP, or NAT-PMP where no router speaks
+ * that. The work is `@achingbrain/nat-port-mapper`'s, which the user installs.
+ */
+
+import { readFile } from 'node:fs/promises';
+import type { Gateway } from '@achingbrain/nat-port-mapper';
+import type { Multiaddr } from '@multiformats/multiaddr';
+import { orAborted } from '../deadline.ts';
+import { errorOf, LeanError, messageOf } from '../errors.ts';
+import { hostOf, isCircuit, kindOf, multiaddrOf } from '../multiaddr.ts';
+import { isPublicIp } from '../public-ip.ts';
+import { isLoopback, plainHost } from '../socket-address.ts';
+import type { Events } from './events.ts';
+
+/** A port of a router that leads to a listener. */
+export interface PortMapping {
+  /** Outside, without `/p2p`. */
+  readonly address: Multiaddr;
+  /** Where the listener is bound, without `/p2p`. */
+  readonly listening: Multiaddr;
+}
+
+export interface PortMappings {
+  /** Where listeners can be dialled through a router. */
+  addresses(): Multiaddr[];
+}
+
+/** Milliseconds for the routers of a network to answer, and for one mapping. */
+const SEARCH_TIMEOUT = 5_000;
+const MAP_TIMEOUT = 5_000;
+/**
+ * Milliseconds until a router forgets a mapping that is not renewed, and between renewals. Short, as the library
+ * (4.0.5) takes no UPnP mapping back: its request names no protocol.
+ */
+const LEASE = 600_000;
+const RENEWAL = 240_000;
+/** Milliseconds until routers are searched for again after there were none. */
+const SEARCH_AGAIN = 300_000;
+const MAX_MAPPINGS = 32;
+
+/**
+ * Maps the ports of listeners, those to come included, until `closing` fires; the router then forgets them within
+ * ten minutes.
+ *
+ * @param listening the bound addresses.
+ * @throws ERR_OPTIONS when the library is not installed.
+ */
+export const mapPorts = async (
+  listening: () => readonly Multiaddr[],
+  events: Events,
+  closing: AbortSignal,
+): Promise<PortMappings> => {
+  const { upnpNat, pmpNat } = await loadMapper();
+  /** By the bound address. */
+  const mappings = new Map<string, PortMapping[]>();
+  let gateways: Gateway[] = [];
+  let searchedAt: number | undefined;
+
+  const search = async (): Promise<void> => {
+    const now = performance.now();
+    if (gateways.length > 0) return;
+    if (searchedAt !== undefined && now - searchedAt < SEARCH_AGAIN) return;
+    searchedAt = now;
+    const signal = AbortSignal.any([closing, AbortSignal.timeout(SEARCH_TIMEOUT)]);
+    try {
+      for await (const gateway of upnpNat().findGateways({ signal })) {
+        if (gateway.family !== 'IPv4') continue;
+        gateways = [gateway];
+        break;
+      }
+    } catch {
+      // The search has ended.
+    }
+    if (gateways.length > 0 || closing.aborted) return;
+    const router = await defaultRouter();
+    if (router !== undefined) gateways = [pmpNat(router)];
+  };
+
+  /** Closes their sockets. Never rejects. */
+  const forgetGateways = async (): Promise<void> => {
+    const old = gateways;
+    gateways = [];
+    const signal = AbortSignal.timeout(MAP_TIMEOUT);
+    await Promise.allSettled(old.map((gateway) => gateway.stop({ signal })));
+  };
+
+  /** Maps `bound`, or renews that. @throws what the library throws when no router does it. */
+  const map = async (bound: Multiaddr): Promise<void> => {
+    const kind = kindOf(bound);
+    if (kind === undefined) return;
+    const { host, port } = hostOf(bound);
+    const signal = AbortSignal.any([closing, AbortSignal.timeout(MAP_TIMEOUT)]);
+    const protocol = kind === 'quic-v1' ? 'UDP' : 'TCP';
+    // Renewing is left to us: of two protocols at one port the library renews one.
+    const options = { protocol, signal, ttl: LEASE, autoRefresh: false } as const;
+    const [gateway] = gateways;
+    if (gateway === undefined) return;
+    const found: PortMapping[] = [];
+    const add = (it: { readonly externalHost: string; readonly externalPort: number }): void => {
+      const address = multiaddrOf(kind, { host: it.externalHost, port: it.externalPort });
+      found.push({ address, listening: bound });
+    };
+    if (plainHost(host) === '0.0.0.0') {
+      for await (const it of gateway.mapAll(port, options)) add(it);
+    } else add(await gateway.map(port, host, options));
+    const known = mappings.get(bound.toString()) ?? [];
+    mappings.set(bound.toString(), found);
+    for (const mapping of found) {
+      if (known.some(({ address }) => address.equals(mapping.address))) continue;
+      events.emit('port:map', mapping);
+    }
+  };
+
+  /** @param renew what is mapped, too. */
+  const refresh = async (renew = false): Promise<void> => {
+    const wanted = new Map(
+      listening()
+        .filter(isMappable)
+        .map((it) => [it.toString(), it]),
+    );
+    for (const key of mappings.keys()) if (!wanted.has(key)) mappings.delete(key);
+    const open = [...wanted].filter(([key]) => renew || !mappings.has(key));
+    if (open.length === 0) return;
+    await search();
+    for (const [key, bound] of open) {
+      if (closing.aborted) return;
+      if (mappings.size >= MAX_MAPPINGS && !mappings.has(key)) continue;
+      try {
+        await orAborted(map(bound), closing);
+      } catch (error) {
+        if (closing.aborted) return;
+        mappings.delete(key);
+        events.emit('port:error', { listening: bound, error: errorOf(error) });
+        // Another router may be there now.
+        await forgetGateways();
+      }
+    }
+  };
+
+  let last: Promise<void> = Promise.resolve();
+  const soon = (renew = false): void => {
+    last = last.then(() => refresh(renew)).catch(() => {});
+  };
+  const renewal = setInterval(() => soon(true), RENEWAL);
+  renewal.unref();
+  for (const type of ['listen:open', 'listen:close'] as const) {
+    events.target.addEventListener(type, () => soon(), { signal: closing });
+  }
+  const stop = (): void => {
+    clearInterval(renewal);
+    forgetGateways();
+  };
+  closing.addEventListener('abort', stop, { once: true });
+  soon();
+  return {
+    addresses: () => [...mappings.values()].flat().map(({ address }) => address),
+  };
+};
+
+/** Only IPv4 has NATs; what is public needs no mapping, and loopback gets none. */
+const isMappable = (bound: Multiaddr): boolean => {
+  if (isCircuit(bound)) return false;
+  const ip = plainHost(hostOf(bound).host);
+  return !ip.includes(':') && !isLoopback(ip) && !isPublicIp(ip);
+};
+
+/** The default route's router, as Linux tells it; `undefined` elsewhere. */
+const defaultRouter = async (): Promise<string | undefined> => {
+  const table = await readFile('/proc/net/route', 'latin1').catch(() => '');
+  for (const line of table.split('\n')) {
+    const [, destination, gateway = ''] = line.split('\t');
+    if (destination !== '00000000' || !/^[0-9A-F]{8}$/.test(gateway)) continue;
+    return [...Buffer.from(gateway, 'hex').reverse()].join('.');
+  }
+  return undefined;
+};
+
+const loadMapper = async (): Promise<typeof import('@achingbrain/nat-port-mapper')> => {
+  try {
+    return await import('@achingbrain/nat-port-mapper');
+  } catch (cause) {
+    const message = `nat.mapPorts needs the package @achingbrain/nat-port-mapper: ${messageOf(cause)}`;
+    throw new LeanError('ERR_OPTIONS', message, { cause });
+  }
+};

@@ -1,0 +1,139 @@
+/**
+ * A node behind a router that forwards ports: miniupnpd, in network namespaces. Argument: `upnp` or `nat-pmp`, what
+ * the router speaks. Prints a line of JSON: the mappings, whether the node tells of them, what a peer outside said
+ * that pinged the node through each, and how many ports the router forwards.
+ */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { isInside, runInside } from '../../interop/nat/isolate.ts';
+import { withPeer } from '../../src/multiaddr.ts';
+import { createNode } from '../../src/node/node.ts';
+import { eventsOf } from './nodes.ts';
+
+const ip = (...args: readonly string[]): void => void execFileSync('ip', args);
+const inRouter = ['netns', 'exec', 'router'] as const;
+
+/** We are 192.168.7.2; outside, at 45.0.0.9, is nobody yet. */
+const makeNetwork = (): void => {
+  execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', '/run']);
+  for (const name of ['router', 'outside']) ip('netns', 'add', name);
+  ip('link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'lan0', 'netns', 'router');
+  ip(
+    '-n',
+    'router',
+    'link',
+    'add',
+    'wan0',
+    'type',
+    'veth',
+    'peer',
+    'name',
+    'eth0',
+    'netns',
+    'outside',
+  );
+  ip('address', 'add', '192.168.7.2/24', 'dev', 'eth0');
+  ip('-n', 'router', 'address', 'add', '192.168.7.1/24', 'dev', 'lan0');
+  ip('-n', 'router', 'address', 'add', '45.0.0.1/24', 'dev', 'wan0');
+  ip('-n', 'outside', 'address', 'add', '45.0.0.9/24', 'dev', 'eth0');
+  for (const device of ['lo', 'eth0']) ip('link', 'set', device, 'up');
+  for (const device of ['lo', 'lan0', 'wan0']) ip('-n', 'router', 'link', 'set', device, 'up');
+  for (const device of ['lo', 'eth0']) ip('-n', 'outside', 'link', 'set', device, 'up');
+  ip('route', 'add', 'default', 'via', '192.168.7.1');
+  ip(...inRouter, 'sysctl', '-qw', 'net.ipv4.ip_forward=1');
+};
+
+const RULES = `
+table inet filter {
+  chain miniupnpd {}
+  chain forward {
+    type filter hook forward priority 0; policy drop;
+    ct state established,related accept
+    iifname "lan0" accept
+    jump miniupnpd
+  }
+  chain prerouting_miniupnpd {}
+  chain prerouting { type nat hook prerouting priority -100; jump prerouting_miniupnpd; }
+  chain postrouting_miniupnpd {}
+  chain postrouting {
+    type nat hook postrouting priority 100;
+    jump postrouting_miniupnpd
+    oifname "wan0" masquerade
+  }
+}`;
+
+const startRouter = async (speaks: string, folder: string): Promise<ChildProcess> => {
+  execFileSync('ip', [...inRouter, 'nft', '-f', '-'], { input: RULES });
+  const configuration = path.join(folder, 'miniupnpd.conf');
+  const yes = (it: boolean): string => (it ? 'yes' : 'no');
+  writeFileSync(
+    configuration,
+    `ext_ifname=wan0
+listening_ip=lan0
+enable_natpmp=${yes(speaks === 'nat-pmp')}
+enable_upnp=${yes(speaks === 'upnp')}
+uuid=7d2ea9a4-9f4b-4b3c-8f0a-000000000001
+upnp_table_name=filter
+upnp_nat_table_name=filter
+upnp_forward_chain=miniupnpd
+upnp_nat_chain=prerouting_miniupnpd
+upnp_nat_postrouting_chain=postrouting_miniupnpd
+allow 1024-65535 192.168.7.0/24 1024-65535
+deny 0-65535 0.0.0.0/0 0-65535
+`,
+  );
+  // -d: in the foreground, and it says what it does.
+  const args = [...inRouter, 'miniupnpd', '-d', '-f', configuration, '-P', `${folder}/pid`];
+  const router = spawn('ip', args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  router.stderr.setEncoding('utf8');
+  for await (const line of createInterface({ input: router.stderr })) {
+    if (process.env.DEBUG) process.stderr.write(`${line}\n`);
+    if (/[Ll]istening for NAT-PMP|HTTP listening/.test(line)) break;
+  }
+  router.stderr.resume();
+  return router;
+};
+
+const forwarded = (): string[] => {
+  const args = [...inRouter, 'nft', 'list', 'chain', 'inet', 'filter', 'prerouting_miniupnpd'];
+  const text = execFileSync('ip', args, { encoding: 'utf8' });
+  return text.split('\n').filter((line) => line.includes('dnat'));
+};
+
+const main = async (speaks: string): Promise<void> => {
+  makeNetwork();
+  const folder = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-router-'));
+  const router = await startRouter(speaks, folder);
+  const node = await createNode({ nat: { mapPorts: true } });
+  const mapped = eventsOf(node, 'port:map');
+  await node.listen('/ip4/192.168.7.2/udp/4001/quic-v1');
+  await node.listen('/ip4/0.0.0.0/tcp/4001');
+  const mappings = [await mapped.next(), await mapped.next()];
+  const outside = mappings.map(({ address }) => withPeer(address, node.peerId).toString());
+  const told = outside.every((it) => node.addresses().some((own) => own.toString() === it));
+  const replies: unknown[] = [];
+  for (const address of outside) {
+    const args = ['netns', 'exec', 'outside'];
+    const cli = path.join(import.meta.dirname, '../../bin/libp2p-lean');
+    const ping = spawn('ip', [...args, cli, 'ping', address, '--count', '1'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let text = '';
+    for await (const chunk of ping.stdout) text += chunk;
+    replies.push(text);
+  }
+  const count = forwarded().length;
+  await node.close();
+  const result = { mappings: mappings.map(({ address }) => `${address}`), told, replies };
+  process.stdout.write(`${JSON.stringify({ ...result, forwarded: count })}\n`);
+  router.kill();
+  rmSync(folder, { recursive: true });
+};
+
+if (isInside()) {
+  await main(process.argv[2] ?? '');
+  process.exit();
+} else process.exitCode = await runInside(import.meta.filename, process.argv.slice(2));
