@@ -34,6 +34,7 @@ export { DEFAULT_NODE_LIMITS, type NodeLimits } from './node/limits.ts';
 export type { Listener } from './node/listener.ts';
 export type { NatOptions, ReachabilityPolicy } from './node/nat.ts';
 export { createNode, type LeanNode, type NodeOptions } from './node/node.ts';
+export type { PortMapping } from './node/port-mapping.ts';
 export type { StreamHandler } from './node/protocols.ts';
 export type { Reachability, ReachabilityStatus } from './node/reachability.ts';
 export { DEFAULT_RELAY_LIMITS, type RelayLimits } from './node/relay-limits.ts';
