@@ -22,12 +22,11 @@ import type { Transports } from './transports.ts';
 
 /** Of the initiator: libp2p/specs relay/DCUtR.md. */
 const MAX_ATTEMPTS = 3;
+const SWAPPED_ATTEMPT = 2;
 /** Agreements that one relayed connection may ask of us: each makes us dial where its peer says. */
 const MAX_AGREEMENTS = 6;
 /** Milliseconds for one attempt; go-libp2p's and rust-libp2p's for QUIC. */
 const ATTEMPT_TIMEOUT = 5_000;
-/** Milliseconds that dialling the peer's own addresses gets before holes are punched. */
-const HEAD_START = 500;
 /** Milliseconds between dials to one address in an attempt: the first packets may come before there is a hole. */
 const REDIAL = 200;
 /** Dials to one address in an attempt. */
@@ -118,11 +117,16 @@ export const createHolePunching = ({
     }
   };
 
-  /** One attempt. @throws the reason of `parent`; ERR_TIMEOUT. */
+  /**
+   * One attempt.
+   *
+   * @param rtt of the relayed connection, milliseconds. @throws the reason of `parent`; ERR_TIMEOUT.
+   */
   const punch = async (
     list: readonly Multiaddr[],
     peer: PeerId,
     role: Role,
+    rtt: number,
     parent: AbortSignal,
   ): Promise<Connection> => {
     const deadline = startDeadline(ATTEMPT_TIMEOUT, 'punching a hole', parent);
@@ -133,9 +137,15 @@ export const createHolePunching = ({
         dialAll(list, peer, role, signal).catch(() => {});
       } else {
         const isQuic = (address: Multiaddr): boolean => kindOf(address) === 'quic-v1';
-        for (const address of list.filter(isQuic)) transports.punch(address, signal);
+        const quic = list.filter(isQuic);
+        for (const address of quic) transports.punch(address, signal);
         const others = list.filter((address) => !isQuic(address));
         dialAll(others, peer, role, signal).catch(() => {});
+        // Where our NAT gives each peer another port, the peer cannot know ours, but may let us in. Late, so that
+        // the peer's own dial, which mostly gets through, is done by then.
+        pause(rtt, signal)
+          .then(() => dialAll(quic, peer, 'dialer', signal))
+          .catch(() => {});
       }
       return await direct;
     } finally {
@@ -170,8 +180,8 @@ export const createHolePunching = ({
     const found = untilDirect(peer, signal);
     found.catch(() => {});
     try {
-      const dialled = dialDirectly(relayed, signal).catch(() => {});
-      await Promise.race([found, dialled, pause(HEAD_START, signal)]);
+      // Beside the agreement, not before it: asking for the addresses takes a round trip through the relay.
+      dialDirectly(relayed, signal).catch(() => {});
       for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
         if (directTo(peer) !== undefined || signal.aborted) return;
         const own = directAddresses(addresses(), scopeOfRelay(relayed));
@@ -181,10 +191,11 @@ export const createHolePunching = ({
         events.emit('punch:start', { peer, attempt, role: 'listener', addresses: list });
         if (list.length === 0) throw new LeanError('ERR_DIAL', 'the peer has no address for us');
         await Promise.race([found, pause(agreement.rtt / 2, signal)]);
-        // The last time as the dialer: go-libp2p before v0.41 has the roles the other way round.
-        const role = attempt === MAX_ATTEMPTS ? 'dialer' : 'listener';
+        // Once as the dialer: a peer that lets anybody in takes our SYN as a listener, if it knows our port or not;
+        // and go-libp2p before v0.41 has the roles the other way round.
+        const role = attempt === SWAPPED_ATTEMPT ? 'dialer' : 'listener';
         try {
-          await punch(list, peer, role, signal);
+          await punch(list, peer, role, agreement.rtt, signal);
           return;
         } catch (error) {
           if (signal.aborted || !isLeanError(error, 'ERR_TIMEOUT')) throw error;
@@ -206,7 +217,7 @@ export const createHolePunching = ({
     events.emit('punch:start', { peer, attempt, role: 'dialer', addresses: list });
     if (list.length === 0) return;
     try {
-      await punch(list, peer, 'dialer', closing);
+      await punch(list, peer, 'dialer', agreement.rtt, closing);
     } catch (error) {
       events.emit('punch:error', { peer, attempt, error: errorOf(error) });
     }
