@@ -14,7 +14,7 @@ import { isHarnessError } from '../src/harness/errors.ts';
 import { printable } from '../src/printable.ts';
 import { buildPeers } from './build-peers.ts';
 import { aimLines, compare } from './nat/aim.ts';
-import { type NatParticipant, natCells } from './nat/cells.ts';
+import { type NatCell, type NatParticipant, natCells } from './nat/cells.ts';
 import { isInside, lackOfDelay, lackOfLaboratory, runInside } from './nat/isolate.ts';
 import { type Delays, prepareLaboratories } from './nat/laboratory.ts';
 import { runNatAttempt } from './nat/run-cell.ts';
@@ -71,7 +71,7 @@ const whole =
     throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
   };
 
-const selectedCells = ({ select, ignore }: Flags) => {
+const selectedCells = ({ select, ignore }: Flags): NatCell[] => {
   const ids = PEERS.map(({ id }) => id);
   const cells = natCells(PEERS, ids);
   const patterns = (filter: string | undefined): string[] | undefined =>
@@ -85,6 +85,9 @@ const selectedCells = ({ select, ignore }: Flags) => {
   );
   return cells.filter(({ name }) => names.has(name));
 };
+
+const takingPart = (cells: readonly NatCell[]): ReadonlySet<string> =>
+  new Set(cells.flatMap(({ dialer, listener, relay }) => [dialer, listener, relay]));
 
 /** Ours and the peers that can be run here, by their id. */
 const resolveParticipants = async (
@@ -135,10 +138,7 @@ const run = async (flags: Flags): Promise<number> => {
   }
   if (selected.length === 0)
     throw new MatrixError('the selection leaves no cell to run; see --list');
-  const wanted = new Set(
-    selected.flatMap(({ dialer, listener, relay }) => [dialer, listener, relay]),
-  );
-  const { participants, implementations } = await resolveParticipants(wanted);
+  const { participants, implementations } = await resolveParticipants(takingPart(selected));
   const cells = selected.filter((cell) =>
     [cell.dialer, cell.listener, cell.relay].every((id) => participants.has(id)),
   );
@@ -269,7 +269,7 @@ program.action(async (flags: Flags) => {
     exitCode = 0;
   } else {
     // What has to be built is built here: inside there is no way to a registry.
-    await resolveParticipants(new Set(PEERS.map(({ id }) => id)));
+    await resolveParticipants(takingPart(selectedCells(flags)));
     exitCode = await runInside(import.meta.filename, process.argv.slice(2));
   }
 });
