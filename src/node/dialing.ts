@@ -6,6 +6,7 @@ import { aborted, orAborted, startDeadline } from '../deadline.ts';
 import { errorOf, LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import { parseMultiaddr, peerOf, resolveMultiaddr, withoutPeer } from '../multiaddr.ts';
+import type { TransportDialOptions } from '../transports/transport.ts';
 import type { Connections } from './connections.ts';
 import { type Failure, failureOf, race } from './dial-race.ts';
 import type { Events } from './events.ts';
@@ -28,15 +29,14 @@ export interface Dialing {
     options?: DialOptions,
   ): Promise<Connection>;
   /**
-   * Dials `peer` at IP addresses, all of them at once, whatever connection there is. In the role of a listener
-   * where both sides dial (TCP alone).
+   * Dials `peer` at IP addresses, all of them at once, whatever connection there is.
    *
    * @throws as `dial`.
    */
   direct(
     addresses: readonly Multiaddr[],
     peer: PeerId,
-    options: { readonly signal: AbortSignal; readonly role?: Role },
+    options: Pick<TransportDialOptions, 'signal' | 'holePunch'>,
   ): Promise<Connection>;
   /** Resolves when the dials under way have let go of their sockets. Never rejects. */
   settled(): Promise<void>;
@@ -67,12 +67,12 @@ export const createDialing = (
     address: Multiaddr,
     expectedPeer: PeerId | undefined,
     signal: AbortSignal,
-    role?: Role,
+    holePunch?: Role,
   ): Promise<TransportConnection> => {
     events.emit('dial:start', { address });
     try {
       const transport = transports.find(address);
-      const options = { expectedPeer, signal, role };
+      const options = { expectedPeer, signal, holePunch };
       const connection = await transport.dial(withoutPeer(address), options);
       const { remotePeer } = connection;
       if (expectedPeer === undefined || expectedPeer.equals(remotePeer)) return connection;
@@ -91,13 +91,13 @@ export const createDialing = (
     addresses: readonly Multiaddr[],
     expectedPeer: PeerId | undefined,
     signal: AbortSignal,
-    options: { readonly role?: Role; readonly headStart?: number } = {},
+    options: { readonly holePunch?: Role | undefined; readonly headStart?: number } = {},
   ): Promise<TransportConnection> =>
     race(addresses, {
       ...options,
       signal,
       dialOne: (address, raceSignal) => {
-        const dial = dialOne(address, expectedPeer, raceSignal, options.role);
+        const dial = dialOne(address, expectedPeer, raceSignal, options.holePunch);
         const settled = dial.then(
           () => {},
           () => {},
@@ -190,9 +190,9 @@ export const createDialing = (
       if (peer === undefined || force) return attempt(given, { signal, force });
       return connections.find(peer) ?? share(peer.toString(), given, signal);
     },
-    direct: async (addresses, peer, { signal, role = 'dialer' }) => {
+    direct: async (addresses, peer, { signal, holePunch }) => {
       const either = AbortSignal.any([signal, closing]);
-      return connections.add(await raceAll(addresses, peer, either, { role, headStart: 0 }));
+      return connections.add(await raceAll(addresses, peer, either, { holePunch, headStart: 0 }));
     },
     settled: async () => void (await Promise.all(sockets)),
   };

@@ -22,13 +22,16 @@ import type { Transports } from './transports.ts';
 
 /** Of the initiator: libp2p/specs relay/DCUtR.md. */
 const MAX_ATTEMPTS = 3;
-const SWAPPED_ATTEMPT = 2;
 /** Agreements that one relayed connection may ask of us: each makes us dial where its peer says. */
 const MAX_AGREEMENTS = 6;
 /** Milliseconds for one attempt; go-libp2p's and rust-libp2p's for QUIC. */
 const ATTEMPT_TIMEOUT = 5_000;
+/** Milliseconds that dialling the peer's own addresses gets before holes are punched. */
+const HEAD_START = 500;
 /** Milliseconds between dials to one address in an attempt: the first packets may come before there is a hole. */
 const REDIAL = 200;
+/** Milliseconds until the side that should only send packets dials, too. */
+const DIAL_AS_LISTENER = 1_000;
 /** Dials to one address in an attempt. */
 const MAX_DIALS = 8;
 /** Hole punches at once; further relayed connections stay so. */
@@ -103,49 +106,52 @@ export const createHolePunching = ({
       waiting.set(id, group.add(found));
     });
 
-  /** Dials each of `addresses` again and again until `signal` fires: the first connection ends it. */
-  const dialAll = async (
-    list: readonly Multiaddr[],
+  /** Dials over QUIC again and again until `signal` fires: what came too early is not waited for. */
+  const dialQuic = async (
+    address: Multiaddr,
     peer: PeerId,
-    role: Role,
     signal: AbortSignal,
+    after = 0,
   ): Promise<void> => {
-    if (list.length === 0) return;
+    await pause(after, signal);
     for (let dials = 0; dials < MAX_DIALS && !signal.aborted; dials++) {
-      dialing.direct(list, peer, { signal, role }).catch(() => {});
+      dialing.direct([address], peer, { signal, holePunch: 'dialer' }).catch(() => {});
       await pause(REDIAL, signal);
     }
   };
 
-  /**
-   * One attempt.
-   *
-   * @param rtt of the relayed connection, milliseconds. @throws the reason of `parent`; ERR_TIMEOUT.
-   */
+  /** The same over TCP, one dial after the other: there can be one connection only between two ports. */
+  const dialTcp = async (
+    address: Multiaddr,
+    peer: PeerId,
+    holePunch: Role,
+    signal: AbortSignal,
+  ): Promise<void> => {
+    while (!signal.aborted) {
+      await dialing.direct([address], peer, { signal, holePunch }).catch(() => {});
+      await pause(REDIAL, signal);
+    }
+  };
+
+  /** One attempt. @throws the reason of `parent`; ERR_TIMEOUT. */
   const punch = async (
     list: readonly Multiaddr[],
     peer: PeerId,
     role: Role,
-    rtt: number,
     parent: AbortSignal,
   ): Promise<Connection> => {
     const deadline = startDeadline(ATTEMPT_TIMEOUT, 'punching a hole', parent);
     const { signal } = deadline;
     try {
       const direct = untilDirect(peer, signal);
-      if (role === 'dialer') {
-        dialAll(list, peer, role, signal).catch(() => {});
-      } else {
-        const isQuic = (address: Multiaddr): boolean => kindOf(address) === 'quic-v1';
-        const quic = list.filter(isQuic);
-        for (const address of quic) transports.punch(address, signal);
-        const others = list.filter((address) => !isQuic(address));
-        dialAll(others, peer, role, signal).catch(() => {});
-        // Where our NAT gives each peer another port, the peer cannot know ours, but may let us in. Late, so that
-        // the peer's own dial, which mostly gets through, is done by then.
-        pause(rtt, signal)
-          .then(() => dialAll(quic, peer, 'dialer', signal))
-          .catch(() => {});
+      for (const address of list) {
+        if (kindOf(address) !== 'quic-v1') dialTcp(address, peer, role, signal);
+        else if (role === 'dialer') dialQuic(address, peer, signal);
+        else {
+          transports.punch(address, signal);
+          // Our NAT may have another port for this peer than for the relay: then only we can reach it.
+          dialQuic(address, peer, signal, DIAL_AS_LISTENER);
+        }
       }
       return await direct;
     } finally {
@@ -180,8 +186,8 @@ export const createHolePunching = ({
     const found = untilDirect(peer, signal);
     found.catch(() => {});
     try {
-      // Beside the agreement, not before it: asking for the addresses takes a round trip through the relay.
-      dialDirectly(relayed, signal).catch(() => {});
+      const dialled = dialDirectly(relayed, signal).catch(() => {});
+      await Promise.race([found, dialled, pause(HEAD_START, signal)]);
       for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
         if (directTo(peer) !== undefined || signal.aborted) return;
         const own = directAddresses(addresses(), scopeOfRelay(relayed));
@@ -191,11 +197,10 @@ export const createHolePunching = ({
         events.emit('punch:start', { peer, attempt, role: 'listener', addresses: list });
         if (list.length === 0) throw new LeanError('ERR_DIAL', 'the peer has no address for us');
         await Promise.race([found, pause(agreement.rtt / 2, signal)]);
-        // Once as the dialer: a peer that lets anybody in takes our SYN as a listener, if it knows our port or not;
-        // and go-libp2p before v0.41 has the roles the other way round.
-        const role = attempt === SWAPPED_ATTEMPT ? 'dialer' : 'listener';
+        // The last time as the dialer: go-libp2p before v0.41 has the roles the other way round.
+        const role = attempt === MAX_ATTEMPTS ? 'dialer' : 'listener';
         try {
-          await punch(list, peer, role, agreement.rtt, signal);
+          await punch(list, peer, role, signal);
           return;
         } catch (error) {
           if (signal.aborted || !isLeanError(error, 'ERR_TIMEOUT')) throw error;
@@ -217,7 +222,7 @@ export const createHolePunching = ({
     events.emit('punch:start', { peer, attempt, role: 'dialer', addresses: list });
     if (list.length === 0) return;
     try {
-      await punch(list, peer, 'dialer', agreement.rtt, closing);
+      await punch(list, peer, 'dialer', closing);
     } catch (error) {
       events.emit('punch:error', { peer, attempt, error: errorOf(error) });
     }

@@ -1,10 +1,12 @@
 /** Connections over TCP (libp2p/specs connections/README.md): `/ip4|ip6|dns|dns4|dns6/…/tcp/N`. */
 
 import { createServer, Socket } from 'node:net';
-import { abortedBy } from '../deadline.ts';
-import { LeanError } from '../errors.ts';
+import type { Role } from '../connection.ts';
+import { abortedBy, startDeadline } from '../deadline.ts';
+import { isLeanError, LeanError } from '../errors.ts';
 import { hostOf, kindOf } from '../multiaddr.ts';
 import { socketWire } from '../wire/socket-wire.ts';
+import type { Wire } from '../wire/wire.ts';
 import { createAcceptor } from './acceptor.ts';
 import { createLocalPorts, REUSES_PORTS } from './local-ports.ts';
 import { dialFailed, familyOf, listenOn, socketPath, type Target, targetOf } from './sockets.ts';
@@ -21,12 +23,13 @@ export const tcpTransport = (options: UpgradeOptions): Transport => {
   return {
     name: 'tcp',
     handles: (address) => kindOf(address) === 'tcp',
-    dial: async (address, { expectedPeer, signal, role = 'dialer' }) => {
+    dial: async (address, { expectedPeer, signal, holePunch }) => {
       const target = targetOf(address, ['tcp']);
       const bound = ports.socketTo(target);
-      const socket = await openSocket(target, signal, bound);
+      const socket = await openSocket(target, signal, bound, holePunch === undefined);
       const wire = socketWire(socket, 'tcp');
       const path = socketPath('tcp', socket);
+      const role = holePunch === 'listener' ? await roleOn(wire, signal) : 'dialer';
       if (role === 'dialer') return upgrade.asDialer(wire, path, expectedPeer, signal);
       const connection = await upgrade.asListener(wire, path, signal);
       const { remotePeer } = connection;
@@ -64,21 +67,47 @@ export const tcpTransport = (options: UpgradeOptions): Transport => {
   };
 };
 
+/** Milliseconds in which a peer that has dialled, too, says its first word. */
+const FIRST_WORD = 1_000;
+
+/**
+ * Who we are on a connection that we made as the listener of a hole punch: if the peer says nothing, its listener
+ * has taken our dial, and waits for us.
+ *
+ * @throws what reading throws, and the signal's reason.
+ */
+const roleOn = async (wire: Wire, signal: AbortSignal): Promise<Role> => {
+  const deadline = startDeadline(FIRST_WORD, "the peer's first word", signal);
+  try {
+    const chunk = await wire.read(undefined, deadline.signal);
+    if (chunk !== null) wire.unread(chunk);
+    return 'listener';
+  } catch (error) {
+    if (isLeanError(error, 'ERR_TIMEOUT') && !signal.aborted) return 'dialer';
+    wire.reset();
+    throw error;
+  } finally {
+    deadline.clear();
+  }
+};
+
 /**
  * Connects.
  *
- * @param bound what to connect; another one if its port is not free for this connection.
+ * @param bound what to connect; with `orAny` from any port if its port is not free for this connection.
  * @throws ERR_DIAL; the signal's reason.
  */
 const openSocket = async (
   target: Target,
   signal: AbortSignal,
   bound: Socket | undefined,
+  orAny: boolean,
 ): Promise<Socket> => {
   try {
     if (bound !== undefined) return await connectSocket(bound, target, signal);
   } catch (error) {
     const cause = error instanceof Error ? (error.cause as NodeJS.ErrnoException) : undefined;
+    if (!orAny) throw error;
     if (cause?.code !== 'EADDRINUSE' && cause?.code !== 'EADDRNOTAVAIL') throw error;
   }
   return connectSocket(new Socket({ allowHalfOpen: true }), target, signal);

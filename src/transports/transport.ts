@@ -47,10 +47,11 @@ export interface TransportDialOptions {
   readonly expectedPeer: PeerId | undefined;
   readonly signal: AbortSignal;
   /**
-   * Who we are once connected: in a TCP simultaneous open both sides have dialled. Default: the dialer. Not for
-   * QUIC, where only one side dials: the other one `punch`es.
+   * A hole punch, and who we are in it: over TCP both sides dial, and meet in a simultaneous open. It leaves from
+   * a listener's port or not at all, where that is possible. Over QUIC only the dialer dials: the other one
+   * `punch`es.
    */
-  readonly role?: Role | undefined;
+  readonly holePunch?: Role | undefined;
 }
 
 export interface TransportListenOptions {

@@ -85,13 +85,30 @@ describe('TCP dials from a listener’s port', { ...HANG, skip }, () => {
     const address = multiaddrOf('tcp', { host: '127.0.0.1', port });
     const { transport } = await listen(t);
     const expectedPeer = peerIdOf(hostKey.publicKey);
-    const connection = await transport.dial(address, { expectedPeer, signal, role: 'listener' });
+    const connection = await transport.dial(address, {
+      expectedPeer,
+      signal,
+      holePunch: 'listener',
+    });
     assert.equal(connection.role, 'listener');
     assert.ok(connection.remotePeer.equals(expectedPeer));
     await connection.close();
     const other = peerIdOf(generateHostKey().publicKey);
-    const wrong = transport.dial(address, { expectedPeer: other, signal, role: 'listener' });
+    const { transport: another } = await listen(t);
+    const wrong = another.dial(address, { expectedPeer: other, signal, holePunch: 'listener' });
     assert.ok(isLeanError(await rejection(wrong), 'ERR_PEER_ID_MISMATCH'));
+  });
+
+  it('turn round where the peer waits for the first word: its listener took the dial', async (t) => {
+    const [one, other] = [await listen(t), await listen(t)];
+    const options = { expectedPeer: other.peer, signal, holePunch: 'listener' } as const;
+    const connection = await one.transport.dial(other.listener.address, options);
+    t.after(() => connection.close());
+    assert.equal(connection.role, 'dialer');
+    assert.equal((await other.accepted.next()).role, 'listener');
+    // There can be no second one between the same ports, and from another it would be of no use.
+    const again = one.transport.dial(other.listener.address, options);
+    assert.ok(isLeanError(await rejection(again), 'ERR_DIAL'));
   });
 
   it('a port that is taken is refused, though sockets may share it', async (t) => {
