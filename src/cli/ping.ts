@@ -5,6 +5,7 @@ import { type CloseReason, describeClose } from '../close-reason.ts';
 import type { Connection } from '../connection.ts';
 import { startDeadline } from '../deadline.ts';
 import { messageOf } from '../errors.ts';
+import { isCircuit } from '../multiaddr.ts';
 import { createNode, type LeanNode } from '../node/node.ts';
 import { PING, PING_SIZE, ping as pingOnce } from '../protocols/ping.ts';
 import type { Stream } from '../stream.ts';
@@ -38,16 +39,19 @@ export const ping = async (addresses: readonly string[], flags: PingFlags): Prom
   try {
     // Not counted as time of the dial.
     await node.prepare({ addresses: given });
+    if (given.some(isCircuit)) await listenForPunches(node);
     const start = performance.now();
     const connection = await dial(node, given, flags, signal);
     const connectMs = performance.now() - start;
     const address = `${connection.remoteAddress}/p2p/${connection.remotePeer}`;
     const { description } = connection;
     await say({ event: 'connected', address, description, raced: given.length, connectMs });
-    const sent = await pingUntil(connection, flags, signal, say);
-    await say({ event: 'summary', address, ...sent, ...statistics(sent.rtts) });
+    const sent = await pingUntil(followDirect(node, connection, say), flags, signal, say);
+    const relayed = statistics(sent.relayedRtts);
+    const total = statistics(sent.rtts);
+    await say({ event: 'summary', address, ...sent, ...total, ...(relayed && { relayed }) });
     if (sent.failure !== undefined) note(`libp2p-lean: ${sent.failure}`);
-    return sent.rtts.length > 0 && sent.failure === undefined ? EXIT.ok : EXIT.failed;
+    return answersOf(sent) > 0 && sent.failure === undefined ? EXIT.ok : EXIT.failed;
   } finally {
     await node.close();
   }
@@ -67,10 +71,40 @@ const dial = async (
   }
 };
 
+/** A hole is punched for a socket that listens: a node without one stays relayed. */
+const listenForPunches = async (node: LeanNode): Promise<void> => {
+  const addresses = ['/ip4/0.0.0.0/udp/0/quic-v1', '/ip4/0.0.0.0/tcp/0'];
+  const results = await Promise.allSettled(addresses.map((address) => node.listen(address)));
+  for (const result of results) {
+    if (result.status === 'rejected') note(`stays relayed here: ${messageOf(result.reason)}`);
+  }
+};
+
+/** The connection to ping over: the direct one once it has replaced the one through a relay. */
+interface Followed {
+  connection: Connection;
+  /** Whether it has ever gone through a relay. */
+  readonly wasRelayed: boolean;
+}
+
+const followDirect = (node: LeanNode, first: Connection, say: Say): Followed => {
+  const followed: Followed = { connection: first, wasRelayed: first.circuit !== undefined };
+  node.addEventListener('connection:direct', ({ detail: { connection, relayed, afterMs } }) => {
+    if (relayed !== first) return;
+    followed.connection = connection;
+    const address = `${connection.remoteAddress}/p2p/${connection.remotePeer}`;
+    const { description } = connection;
+    say({ event: 'direct', address, description, afterMs }).catch(() => {});
+  });
+  return followed;
+};
+
 interface Sent {
   readonly sent: number;
-  /** Milliseconds, in the order of the answers. */
+  /** Milliseconds, in the order of the answers; those of direct connections alone where there were any. */
   readonly rtts: readonly number[];
+  /** Of those before that went through a relay. */
+  readonly relayedRtts: readonly number[];
   readonly timeMs: number;
   /** Why pinging ended before its time. */
   readonly failure: string | undefined;
@@ -78,20 +112,26 @@ interface Sent {
 
 /** Pings one after the other, until the count is reached, `signal` fires or the connection ends. */
 const pingUntil = async (
-  connection: Connection,
+  followed: Followed,
   flags: PingFlags,
   signal: AbortSignal,
   say: Say,
 ): Promise<Sent> => {
   const stop = new AbortController();
   let closed: CloseReason | undefined;
-  connection.closed.then((reason) => {
-    closed = reason;
-    stop.abort();
-  });
+  const watch = (connection: Connection): Connection => {
+    connection.closed.then((reason) => {
+      if (followed.connection !== connection) return;
+      closed = reason;
+      stop.abort();
+    });
+    return connection;
+  };
+  let connection = watch(followed.connection);
   const either = AbortSignal.any([signal, stop.signal]);
   const start = performance.now();
   const rtts: number[] = [];
+  const relayedRtts: number[] = [];
   const count = flags.count ?? Number.POSITIVE_INFINITY;
   let stream: Stream | undefined;
   let failure: string | undefined;
@@ -99,12 +139,19 @@ const pingUntil = async (
   while (seq < count && !either.aborted) {
     seq++;
     const next = performance.now() + flags.interval * 1000;
+    if (followed.connection !== connection) {
+      connection = watch(followed.connection);
+      stream?.closeWrite();
+      stream = undefined;
+    }
+    const relayed = connection.circuit !== undefined;
     try {
       const open = stream ?? (await connection.newStream(PING, { signal: either }));
       stream = open;
       const rttMs = await pingOnce(open, { timeout: flags.timeout * 1000, signal: either });
-      rtts.push(rttMs);
-      await say({ event: 'answer', peer: connection.remotePeer.toString(), seq, rttMs });
+      (relayed ? relayedRtts : rtts).push(rttMs);
+      const via = followed.wasRelayed ? { relayed } : {};
+      await say({ event: 'answer', peer: connection.remotePeer.toString(), seq, rttMs, ...via });
     } catch (error) {
       if (signal.aborted) seq--; // it was on its way: neither answered nor lost
       if (either.aborted) break;
@@ -116,7 +163,10 @@ const pingUntil = async (
   }
   stream?.closeWrite();
   if (closed !== undefined && !signal.aborted) failure = describeClose(closed);
-  return { sent: seq, rtts, timeMs: performance.now() - start, failure };
+  const timeMs = performance.now() - start;
+  if (rtts.length > 0) return { sent: seq, rtts, relayedRtts, timeMs, failure };
+  // It has never become direct.
+  return { sent: seq, rtts: relayedRtts, relayedRtts: [], timeMs, failure };
 };
 
 const pause = (ms: number, signal: AbortSignal): Promise<void> =>
@@ -158,9 +208,10 @@ export const statistics = (rtts: readonly number[]): Statistics | undefined => {
 
 type Line =
   | { event: 'connected'; address: string; description: string; raced: number; connectMs: number }
-  | { event: 'answer'; peer: string; seq: number; rttMs: number }
+  | { event: 'direct'; address: string; description: string; afterMs: number }
+  | { event: 'answer'; peer: string; seq: number; rttMs: number; relayed?: boolean }
   | { event: 'lost'; seq: number; error: string }
-  | ({ event: 'summary'; address: string } & Sent & Partial<Statistics>);
+  | ({ event: 'summary'; address: string; relayed?: Statistics } & Sent & Partial<Statistics>);
 
 type Say = (line: Line) => Promise<void>;
 
@@ -173,29 +224,46 @@ const textOf = (line: Line): string => {
       const how = `${line.description}, connected in ${line.connectMs.toFixed(3)} ms${won}`;
       return `PING ${line.address}: ${how}`;
     }
-    case 'answer':
-      return `${PING_SIZE} bytes from ${line.peer}: seq=${line.seq} time=${line.rttMs.toFixed(3)} ms`;
+    case 'direct':
+      return `DIRECT ${line.address}: ${line.description}, ${line.afterMs.toFixed(0)} ms after the relayed connection`;
+    case 'answer': {
+      const how = line.relayed === undefined ? '' : line.relayed ? ' relayed' : ' direct';
+      const time = `time=${line.rttMs.toFixed(3)} ms${how}`;
+      return `${PING_SIZE} bytes from ${line.peer}: seq=${line.seq} ${time}`;
+    }
     case 'lost':
       return `no answer: seq=${line.seq} (${line.error})`;
     case 'summary': {
       const title = `\n--- ${line.address} ping statistics ---\n`;
       const time = `time ${line.timeMs.toFixed(0)} ms`;
-      const totals = `${line.sent} sent, ${line.rtts.length} answered, ${lossOf(line)}% loss, ${time}`;
+      const totals = `${line.sent} sent, ${answersOf(line)} answered, ${lossOf(line)}% loss, ${time}`;
+      const before = line.relayed === undefined ? '' : `\nrelayed ${rttLine(line.relayed)}`;
       if (line.minMs === undefined) return title + totals;
-      const numbers = [line.minMs, line.avgMs, line.maxMs, line.mdevMs];
-      const rtt = numbers.map((value) => value?.toFixed(3)).join('/');
-      return `${title}${totals}\nrtt min/avg/max/mdev = ${rtt} ms`;
+      const after = line.relayed === undefined ? '' : 'direct ';
+      return `${title}${totals}${before}\n${after}${rttLine(line)}`;
     }
   }
+};
+
+const rttLine = ({ minMs, avgMs, maxMs, mdevMs }: Partial<Statistics>): string => {
+  const numbers = [minMs, avgMs, maxMs, mdevMs].map((value) => value?.toFixed(3));
+  return `rtt min/avg/max/mdev = ${numbers.join('/')} ms`;
 };
 
 const sayJson: Say = (line) => print(`${JSON.stringify(jsonOf(line))}\n`);
 
 const jsonOf = (line: Line): object => {
   if (line.event !== 'summary') return line;
-  const { rtts, failure, ...rest } = line;
-  return { ...rest, answered: rtts.length, lossPercent: lossOf(line), ...(failure && { failure }) };
+  const { rtts: _, relayedRtts: __, failure, ...rest } = line;
+  return {
+    ...rest,
+    answered: answersOf(line),
+    lossPercent: lossOf(line),
+    ...(failure && { failure }),
+  };
 };
 
-const lossOf = ({ sent, rtts }: Sent): number =>
-  sent === 0 ? 0 : Math.round((100 * (sent - rtts.length)) / sent);
+const answersOf = ({ rtts, relayedRtts }: Sent): number => rtts.length + relayedRtts.length;
+
+const lossOf = (sent: Sent): number =>
+  sent.sent === 0 ? 0 : Math.round((100 * (sent.sent - answersOf(sent))) / sent.sent);

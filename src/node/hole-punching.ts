@@ -26,12 +26,14 @@ const MAX_ATTEMPTS = 3;
 const MAX_AGREEMENTS = 6;
 /** Milliseconds for one attempt; go-libp2p's and rust-libp2p's for QUIC. */
 const ATTEMPT_TIMEOUT = 5_000;
-/** Milliseconds that dialling the peer's own addresses gets before holes are punched. */
+/** Milliseconds that dialling the peer's own addresses gets before it is told to dial us. */
 const HEAD_START = 500;
 /** Milliseconds between dials to one address in an attempt: the first packets may come before there is a hole. */
 const REDIAL = 200;
+/** The same after a dial over TCP that failed at once. */
+const FIRST_REDIAL = 25;
 /** Milliseconds until the side that should only send packets dials, too. */
-const DIAL_AS_LISTENER = 1_000;
+const DIAL_AS_LISTENER = 400;
 /** Dials to one address in an attempt. */
 const MAX_DIALS = 8;
 /** Hole punches at once; further relayed connections stay so. */
@@ -127,9 +129,9 @@ export const createHolePunching = ({
     holePunch: Role,
     signal: AbortSignal,
   ): Promise<void> => {
-    while (!signal.aborted) {
+    for (let wait = FIRST_REDIAL; !signal.aborted; wait = Math.min(2 * wait, REDIAL)) {
       await dialing.direct([address], peer, { signal, holePunch }).catch(() => {});
-      await pause(REDIAL, signal);
+      await pause(wait, signal);
     }
   };
 
@@ -187,12 +189,17 @@ export const createHolePunching = ({
     found.catch(() => {});
     try {
       const dialled = dialDirectly(relayed, signal).catch(() => {});
-      await Promise.race([found, dialled, pause(HEAD_START, signal)]);
+      const headStart = pause(HEAD_START, signal);
+      const ready = async (): Promise<boolean> => {
+        await Promise.race([found, dialled, headStart]);
+        return directTo(peer) === undefined;
+      };
       for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
         if (directTo(peer) !== undefined || signal.aborted) return;
         const own = directAddresses(addresses(), scopeOfRelay(relayed));
         if (own.length === 0) throw new LeanError('ERR_DIAL', 'no address of ours is known');
-        const agreement = await initiateDcutr(relayed, own, { signal });
+        const agreement = await initiateDcutr(relayed, own, { signal, ready });
+        if (agreement === undefined) return;
         const list = dialable(agreement.addresses, relayed);
         events.emit('punch:start', { peer, attempt, role: 'listener', addresses: list });
         if (list.length === 0) throw new LeanError('ERR_DIAL', 'the peer has no address for us');

@@ -7,7 +7,7 @@ import { errorOf, LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import { isCircuit, kindOf, peerOf } from '../multiaddr.ts';
 import { connectThrough, type Reservation, reserve } from '../protocols/circuit-hop.ts';
-import { acceptCircuit, CIRCUIT_STOP, type CircuitRequest } from '../protocols/circuit-stop.ts';
+import { acceptCircuit, CIRCUIT_STOP } from '../protocols/circuit-stop.ts';
 import { ping } from '../protocols/ping.ts';
 import type { ArrivedCircuit, KeptReservation, Relays } from '../transports/circuit.ts';
 import type { Dialing } from './dialing.ts';
@@ -61,10 +61,8 @@ export const createRelayClient = (
     const place = places.get(connection.remotePeer.toString());
     // Nobody else may bring us strangers.
     const expected = place !== undefined && connection.circuit === undefined;
-    const request: CircuitRequest = await acceptCircuit(stream, () =>
-      expected ? 'OK' : 'PERMISSION_DENIED',
-    );
-    if (place !== undefined) {
+    const request = await acceptCircuit(stream, () => (expected ? 'OK' : 'PERMISSION_DENIED'));
+    if (place !== undefined && request !== undefined) {
       await place.onCircuit({ ...request, stream, connection, relay: place.relay });
     }
   };

@@ -151,8 +151,9 @@ export interface GrantedCircuit {
 /**
  * Relay: answers one request; of a connection that it grants, it resolves when that is over.
  *
- * @throws ERR_PROTOCOL_VIOLATION and the like for a request that is none, which is answered; ERR_TIMEOUT; what
- * the stream throws; what `GrantedCircuit.run` throws.
+ * What is no request is told so.
+ *
+ * @throws ERR_TIMEOUT; what the stream throws; what `GrantedCircuit.run` throws.
  */
 export const handleHop = async (
   stream: Stream,
@@ -168,9 +169,8 @@ export const handleHop = async (
   try {
     const read = readMessage(stream, MAX_CIRCUIT_MESSAGE);
     request = decodeHop(await withDeadline(read, TIMEOUT, 'the request to a relay', reset));
-  } catch (error) {
-    await say({ status: STATUS.MALFORMED_MESSAGE }).catch(() => {});
-    throw error;
+  } catch {
+    return say({ status: STATUS.MALFORMED_MESSAGE });
   }
   if (request.type === HOP_TYPE.reserve) {
     const answer = service.reserve(connection);

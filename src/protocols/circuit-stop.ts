@@ -65,14 +65,14 @@ export interface CircuitRequest {
 /**
  * Peer behind a relay: reads who wants to be connected, and answers with what `decide` says.
  *
- * @returns the request if it was accepted, whose circuit the stream now is.
- * @throws ERR_PROTOCOL_VIOLATION and the like for a request that is none, which is answered; ERR_RELAY when
- * `decide` refused; ERR_TIMEOUT; what the stream throws.
+ * @returns the request if it was accepted, whose circuit the stream now is; `undefined` when it was refused, or is
+ * none: the relay has been told.
+ * @throws ERR_TIMEOUT; what the stream throws.
  */
 export const acceptCircuit = async (
   stream: Stream,
   decide: (request: CircuitRequest) => StatusName,
-): Promise<CircuitRequest> => {
+): Promise<CircuitRequest | undefined> => {
   const reset = () => stream.reset();
   const say = (status: StatusName): Promise<void> => {
     const message = encodeStop({ type: STOP_TYPE.status, status: STATUS[status] });
@@ -84,15 +84,15 @@ export const acceptCircuit = async (
     const message = await withDeadline(read, TIMEOUT, "a relay's request", reset);
     const { type, peer, limit } = decodeStop(message);
     if (type !== STOP_TYPE.connect || peer === undefined) {
-      throw new LeanError('ERR_PROTOCOL_VIOLATION', 'relay: its request names no peer');
+      await say('UNEXPECTED_MESSAGE');
+      return undefined;
     }
     request = { source: peer, limit };
-  } catch (error) {
-    await say('MALFORMED_MESSAGE').catch(() => {});
-    throw error;
+  } catch {
+    await say('MALFORMED_MESSAGE');
+    return undefined;
   }
   const status = decide(request);
   await say(status);
-  if (status === 'OK') return request;
-  throw new LeanError('ERR_RELAY', `a circuit from ${request.source} was refused: ${status}`);
+  return status === 'OK' ? request : undefined;
 };

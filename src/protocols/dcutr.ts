@@ -66,6 +66,8 @@ export const decodeHolePunch = (message: Uint8Array): HolePunchMessage => {
 
 export interface DcutrOptions {
   readonly signal?: AbortSignal | undefined;
+  /** Called when the peer has answered: resolves when it may be told to dial, or with false if it need not. */
+  readonly ready?: () => Promise<boolean>;
 }
 
 /** What the peer of a hole punch said. */
@@ -81,28 +83,33 @@ export interface Agreement {
  *
  * @param connection the relayed one.
  * @param addresses ours.
+ * @returns `undefined` when `ready` said that there is no need.
  * @throws ERR_PROTOCOL_NOT_SUPPORTED, ERR_PROTOCOL_VIOLATION, ERR_MESSAGE_TOO_LONG, ERR_EOF, ERR_TIMEOUT,
  * ERR_ABORTED; what the stream throws.
  */
 export const initiateDcutr = async (
   connection: Connection,
   addresses: readonly Multiaddr[],
-  { signal }: DcutrOptions = {},
-): Promise<Agreement> => {
+  { signal, ready }: DcutrOptions = {},
+): Promise<Agreement | undefined> => {
   const stream = await connection.newStream(DCUTR, { signal, timeout: TIMEOUT });
   const reset = () => stream.reset();
-  const exchange = async (): Promise<Agreement> => {
+  const exchange = async (): Promise<Agreement | undefined> => {
     const start = performance.now();
     await writeMessage(stream, encodeHolePunch({ type: CONNECT, addresses }));
     const answer = await expectMessage(stream, CONNECT);
     const rtt = performance.now() - start;
+    if ((await ready?.()) === false) {
+      reset();
+      return undefined;
+    }
     await writeMessage(stream, encodeHolePunch({ type: SYNC, addresses: [] }));
     stream.closeWrite();
     return { addresses: answer.addresses, rtt };
   };
   try {
     const agreement = await withDeadline(exchange(), TIMEOUT, 'dcutr', reset, signal);
-    endQuietly(stream);
+    if (agreement !== undefined) endQuietly(stream);
     return agreement;
   } catch (error) {
     reset();

@@ -68,7 +68,7 @@ export const tcpTransport = (options: UpgradeOptions): Transport => {
 };
 
 /** Milliseconds in which a peer that has dialled, too, says its first word. */
-const FIRST_WORD = 1_000;
+const FIRST_WORD = 600;
 
 /**
  * Who we are on a connection that we made as the listener of a hole punch: if the peer says nothing, its listener
