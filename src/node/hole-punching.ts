@@ -22,6 +22,8 @@ import type { Transports } from './transports.ts';
 
 /** Of the initiator: libp2p/specs relay/DCUtR.md. */
 const MAX_ATTEMPTS = 3;
+/** The one in which the initiator is the dialer: go-libp2p before v0.41 has the roles the other way round. */
+const SWAPPED_ATTEMPT = 2;
 /** Agreements that one relayed connection may ask of us: each makes us dial where its peer says. */
 const MAX_AGREEMENTS = 6;
 /** Milliseconds for one attempt; go-libp2p's and rust-libp2p's for QUIC. */
@@ -32,8 +34,6 @@ const HEAD_START = 500;
 const REDIAL = 200;
 /** The same after a dial over TCP that failed at once. */
 const FIRST_REDIAL = 25;
-/** Milliseconds until the side that should only send packets dials, too. */
-const DIAL_AS_LISTENER = 400;
 /** Dials to one address in an attempt. */
 const MAX_DIALS = 8;
 /** Hole punches at once; further relayed connections stay so. */
@@ -135,11 +135,17 @@ export const createHolePunching = ({
     }
   };
 
-  /** One attempt. @throws the reason of `parent`; ERR_TIMEOUT. */
+  /**
+   * One attempt.
+   *
+   * @param rtt of the relayed connection, milliseconds.
+   * @throws the reason of `parent`; ERR_TIMEOUT.
+   */
   const punch = async (
     list: readonly Multiaddr[],
     peer: PeerId,
     role: Role,
+    rtt: number,
     parent: AbortSignal,
   ): Promise<Connection> => {
     const deadline = startDeadline(ATTEMPT_TIMEOUT, 'punching a hole', parent);
@@ -151,8 +157,9 @@ export const createHolePunching = ({
         else if (role === 'dialer') dialQuic(address, peer, signal);
         else {
           transports.punch(address, signal);
-          // Our NAT may have another port for this peer than for the relay: then only we can reach it.
-          dialQuic(address, peer, signal, DIAL_AS_LISTENER);
+          // Where our NAT gives each peer another port, only we can reach the other. Late, so that the peer's
+          // own dial, which mostly gets through, is done by then.
+          dialQuic(address, peer, signal, rtt);
         }
       }
       return await direct;
@@ -204,10 +211,9 @@ export const createHolePunching = ({
         events.emit('punch:start', { peer, attempt, role: 'listener', addresses: list });
         if (list.length === 0) throw new LeanError('ERR_DIAL', 'the peer has no address for us');
         await Promise.race([found, pause(agreement.rtt / 2, signal)]);
-        // The last time as the dialer: go-libp2p before v0.41 has the roles the other way round.
-        const role = attempt === MAX_ATTEMPTS ? 'dialer' : 'listener';
+        const role = attempt === SWAPPED_ATTEMPT ? 'dialer' : 'listener';
         try {
-          await punch(list, peer, role, signal);
+          await punch(list, peer, role, agreement.rtt, signal);
           return;
         } catch (error) {
           if (signal.aborted || !isLeanError(error, 'ERR_TIMEOUT')) throw error;
@@ -229,7 +235,7 @@ export const createHolePunching = ({
     events.emit('punch:start', { peer, attempt, role: 'dialer', addresses: list });
     if (list.length === 0) return;
     try {
-      await punch(list, peer, 'dialer', closing);
+      await punch(list, peer, 'dialer', agreement.rtt, closing);
     } catch (error) {
       events.emit('punch:error', { peer, attempt, error: errorOf(error) });
     }
