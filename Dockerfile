@@ -2,6 +2,7 @@
 #
 #   docker build -t libp2p-lean .                                the quinn engine, on stock Node.js
 #   docker build -t libp2p-lean:node-quic --target node-quic .   node:quic, on a Node.js built with it
+#   docker build -t libp2p-lean:kad-dht --target kad-dht .       unified-testing's kad-dht suite, on js-libp2p
 #
 # Builds with BuildKit and with the builder before it. The old one builds every stage above the one it
 # is asked for, wanted or not: `--target quinn` spares it the last ones.
@@ -67,6 +68,11 @@ USER 1000:1000
 # Without arguments it is what the environment says: `transport`, in either harness's dialect.
 ENTRYPOINT ["/usr/local/bin/node", "/app/bin/libp2p-lean"]
 CMD []
+
+# --- target kad-dht: what the default target has, and js-libp2p with its Kademlia
+FROM quinn AS kad-dht
+COPY --from=build --chown=0:0 /app/dist/suites.cjs /app/dist/suites.cjs.LEGAL.txt /app/dist/
+CMD ["kad-dht"]
 
 # --- /opt/node-quic: a Node.js with node:quic. Either NODE_QUIC_TREE, a path in the build context
 #     (node-quic*, a directory or an archive) that holds bin/node, or built from the official sources.

@@ -20,7 +20,11 @@ import { fileURLToPath } from 'node:url';
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
 
 /** Target of the Dockerfile → the name its image gets. */
-const IMAGES = { quinn: 'libp2p-lean', 'node-quic': 'libp2p-lean:node-quic' };
+const IMAGES = {
+  quinn: 'libp2p-lean',
+  'kad-dht': 'libp2p-lean:kad-dht',
+  'node-quic': 'libp2p-lean:node-quic',
+};
 /** What the Dockerfile's other stages are labelled with. */
 const STAGE_LABEL = 'libp2p-lean.stage';
 
@@ -120,7 +124,8 @@ const buildFromTree = (tree) => {
 const build = () => {
   if (!engineRuns()) throw new Error('no Docker engine answers');
   try {
-    buildImage('quinn', rustImage());
+    const arguments_ = rustImage();
+    for (const target of ['quinn', 'kad-dht']) buildImage(target, arguments_);
     const tree = findNodeQuicTree();
     if (tree !== undefined) buildFromTree(tree);
     else if (process.env.NODE_QUIC_SOURCE === 'yes')

@@ -3,6 +3,7 @@
 import { endWith } from './cli/main.ts';
 import { hasHarnessVariables, isPerfSuite } from './harness/environment.ts';
 import { isHolePunchSuite } from './harness/hole-punch-environment.ts';
+import { isMiscSuite } from './harness/misc-environment.ts';
 
 /** Runs one command to its end and ends the process with its exit code. */
 export const main = (args: readonly string[]): Promise<never> => endWith(args, run);
@@ -21,6 +22,10 @@ const run = async (args: readonly string[]): Promise<number> => {
   ) {
     const { perf } = await import('./cli/perf.ts');
     return perf(process.env);
+  }
+  if ((args.length === 1 && args[0] === 'misc') || (bare && isMiscSuite(process.env))) {
+    const { misc } = await import('./cli/misc.ts');
+    return misc(process.env);
   }
   if (bare || (args.length === 1 && args[0] === 'transport')) {
     const { transport } = await import('./cli/transport.ts');

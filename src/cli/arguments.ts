@@ -17,6 +17,7 @@ Examples:
   $ libp2p-lean ping -c 5 /ip4/127.0.0.1/udp/4001/quic-v1/p2p/12D3KooW…
   $ IS_DIALER=false TRANSPORT=quic-v1 LISTENER_IP=0.0.0.0 REDIS_ADDR=localhost:6379 \\
     TEST_KEY=a5b50d5e libp2p-lean transport
+  $ ROLE=bootstrap REDIS_ADDR=localhost:6379 TEST_KEY=a5b50d5e libp2p-lean kad-dht
 
 Exit codes: 0 done; 1 failed; 2 wrong arguments or configuration; 127 not supported here.`;
 
@@ -46,6 +47,9 @@ Two dialects are understood; a variable that is empty or null is unset.
   NODE_QUIC         NODE_QUIC              path of a Node.js built with node:quic, for auto and node
 
 With these variables set, libp2p-lean without a command does the same.`;
+
+const MISC_HELP = `
+The variables of the transport command, and PROTOCOL: ping, echo, identify.`;
 
 const LISTEN_HELP = `
 Prints its addresses, one a line, then logs peers on stderr until Ctrl-C. With --perf, anyone who may dial
@@ -157,6 +161,15 @@ export const parse = async (args: readonly string[]): Promise<number> => {
     .action(async () => {
       const { holePunch } = await import('./hole-punch.ts');
       code = await holePunch(process.env);
+    });
+
+  program
+    .command('misc')
+    .description('take part in a test of ping, echo or identify, as the environment says')
+    .addHelpText('after', MISC_HELP)
+    .action(async () => {
+      const { misc } = await import('./misc.ts');
+      code = await misc(process.env);
     });
 
   program

@@ -15,6 +15,7 @@ import type { PerfConfig } from './perf-environment.ts';
 import { formatPerfReport, type PerfMeasurement } from './perf-report.ts';
 import { handleEitherPerf, type PerfRequest, probeRequest, requestPerf } from './perf-requests.ts';
 import { openRendezvous, type Rendezvous } from './rendezvous.ts';
+import { during } from './step.ts';
 import { bindAddress, buildNode, checkAddress, type TestOptions } from './transport-test.ts';
 
 /** Milliseconds without a byte after which a transfer has failed, on either side. */
@@ -145,15 +146,3 @@ const measure = async (
 
 const gigabitsPerSecond = (bytes: number, milliseconds: number): number =>
   (bytes * 8) / milliseconds / 1e6;
-
-/** Names the step in whatever goes wrong with it. */
-const during = async <T>(step: string, signal: AbortSignal, work: Promise<T>): Promise<T> => {
-  try {
-    return await orAborted(work, signal);
-  } catch (error) {
-    const { reason } = signal;
-    if (reason instanceof LeanError) throw new LeanError(reason.code, `${reason.message}, ${step}`);
-    const code = error instanceof LeanError ? error.code : 'ERR_DIAL';
-    throw new LeanError(code, `${step}: ${messageOf(error)}`, { cause: error });
-  }
-};

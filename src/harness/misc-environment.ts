@@ -1,0 +1,37 @@
+/**
+ * The misc suite's contract (libp2p/unified-testing pull request 22, `misc/README.md` there): the transport
+ * suite's variables, and `PROTOCOL`, which says what to do over the connection.
+ */
+
+import {
+  type Environment,
+  type HarnessConfig,
+  malformed,
+  read,
+  readEnvironment,
+} from './environment.ts';
+
+const PROTOCOLS = ['ping', 'echo', 'identify'] as const;
+export type MiscProtocol = (typeof PROTOCOLS)[number];
+
+export interface MiscConfig extends HarnessConfig {
+  readonly protocol: MiscProtocol;
+}
+
+/** Whether it is the misc suite that runs us, for a container without a command. */
+export const isMiscSuite = (environment: Environment): boolean =>
+  protocolIn(environment) !== undefined;
+
+/** The suite sets the first name, and for participants of the legacy dialect both. */
+const protocolIn = (environment: Environment): string | undefined =>
+  read(environment, 'PROTOCOL') ?? read(environment, 'protocol');
+
+/** @throws ERR_CONFIG, ERR_UNSUPPORTED: as `readEnvironment()`. Without PROTOCOL it is ping, as upstream. */
+export const readMiscEnvironment = (environment: Environment): MiscConfig => {
+  const name = protocolIn(environment) ?? 'ping';
+  const protocol = PROTOCOLS.find((one) => one === name);
+  if (protocol === undefined) {
+    throw malformed('PROTOCOL', name, `one of ${PROTOCOLS.join(', ')}`);
+  }
+  return { ...readEnvironment(environment), protocol };
+};

@@ -1,0 +1,73 @@
+/**
+ * Echo, `/echo/1.0.0`: the listener sends back every byte that it is sent, and closes when the dialer does.
+ * There is no specification; unified-testing's misc suite and js-libp2p's examples have it so.
+ */
+
+import { withDeadline } from '../deadline.ts';
+import { LeanError } from '../errors.ts';
+import type { Stream } from '../stream.ts';
+
+export const ECHO = '/echo/1.0.0';
+
+/** How long neither side may move a byte, ms. */
+const IDLE_TIMEOUT = 10_000;
+
+/**
+ * Listener: sends back what comes, as it comes, until the dialer closes its side. It holds no more than the
+ * stream's windows: a dialer that does not read its bytes is not read from.
+ *
+ * @throws ERR_TIMEOUT when the dialer is silent, or does not read, for `idleTimeout` ms; what the stream
+ * throws. The stream is then reset.
+ */
+export const handleEcho = async (stream: Stream, idleTimeout = IDLE_TIMEOUT): Promise<void> => {
+  const reset = () => stream.reset();
+  try {
+    for (;;) {
+      const chunk = await withDeadline(stream.read(), idleTimeout, 'the next bytes', reset);
+      if (chunk === null) break;
+      if (!stream.write(chunk)) {
+        await withDeadline(stream.drain(), idleTimeout, 'sending the echo', reset);
+      }
+    }
+    stream.closeWrite();
+  } catch (error) {
+    stream.reset();
+    throw error;
+  }
+};
+
+/**
+ * Dialer: sends `payload`, closes its side, and reads it back.
+ *
+ * @throws ERR_PROTOCOL_VIOLATION when other bytes come back, or more or fewer; ERR_TIMEOUT; what the stream
+ * throws. The stream is then reset.
+ */
+export const echo = async (
+  stream: Stream,
+  payload: Uint8Array,
+  idleTimeout = IDLE_TIMEOUT,
+): Promise<void> => {
+  const reset = () => stream.reset();
+  try {
+    const expected = Buffer.from(payload);
+    stream.write(Uint8Array.from(payload));
+    stream.closeWrite();
+    let received = 0;
+    for (;;) {
+      const chunk = await withDeadline(stream.read(), idleTimeout, 'the echo', reset);
+      if (chunk === null) break;
+      const wanted = expected.subarray(received, received + chunk.length);
+      if (!wanted.equals(chunk)) {
+        throw new LeanError('ERR_PROTOCOL_VIOLATION', 'echo: what came back is not what was sent');
+      }
+      received += chunk.length;
+    }
+    if (received !== expected.length) {
+      const what = `echo: ${received} of ${expected.length} bytes came back`;
+      throw new LeanError('ERR_PROTOCOL_VIOLATION', what);
+    }
+  } catch (error) {
+    stream.reset();
+    throw error;
+  }
+};
