@@ -15,6 +15,10 @@ const run = async (args: readonly string[]): Promise<number> => {
     const { kadDht } = await import('./cli/kad-dht.ts');
     return kadDht(process.env);
   }
+  if (command === 'gossipsub-interop') {
+    const { gossipsubInterop } = await import('./cli/gossipsub-interop.ts');
+    return gossipsubInterop(rest);
+  }
   throw new HarnessError(
     'ERR_CONFIG',
     `${command} takes no arguments: its environment says it all`,
