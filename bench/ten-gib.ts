@@ -2,7 +2,7 @@
  * Whether memory stays flat: the perf participants, as their container runs them, move 10 GiB up and
  * 10 GiB down in one stream each, while the resident memory of both is sampled.
  *
- *     node bench/ten-gib.ts [--gib 10]
+ *     node bench/ten-gib.ts [--gib 10] [--stacks quinn,tcp]
  *
  * Prints a table on stdout. Takes some minutes.
  */
@@ -14,7 +14,12 @@ import { type Participant, participants } from './support/participants.ts';
 import { end, residentBytes, start, within } from './support/processes.ts';
 import { print, startSection } from './support/report.ts';
 
-const { values } = parseArgs({ options: { gib: { type: 'string', default: '10' } } });
+const { values } = parseArgs({
+  options: { gib: { type: 'string', default: '10' }, stacks: { type: 'string', default: '' } },
+});
+/** Whether to measure it: `--stacks` has parts of names. */
+const selected = (name: string): boolean =>
+  values.stacks.split(',').some((part) => name.includes(part));
 const GIB = 2 ** 30;
 const MIB = 2 ** 20;
 /** Between samples, ms. */
@@ -86,10 +91,11 @@ const rows: string[][] = [];
 const tcp = { TRANSPORT: 'tcp', SECURE_CHANNEL: 'noise', MUXER: 'yamux' };
 const [first, ...others] = (await participants()).filter(({ name }) => !name.startsWith('js'));
 if (first === undefined) throw new Error('no participant');
-for (const participant of [first, ...others]) {
+for (const participant of [first, ...others].filter(({ name }) => selected(name))) {
   rows.push(...(await measure(participant.name, participant, { TRANSPORT: 'quic-v1' })));
 }
-rows.push(...(await measure('libp2p-lean, tcp, noise, yamux', first, tcp)));
+const TCP = 'libp2p-lean, tcp, noise, yamux';
+if (selected(TCP)) rows.push(...(await measure(TCP, first, tcp)));
 await redis.stop();
 const head = ['stack', 'side', 'MiB at 10 %', 'at 50 %', 'at the end', 'peak', 'Gbit/s'];
 print({

@@ -20,7 +20,14 @@ import type { TlsCredentials } from '../../../src/tls/credentials.ts';
 import { whyNoQuinn } from '../../support/engines.ts';
 import { lossyRelay } from '../../support/lossy-relay.ts';
 import { issueTestCredentials } from '../../support/quic-credentials.ts';
-import { echo, type Inbox, inbox, readAll, rejection } from '../../support/quic-helpers.ts';
+import {
+  echo,
+  type Inbox,
+  inbox,
+  readAll,
+  rejection,
+  staysPending,
+} from '../../support/quic-helpers.ts';
 
 const HANG = { timeout: 60_000 };
 
@@ -351,6 +358,19 @@ describe('the quinn engine alone', { skip: whyNoQuinn ?? false }, () => {
       else await readAll(stream).catch(() => {});
       stream.reset(5);
     }
+  });
+
+  test('a peer may open 56 streams, and maxStreams when it has half of those', HANG, async (t) => {
+    const { address } = await listen(t, { maxStreams: 100 });
+    const dialed = await dial(t, address);
+    const first = await Promise.all(Array.from({ length: 56 }, () => dialed.openStream()));
+    const rest = Array.from({ length: 44 }, () => dialed.openStream());
+    // Those below it are open with it (RFC 9000 section 3.2): 27 of them, then half.
+    first[26]?.write(Buffer.from('!'));
+    assert.ok(await staysPending(Promise.all(rest)));
+    first[27]?.write(Buffer.from('!'));
+    await Promise.all(rest);
+    assert.ok(await staysPending(dialed.openStream()));
   });
 
   test('more short answers than the connection window holds', HANG, async (t) => {
