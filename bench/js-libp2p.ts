@@ -1,0 +1,166 @@
+/**
+ * js-libp2p 3 over libp2p-lean/js-libp2p beside js-libp2p 3 over @chainsafe/libp2p-quic, and beside
+ * libp2p-lean without js-libp2p: in one run, in turn, both sides of each in processes of their own, over
+ * loopback. The tables go to stdout.
+ *
+ *     node bench/js-libp2p.ts [--rounds 5] [--mib 128] [--connections 1000] [stack ...]
+ */
+
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { cpus, loadavg } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import type { Request, Usage } from './js-libp2p/peer.ts';
+import { STACK_NAMES, type StackName } from './js-libp2p/stacks.ts';
+import { median, ratio } from './support/statistics.ts';
+
+const LABEL: Readonly<Record<StackName, string>> = {
+  lean: 'js-libp2p over libp2p-lean',
+  chainsafe: 'js-libp2p over @chainsafe/libp2p-quic',
+  plain: 'libp2p-lean alone',
+};
+const HANDSHAKES = 30;
+const STREAMS = 16;
+/** A step that takes longer has failed; milliseconds. */
+const STEP_TIMEOUT = 180_000;
+const GIB = 1 << 30;
+
+const { values, positionals } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '5' },
+    mib: { type: 'string', default: '128' },
+    connections: { type: 'string', default: '1000' },
+  },
+  allowPositionals: true,
+});
+const rounds = Number(values.rounds);
+const bytes = Number(values.mib) << 20;
+const connections = Number(values.connections);
+const chosen = STACK_NAMES.filter((it) => positionals.length === 0 || positionals.includes(it));
+
+interface Peer extends AsyncDisposable {
+  ask<T>(request: Request): Promise<T>;
+}
+
+const startPeer = async (stack: StackName): Promise<Peer> => {
+  const file = fileURLToPath(new URL('js-libp2p/peer.ts', import.meta.url));
+  const child: ChildProcess = fork(file, [stack], {
+    execArgv: ['--expose-gc', '--disable-warning=ExperimentalWarning'],
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  });
+  const gone = once(child, 'exit').then(() => [{ error: 'the process ended' }]);
+  const next = async (): Promise<{ value?: unknown; error?: string }> => {
+    const signal = AbortSignal.timeout(STEP_TIMEOUT);
+    const [answer] = await Promise.race([once(child, 'message', { signal }), gone]);
+    return answer;
+  };
+  await next();
+  return {
+    ask: async <T>(request: Request): Promise<T> => {
+      const answer = next();
+      child.send(request);
+      const { value, error } = await answer;
+      if (error !== undefined) throw new Error(`${stack}, ${request.do}: ${error}`);
+      return value as T;
+    },
+    [Symbol.asyncDispose]: async () => {
+      if (child.exitCode !== null) return;
+      const exited = once(child, 'exit');
+      child.kill('SIGKILL');
+      await exited;
+    },
+  };
+};
+
+const COLUMNS = {
+  cold: 'first handshake + a byte, ms',
+  warm: 'warm handshake + a byte, ms',
+  up: 'upload, Gbit/s',
+  down: 'download, Gbit/s',
+  upMany: `upload, ${STREAMS} streams, Gbit/s`,
+  downMany: `download, ${STREAMS} streams, Gbit/s`,
+  cpu: 'CPU s/GiB, both sides, uploads',
+} as const;
+type Column = keyof typeof COLUMNS;
+type Round = Record<Column, number>;
+
+const gbits = (milliseconds: number): number => (bytes * 8) / 1e6 / milliseconds;
+
+const measure = async (stack: StackName): Promise<Round> => {
+  await using listener = await startPeer(stack);
+  await using dialer = await startPeer(stack);
+  const address = await listener.ask<string>({ do: 'address' });
+  const cold = await dialer.ask<number>({ do: 'cold', address });
+  const times = await dialer.ask<number[]>({ do: 'handshakes', address, count: HANDSHAKES });
+  const move = (direction: 'upload' | 'download', streams: number): Promise<number> =>
+    dialer.ask<number>({ do: direction, bytes, streams });
+  const cpu = async (): Promise<number> =>
+    (await listener.ask<Usage>({ do: 'usage' })).cpu +
+    (await dialer.ask<Usage>({ do: 'usage' })).cpu;
+  await move('upload', 1);
+  const before = await cpu();
+  const up = gbits(await move('upload', 1));
+  const used = (await cpu()) - before;
+  await move('download', 1);
+  const down = gbits(await move('download', 1));
+  const upMany = gbits(await move('upload', STREAMS));
+  const downMany = gbits(await move('download', STREAMS));
+  // The first ten run before their code is compiled.
+  const warm = median(times.slice(10));
+  return { cold, warm, up, down, upMany, downMany, cpu: (used * GIB) / bytes };
+};
+
+/** KiB that one more connection takes in each process. */
+const memoryOf = async (stack: StackName): Promise<readonly [listener: number, dialer: number]> => {
+  await using listener = await startPeer(stack);
+  await using dialer = await startPeer(stack);
+  const address = await listener.ask<string>({ do: 'address' });
+  const rss = async (peer: Peer): Promise<number> => (await peer.ask<Usage>({ do: 'usage' })).rss;
+  await dialer.ask({ do: 'hold', address, count: 50 });
+  const before = [await rss(listener), await rss(dialer)];
+  await dialer.ask({ do: 'hold', address, count: connections });
+  const after = [await rss(listener), await rss(dialer)];
+  const [here = 0, there = 0] = after.map((it, i) => (it - (before[i] ?? 0)) / 1024 / connections);
+  return [here, there];
+};
+
+const row = (cells: readonly (string | number)[]): string =>
+  `| ${cells.map((it) => (typeof it === 'number' ? it.toFixed(2) : it)).join(' | ')} |`;
+
+const loadBefore = loadavg()[0];
+const results = new Map<StackName, Round[]>(chosen.map((it) => [it, []]));
+for (let round = 0; round < rounds; round++) {
+  for (const stack of chosen) {
+    process.stderr.write(`round ${round + 1} of ${rounds}: ${LABEL[stack]}\n`);
+    results.get(stack)?.push(await measure(stack));
+  }
+}
+const of = (stack: StackName, column: Column): number[] =>
+  (results.get(stack) ?? []).map((it) => it[column]);
+
+console.log(row(['', ...chosen.map((it) => LABEL[it]), 'ours / theirs', 'js-libp2p / alone']));
+console.log(row(['---', ...chosen.map(() => '---:'), '---:', '---:']));
+for (const column of Object.keys(COLUMNS) as Column[]) {
+  const ratios = [
+    ratio(of('lean', column), of('chainsafe', column)),
+    ratio(of('lean', column), of('plain', column)),
+  ].map((it) => `${it.toFixed(2)} ×`);
+  console.log(row([COLUMNS[column], ...chosen.map((it) => median(of(it, column))), ...ratios]));
+}
+if (connections > 0) {
+  const memory: (readonly [number, number])[] = [];
+  for (const stack of chosen) {
+    process.stderr.write(`${connections} connections: ${LABEL[stack]}\n`);
+    memory.push(await memoryOf(stack));
+  }
+  const labels = [`listener, KiB for each of ${connections} connections`, 'dialer, the same'];
+  for (const [i, label] of labels.entries()) {
+    console.log(row([label, ...memory.map((it) => it[i] ?? Number.NaN), '', '']));
+  }
+}
+console.log(
+  `\n${rounds} rounds, medians, ratios within a round; ${values.mib} MiB each; Node.js ${process.version}; ` +
+    `${cpus().length} × ${cpus()[0]?.model}; load average ${loadBefore?.toFixed(1)} before, ${loadavg()[0]?.toFixed(1)} after.`,
+);
+process.exit(0);
