@@ -40,6 +40,7 @@ export type { Reachability, ReachabilityStatus } from './node/reachability.ts';
 export { DEFAULT_RELAY_LIMITS, type RelayLimits } from './node/relay-limits.ts';
 export {
   IDENTIFY,
+  IDENTIFY_PUSH,
   type IdentifyInfo,
   type IdentifyOptions,
   identify,

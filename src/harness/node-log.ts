@@ -34,6 +34,9 @@ export const logEvents = (node: LeanNode, log: Log): void => {
   node.addEventListener('connection:direct', ({ type, detail: { connection, afterMs } }) =>
     log(type, { ...whoIs(connection), via: connection.description, afterMs }),
   );
+  node.addEventListener('identify:push', ({ type, detail: { connection, info } }) =>
+    log(type, { ...whoIs(connection), listens: info.listenAddrs }),
+  );
   for (const name of ['punch:start', 'punch:error'] as const) {
     node.addEventListener(name, ({ type, detail }) => log(type, { ...detail }));
   }

@@ -4,6 +4,7 @@ import type { Multiaddr } from '@multiformats/multiaddr';
 import type { CloseReason } from '../close-reason.ts';
 import type { CircuitLimit, Connection, Role } from '../connection.ts';
 import type { PeerId } from '../identity/peer-id.ts';
+import type { IdentifyInfo } from '../protocols/identify.ts';
 import type { TransportEvents } from '../transports/transport.ts';
 import type { Listener } from './listener.ts';
 import type { PortMapping } from './port-mapping.ts';
@@ -56,6 +57,8 @@ export interface NodeEvents extends TransportEvents {
   'port:error': { readonly listening: Multiaddr; readonly error: Error };
   /** Servers say something new of where this node can be reached; see {@link NatOptions.reachability}. */
   'reachability:change': Reachability;
+  /** A peer says, unasked, what is new of it. */
+  'identify:push': { readonly connection: Connection; readonly info: IdentifyInfo };
   /** A peer opened a stream, for a protocol that is handled here. */
   'stream:open': StreamDetail & { readonly protocol: string };
   /** A peer opened a stream and no protocol was agreed on. */

@@ -13,7 +13,16 @@ import { parseMultiaddr, withPeer } from '../multiaddr.ts';
 import { once } from '../once.ts';
 import { CIRCUIT_HOP } from '../protocols/circuit-hop.ts';
 import { DCUTR } from '../protocols/dcutr.ts';
-import { handleIdentify, IDENTIFY, identify } from '../protocols/identify.ts';
+import {
+  encodeIdentify,
+  handleIdentify,
+  handleIdentifyPush,
+  IDENTIFY,
+  IDENTIFY_PUSH,
+  type IdentifyInfo,
+  identify,
+  pushIdentify,
+} from '../protocols/identify.ts';
 import { handlePing, PING } from '../protocols/ping.ts';
 import { circuit, quic, tcp, websocket } from '../transports/factories.ts';
 import type { TransportContext, TransportFactory } from '../transports/transport.ts';
@@ -22,6 +31,7 @@ import { createConnections } from './connections.ts';
 import { createDialing, type DialOptions } from './dialing.ts';
 import { createEvents, type NodeEventTarget } from './events.ts';
 import { createHolePunching } from './hole-punching.ts';
+import { createIdentifyPush } from './identify-push.ts';
 import { checkLimits, DEFAULT_NODE_LIMITS, type NodeLimits } from './limits.ts';
 import type { Listener } from './listener.ts';
 import { createListening } from './listening.ts';
@@ -147,7 +157,9 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
     (connection) => {
       punching?.opened(connection);
       // Peers on rust-libp2p wait until a relay has asked them who they are.
-      if (options.relay && connection.role === 'listener') identify(connection).catch(() => {});
+      const isClient = options.relay && connection.role === 'listener';
+      const seesUs = options.nat !== undefined && connection.role === 'dialer';
+      if (connection.circuit === undefined && (isClient || seesUs)) ask(connection);
     },
   );
   const context: TransportContext = {
@@ -158,17 +170,17 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
     emit: events.emit as TransportContext['emit'],
   };
   const observed = createObservedAddresses(() => listening.bound());
-  /** Asks each relay once where it sees us. */
+  /** Asks each peer once where it sees us. */
   const asked = new WeakSet<Connection>();
-  const askRelay = (relay: Connection): void => {
-    if (punching === undefined || asked.has(relay)) return;
-    asked.add(relay);
-    identify(relay).then(
-      ({ observedAddr }) => observed.observe(relay, observedAddr),
-      () => asked.delete(relay),
+  const ask = (connection: Connection): void => {
+    if (asked.has(connection)) return;
+    asked.add(connection);
+    identify(connection, { signal: closing.signal }).then(
+      ({ observedAddr }) => observed.observe(connection, observedAddr),
+      () => {},
     );
   };
-  const relays = createRelayClient(() => dialing, protocols, events, closing.signal, askRelay);
+  const relays = createRelayClient(() => dialing, protocols, events, closing.signal, ask);
   const factories = options.transports ?? [quic(), tcp(), websocket()];
   const transports = await createTransports(factories, context, [circuit(context, relays)]);
   const dialing = createDialing(transports, connections, events, dialTimeout, closing.signal);
@@ -216,17 +228,30 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
     closing.signal,
   );
   protocols.handle(PING, (stream) => handlePing(stream));
-  protocols.handle(IDENTIFY, (stream, connection) =>
-    handleIdentify(stream, {
-      publicKey: hostKey.publicKey.protobuf,
-      listenAddrs: ownAddresses().slice(0, MAX_TOLD_ADDRESSES),
-      observedAddr: connection.remoteAddress,
-      protocols: protocols.names(),
-      agentVersion,
-      protocolVersion: PROTOCOL_VERSION,
-    }),
-  );
+  const infoFor = (connection?: Connection): IdentifyInfo => ({
+    publicKey: hostKey.publicKey.protobuf,
+    listenAddrs: ownAddresses().slice(0, MAX_TOLD_ADDRESSES),
+    observedAddr: connection?.remoteAddress,
+    protocols: protocols.names(),
+    agentVersion,
+    protocolVersion: PROTOCOL_VERSION,
+  });
+  protocols.handle(IDENTIFY, (stream, connection) => handleIdentify(stream, infoFor(connection)));
+  protocols.handle(IDENTIFY_PUSH, async (stream, connection) => {
+    const info = await handleIdentifyPush(stream, connection);
+    events.emit('identify:push', { connection, info });
+  });
   if (punching !== undefined) protocols.handle(DCUTR, punching.handle);
+
+  const push = createIdentifyPush(
+    connections.list,
+    () => Buffer.from(encodeIdentify(infoFor())).toString('base64'),
+    (connection) => pushIdentify(connection, infoFor(connection), { signal: closing.signal }),
+    closing.signal,
+  );
+  for (const type of ['listen:open', 'listen:close', 'relay:reserve', 'relay:lost'] as const) {
+    events.target.addEventListener(type, push.changed);
+  }
 
   const close = async (): Promise<void> => {
     closing.abort(new LeanError('ERR_ABORTED', 'the node is closed'));
@@ -242,8 +267,14 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
     dial: dialing.dial,
     connections: (peer?: PeerId | string) =>
       connections.list(typeof peer === 'string' ? parsePeerId(peer) : peer),
-    handle: protocols.handle,
-    unhandle: protocols.unhandle,
+    handle: (protocol: string, handler: StreamHandler) => {
+      protocols.handle(protocol, handler);
+      push.changed();
+    },
+    unhandle: (protocol: string) => {
+      protocols.unhandle(protocol);
+      push.changed();
+    },
     prepare: ({ role = 'dialer', addresses }: Parameters<LeanNode['prepare']>[0] = {}) =>
       transports.prepare(role, addresses?.map(parseMultiaddr)),
     close,

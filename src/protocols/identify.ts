@@ -1,6 +1,6 @@
 /**
- * Identify (libp2p/specs identify/README.md): the dialer of a stream asks, the listener tells who it
- * is. `signedPeerRecord` is neither sent nor read: go, rust and js do without it.
+ * Identify and identify push (libp2p/specs identify/README.md): the dialer of a stream asks, the listener tells
+ * who it is; in a push the dialer tells. `signedPeerRecord` is neither sent nor read: go, rust and js do without it.
  */
 
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
@@ -15,6 +15,8 @@ import { encodeVarint, readExactly, readVarint, writeAll } from '../stream/bytes
 import type { Stream } from '../stream.ts';
 
 export const IDENTIFY = '/ipfs/id/1.0.0';
+/** The same message, unasked: something has changed. */
+export const IDENTIFY_PUSH = '/ipfs/id/push/1.0.0';
 
 /** What a peer says of itself. Every field may be missing. */
 export interface IdentifyInfo {
@@ -128,6 +130,25 @@ export const handleIdentify = async (stream: Stream, info: IdentifyInfo): Promis
   await withDeadline(writeAll(stream, framed), TIMEOUT, 'identify', () => stream.reset());
   stream.closeWrite();
 };
+
+/**
+ * Tells the peer of `connection`, which has not asked, what is new of us. Whether it takes that, nobody learns.
+ *
+ * @throws ERR_TIMEOUT, ERR_ABORTED; what the stream throws.
+ */
+export const pushIdentify = async (
+  connection: Connection,
+  info: IdentifyInfo,
+  { signal }: IdentifyOptions = {},
+): Promise<void> => {
+  const stream = await connection.newStream(IDENTIFY_PUSH, { signal, timeout: TIMEOUT });
+  await handleIdentify(stream, info);
+  stream.stopSending();
+};
+
+/** Takes what a peer tells unasked. @throws as {@link readIdentify}. */
+export const handleIdentifyPush = (stream: Stream, connection: Connection): Promise<IdentifyInfo> =>
+  readIdentify(stream, connection.remotePeer);
 
 /** The protobuf message `Identify`, without its length prefix. */
 export const encodeIdentify = (info: IdentifyInfo): Uint8Array => {

@@ -19,7 +19,7 @@ import {
 import type { NodeEvents } from '../../src/node/events.ts';
 import { createNode, type LeanNode, type NodeOptions } from '../../src/node/node.ts';
 import { DCUTR } from '../../src/protocols/dcutr.ts';
-import { IDENTIFY, identify } from '../../src/protocols/identify.ts';
+import { IDENTIFY, IDENTIFY_PUSH, identify } from '../../src/protocols/identify.ts';
 import { handlePerf, PERF, perf } from '../../src/protocols/perf.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
 import { selectEngine } from '../../src/quic/select.ts';
@@ -149,7 +149,7 @@ for (const quicEngine of await enginesHere(['dialer', 'listener'])) {
       const { listener, connection } = await makePair(t);
       const told = await identify(connection);
       assert.equal(told.agentVersion, AGENT_VERSION);
-      assert.deepEqual(told.protocols, [PING, IDENTIFY, DCUTR]);
+      assert.deepEqual(told.protocols, [PING, IDENTIFY, IDENTIFY_PUSH, DCUTR]);
       const listens = listener.addresses().map((it) => withoutPeer(it).toString());
       assert.deepEqual(told.listenAddrs.map(String), listens);
       assert.equal(told.observedAddr?.toString(), connection.localAddress.toString());

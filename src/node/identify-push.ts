@@ -1,0 +1,55 @@
+/** Peers are told when what this node says of itself has changed. */
+
+import type { Connection } from '../connection.ts';
+
+/** Milliseconds in which changes are gathered. */
+const GATHER = 100;
+/** Peers that are told, those connected longest, and how many of them at once. */
+const MAX_PEERS = 512;
+const AT_ONCE = 16;
+
+export interface IdentifyPush {
+  /** Something may have changed. */
+  changed(): void;
+}
+
+/**
+ * @param said what is told, as text: who heard the same before is not told again.
+ * @param tell tells one peer; what it throws is ignored.
+ */
+export const createIdentifyPush = (
+  connections: () => readonly Connection[],
+  said: () => string,
+  tell: (connection: Connection) => Promise<void>,
+  closing: AbortSignal,
+): IdentifyPush => {
+  let last = said();
+  let gathering = false;
+
+  const tellAll = async (): Promise<void> => {
+    const waiting = connections().slice(0, MAX_PEERS);
+    const next = async (): Promise<void> => {
+      for (let connection = waiting.shift(); connection; connection = waiting.shift()) {
+        if (closing.aborted) return;
+        await tell(connection).catch(() => {});
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, next));
+  };
+
+  const look = (): void => {
+    gathering = false;
+    const now = said();
+    if (now === last || closing.aborted) return;
+    last = now;
+    tellAll().catch(() => {});
+  };
+
+  return {
+    changed: () => {
+      if (gathering) return;
+      gathering = true;
+      setTimeout(look, GATHER).unref();
+    },
+  };
+};

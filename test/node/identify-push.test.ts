@@ -1,0 +1,79 @@
+/** Identify push: peers hear of what has changed. */
+
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { encodeIdentify, IDENTIFY_PUSH, identify } from '../../src/protocols/identify.ts';
+import { PING, ping } from '../../src/protocols/ping.ts';
+import { writeMessage } from '../../src/stream/messages.ts';
+import { eventsOf, makeNode, stacksHere } from '../support/nodes.ts';
+
+const HANG = { timeout: 60_000 };
+
+for (const stack of await stacksHere()) {
+  describe(`identify push over ${stack.name}`, HANG, () => {
+    it('tells both ways of addresses and protocols that are new or gone', async (t) => {
+      const [listener, dialer] = [
+        await makeNode(t, stack.options),
+        await makeNode(t, stack.options),
+      ];
+      const { address } = await listener.listen(stack.listen());
+      const connection = await dialer.dial(address);
+      await identify(connection);
+      const heard = eventsOf(listener, 'identify:push');
+      const bound = await dialer.listen(stack.listen());
+      const { info, connection: back } = await heard.next();
+      assert.ok(back.remotePeer.equals(dialer.peerId));
+      assert.deepEqual(
+        info.listenAddrs.map((it) => `${it}/p2p/${dialer.peerId}`),
+        [`${bound.address}`],
+      );
+      assert.ok(info.protocols.includes(PING));
+
+      const heardBack = eventsOf(dialer, 'identify:push');
+      listener.handle('/new/1', async () => {});
+      assert.ok((await heardBack.next()).info.protocols.includes('/new/1'));
+      listener.unhandle('/new/1');
+      assert.ok(!(await heardBack.next()).info.protocols.includes('/new/1'));
+
+      // Nothing new, nothing said: the next word is of the next change.
+      listener.handle(PING, async () => {});
+      await bound.close();
+      assert.deepEqual((await heard.next()).info.listenAddrs, []);
+      assert.equal(heardBack.size, 0);
+    });
+
+    it('is not believed when it shows the key of another', async (t) => {
+      const [listener, dialer, other] = [
+        await makeNode(t, stack.options),
+        await makeNode(t, stack.options),
+        await makeNode(t, stack.options),
+      ];
+      const { address } = await listener.listen(stack.listen());
+      const key = (await identify(await other.dial(address))).publicKey;
+      const connection = await dialer.dial(address);
+      const heard = eventsOf(listener, 'identify:push');
+      const failed = eventsOf(listener, 'stream:error');
+      const lies = [
+        // The listener's own key is not the dialer's.
+        encodeIdentify({
+          publicKey: key,
+          listenAddrs: [],
+          observedAddr: undefined,
+          protocols: [],
+          agentVersion: undefined,
+          protocolVersion: undefined,
+        }),
+        Buffer.alloc(100, 0xff),
+        Buffer.alloc(8 * 1024 + 1),
+      ];
+      for (const lie of lies) {
+        const stream = await connection.newStream(IDENTIFY_PUSH);
+        await writeMessage(stream, lie);
+        stream.closeWrite();
+        assert.equal((await failed.next()).protocol, IDENTIFY_PUSH);
+      }
+      assert.equal(heard.size, 0);
+      assert.ok((await ping(connection)) > 0);
+    });
+  });
+}
