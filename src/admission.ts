@@ -5,10 +5,12 @@
  */
 
 import { LeanError } from './errors.ts';
+import type { PendingPool, PoolMember, PoolPlace } from './pending-pool.ts';
 import { isLoopback, plainHost } from './socket-address.ts';
 
 /**
- * Of one listener; a node holds all its listeners together to the first two, too. What peers opened is
+ * Of one listener; a node holds all its listeners together to `maxConnections`, `maxConnectionsPerHost` and
+ * `maxPending`, too. What peers opened is
  * counted, not what was dialled. A host is an IPv4 address or an IPv6 /56, which is what one customer
  * gets; loopback, where all that runs on this machine comes from, has no limits of its own.
  */
@@ -22,7 +24,7 @@ export interface AdmissionLimits {
   readonly maxConnectionsPerHost: number;
   /**
    * Connections that are not authenticated yet, upgrades and QUIC handshakes: 1,000. When there are so
-   * many, the host that has most of them loses its oldest to a newcomer.
+   * many, the host that has most of them (at one listener) loses its oldest to a newcomer.
    */
   readonly maxPending: number;
   /** Those of one host: 256. When there are so many, it loses its oldest to a newcomer. */
@@ -48,10 +50,13 @@ export interface Admission {
    * Counts one more connection, which is not authenticated yet.
    *
    * @param host where it comes from: an IP literal.
-   * @param evict ends the connection, which is not counted any more; called once at most.
+   * @param onEvicted ends the connection, which is not counted any more; called once at most.
    * @returns undefined when there is no room and nobody can be evicted.
    */
-  enter(host: string, evict: (why: LeanError) => void): Guest | undefined;
+  enter(host: string, onEvicted: (why: LeanError) => void): Guest | undefined;
+
+  /** The listener is closed: its connections count no more for others. Idempotent. */
+  close(): void;
 }
 
 /** One connection that is counted. */
@@ -79,7 +84,8 @@ interface Pending {
   readonly evict: (why: LeanError) => void;
 }
 
-export const createAdmission = (limits: AdmissionLimits): Admission => {
+/** @param pool of the listener's node. */
+export const createAdmission = (limits: AdmissionLimits, pool?: PendingPool): Admission => {
   const groups = new Map<string, Group>();
   /** Those among them with somebody pending. */
   const waiting = new Set<Group>();
@@ -95,8 +101,8 @@ export const createAdmission = (limits: AdmissionLimits): Admission => {
     return true;
   };
 
-  /** Whose oldest connection has to go when all places are taken and one of `newcomer` is to come in. */
-  const mostCrowded = (newcomer: Group): Pending | undefined => {
+  /** Whose oldest connection has to go, when all places are taken and one of `newcomer` is to come in. */
+  const mostCrowded = (newcomer?: Group): Pending | undefined => {
     let most = 0;
     let victim: Pending | undefined;
     for (const group of waiting) {
@@ -115,12 +121,27 @@ export const createAdmission = (limits: AdmissionLimits): Admission => {
     group.pending.size >= limits.maxPendingPerHost ||
     group.pending.size + group.authenticated >= limits.maxConnectionsPerHost;
 
+  const evict = (victim: Pending): void => {
+    removePending(victim);
+    victim.evict(new LeanError('ERR_CONNECTION_CLOSED', 'too many connections: evicted'));
+  };
+
+  const member: PoolMember = {
+    pending: () => pending,
+    crowd: () => mostCrowded()?.group.pending.size ?? 0,
+    evictOldest: () => {
+      const victim = mostCrowded();
+      if (victim !== undefined) evict(victim);
+    },
+  };
+  let place: PoolPlace | undefined;
+
   return {
     get pending() {
       return pending;
     },
 
-    enter: (host, evict) => {
+    enter: (host, onEvicted) => {
       const ip = plainHost(host);
       const key = hostKeyOf(ip);
       const group = groups.get(key) ?? { pending: new Set<Pending>(), authenticated: 0 };
@@ -133,14 +154,16 @@ export const createAdmission = (limits: AdmissionLimits): Admission => {
         const [own] = group.pending;
         const victim = full ? own : mostCrowded(group);
         if (victim === undefined) return undefined;
-        removePending(victim);
-        victim.evict(new LeanError('ERR_CONNECTION_CLOSED', 'too many connections: evicted'));
+        evict(victim);
       }
-      const entry: Pending = { group, order: order++, evict };
+      const entry: Pending = { group, order: order++, evict: onEvicted };
       group.pending.add(entry);
       waiting.add(group);
       groups.set(key, group);
       pending++;
+      // Not before: it may not get bound.
+      place ??= pool?.add(member);
+      place?.arrived();
       let counted = false;
       return {
         authenticated: () => {
@@ -160,6 +183,8 @@ export const createAdmission = (limits: AdmissionLimits): Admission => {
         },
       };
     },
+
+    close: () => place?.leave(),
   };
 };
 

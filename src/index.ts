@@ -32,12 +32,13 @@ export type { DialOptions } from './node/dialing.ts';
 export type { NodeEvent, NodeEvents, NodeEventTarget, StreamDetail } from './node/events.ts';
 export { DEFAULT_NODE_LIMITS, type NodeLimits } from './node/limits.ts';
 export type { Listener } from './node/listener.ts';
+export type { PortMapping } from './node/mapped-port.ts';
 export type { NatOptions, ReachabilityPolicy } from './node/nat.ts';
 export { createNode, type LeanNode, type NodeOptions } from './node/node.ts';
-export type { PortMapping } from './node/port-mapping.ts';
-export type { StreamHandler } from './node/protocols.ts';
-export type { Reachability, ReachabilityStatus } from './node/reachability.ts';
+export type { HandleOptions, StreamHandler } from './node/protocols.ts';
+export type { Reachability, ReachabilityStatus } from './node/reachability-status.ts';
 export { DEFAULT_RELAY_LIMITS, type RelayLimits } from './node/relay-limits.ts';
+export type { PendingPool, PoolMember, PoolPlace } from './pending-pool.ts';
 export {
   IDENTIFY,
   IDENTIFY_PUSH,

@@ -20,7 +20,7 @@ const subpaths = Object.entries(packageJson.exports)
 
 /** Of src/, what each subpath is made of; beyond COMMON. */
 const PARTS: Readonly<Record<string, RegExp>> = {
-  quic: /^(admission|connection-memory|connection|runtime|socket-address|quic\/(select|engine|engine-name))\.ts$/,
+  quic: /^(admission|connection-memory|connection|pending-pool|runtime|socket-address|quic\/(select|engine|engine-name))\.ts$/,
   tls: /^(tls|identity)\//,
   noise:
     /^(secure\/(noise|noise-payload|noise-state|chacha|secure-channel)\.ts|identity\/|wire\/(wire|socket-wire)\.ts)/,

@@ -51,6 +51,10 @@ pub struct Admission {
     pending: usize,
     authenticated: usize,
     last_order: u64,
+    /// JavaScript wants to know when more are pending; it counts several listeners together.
+    tell_above: usize,
+    /// It was told and has not looked since.
+    told: bool,
 }
 
 /// Who was let in.
@@ -58,6 +62,8 @@ pub struct Entered {
     pub guest: Guest,
     /// The connection that has to go instead. It is not counted any more.
     pub evicted: Option<u32>,
+    /// JavaScript is to be told.
+    pub tell: bool,
 }
 
 impl Admission {
@@ -68,12 +74,40 @@ impl Admission {
             pending: 0,
             authenticated: 0,
             last_order: 0,
+            tell_above: usize::MAX,
+            told: false,
         }))
     }
 
     /// Connections that are not authenticated yet.
     pub fn pending(this: &Arc<Mutex<Self>>) -> usize {
         lock(this).pending
+    }
+
+    /// Connections that are not authenticated yet, for JavaScript, which may be told again.
+    pub fn take_pending(this: &Arc<Mutex<Self>>) -> usize {
+        let mut admission = lock(this);
+        admission.told = false;
+        admission.pending
+    }
+
+    /// Has JavaScript told when more than `count` are pending.
+    pub fn tell_above(this: &Arc<Mutex<Self>>, count: usize) {
+        lock(this).tell_above = count;
+    }
+
+    /// How many of them one host has, at most.
+    pub fn crowd(this: &Arc<Mutex<Self>>) -> usize {
+        let admission = lock(this);
+        let counts = admission.groups.values().map(|group| group.pending.len());
+        counts.max().unwrap_or(0)
+    }
+
+    /// Who has to go, of the host that has most of them; it is not counted any more.
+    pub fn evict_oldest(this: &Arc<Mutex<Self>>) -> Option<u32> {
+        let mut admission = lock(this);
+        let (host, order) = admission.most_crowded(None)?;
+        admission.remove_pending(host, order)
     }
 
     /// Counts connection number `id` from `ip`, which is not authenticated yet. `None`: there is no
@@ -91,13 +125,19 @@ impl Admission {
             .pending
             .insert(order, id);
         admission.pending += 1;
+        let tell = !admission.told && admission.pending > admission.tell_above;
+        admission.told |= tell;
         let guest = Guest {
             admission: Arc::clone(this),
             host,
             order,
             authenticated: false,
         };
-        Some(Entered { guest, evicted })
+        Some(Entered {
+            guest,
+            evicted,
+            tell,
+        })
     }
 
     /// Who has to go, if anybody; `None`: somebody has to, and nobody can.
@@ -112,7 +152,7 @@ impl Admission {
             let oldest = self.groups.get(&newcomer)?.pending.keys().next();
             (newcomer, *oldest?)
         } else {
-            self.most_crowded(newcomer)?
+            self.most_crowded(Some(newcomer))?
         };
         Some(self.remove_pending(host, order))
     }
@@ -125,13 +165,13 @@ impl Admission {
     }
 
     /// Whose oldest connection has to go when one more of `newcomer` is to come in.
-    fn most_crowded(&self, newcomer: Host) -> Option<(Host, u64)> {
+    fn most_crowded(&self, newcomer: Option<Host>) -> Option<(Host, u64)> {
         self.groups
             .iter()
             .filter_map(|(&host, group)| {
                 let (&oldest, _) = group.pending.first_key_value()?;
                 Some((
-                    group.pending.len() + usize::from(host == newcomer),
+                    group.pending.len() + usize::from(Some(host) == newcomer),
                     host,
                     oldest,
                 ))
@@ -256,6 +296,23 @@ mod tests {
         );
         guests.pop();
         assert!(Admission::enter(&admission, ip("10.0.0.1"), 7).is_some());
+    }
+
+    #[test]
+    fn more_than_asked_for_is_told_once_and_may_be_evicted() {
+        let admission = Admission::new(LIMITS);
+        Admission::tell_above(&admission, 1);
+        let enter = |host: &str, id| Admission::enter(&admission, ip(host), id).unwrap();
+        let entered = [
+            enter("10.0.0.1", 1),
+            enter("10.0.0.2", 2),
+            enter("10.0.0.2", 3),
+        ];
+        assert_eq!(entered.each_ref().map(|it| it.tell), [false, true, false]);
+        assert_eq!(Admission::crowd(&admission), 2);
+        assert_eq!(Admission::evict_oldest(&admission), Some(2));
+        assert_eq!(Admission::take_pending(&admission), 2);
+        assert!(enter("10.0.0.3", 4).tell, "it has looked");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use crate::admission::Admission;
 use crate::close::Close;
 use crate::connection::{Connected, Connection, Halves, Place, Slot};
 use crate::dial::{Bound, DialSlot, DialSockets};
@@ -151,6 +152,18 @@ impl Engine {
         if let Some(listener) = self.listeners.get(&id) {
             let _within = self.shared.runtime.enter();
             listener.bound.socket.send_datagram(remote, data);
+        }
+    }
+
+    /// Whom a listener lets in.
+    pub fn admission(&self, id: u32) -> Option<Arc<Mutex<Admission>>> {
+        Some(self.listeners.get(&id)?.admission())
+    }
+
+    /// Ends the oldest handshake of the host that has most of them at a listener.
+    pub fn evict_oldest(&self, id: u32) {
+        if let Some(listener) = self.listeners.get(&id) {
+            listener.evict_oldest(&self.shared);
         }
     }
 

@@ -25,6 +25,8 @@ pub enum Event {
     CloseSent = 8,
     /// The socket of a listener is closed.
     ListenerClosed = 9,
+    /// More handshakes are under way at a listener than it was to tell of.
+    PendingRose = 10,
 }
 
 /// Bytes of one event in `drain()`: kind, id and listener, each a `u32` in the machine's byte order.

@@ -15,6 +15,7 @@ use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
 use slab::Slab;
 
+use admission::Admission;
 use close::Close;
 use connection::{Goodbye, Opened};
 use engine::Engine;
@@ -43,7 +44,7 @@ mod tls;
 
 /// Counts changes of the functions below: JavaScript refuses a binary of another number.
 #[napi]
-pub const INTERFACE: u32 = 2;
+pub const INTERFACE: u32 = 3;
 
 /// Of functions that give a number of bytes or of a stream: nothing for now; an event will tell.
 const BLOCKED: i32 = -1;
@@ -200,6 +201,44 @@ pub fn send_datagram(
 pub fn close_listener(engine: u32, listener: u32) -> Result<()> {
     with(engine, |engine| {
         engine.close_listener(listener);
+        Ok(())
+    })
+}
+
+/// Handshakes under way at a listener. An event may tell of more again.
+#[napi(catch_unwind)]
+pub fn pending(engine: u32, listener: u32) -> Result<u32> {
+    with(engine, |engine| {
+        let admission = engine.admission(listener);
+        Ok(admission.map_or(0, |it| Admission::take_pending(&it) as u32))
+    })
+}
+
+/// How many of them one host has, at most.
+#[napi(catch_unwind)]
+pub fn crowd(engine: u32, listener: u32) -> Result<u32> {
+    with(engine, |engine| {
+        let admission = engine.admission(listener);
+        Ok(admission.map_or(0, |it| Admission::crowd(&it) as u32))
+    })
+}
+
+/// Ends the oldest one of that host.
+#[napi(catch_unwind)]
+pub fn evict_oldest(engine: u32, listener: u32) -> Result<()> {
+    with(engine, |engine| {
+        engine.evict_oldest(listener);
+        Ok(())
+    })
+}
+
+/// An event tells when more than `count` handshakes are under way.
+#[napi(catch_unwind)]
+pub fn tell_above(engine: u32, listener: u32, count: u32) -> Result<()> {
+    with(engine, |engine| {
+        if let Some(admission) = engine.admission(listener) {
+            Admission::tell_above(&admission, count as usize);
+        }
         Ok(())
     })
 }

@@ -26,6 +26,7 @@ const CLOSE_GRACE: Duration = Duration::from_millis(5);
 pub struct Listener {
     id: u32,
     pub bound: Bound,
+    doors: Arc<Doors>,
 }
 
 /// What a listener may hold, and a directory for traces, one file a connection.
@@ -57,22 +58,38 @@ impl Listener {
         let endpoint = bound.endpoint.clone();
         let runtime = shared.runtime.clone();
         let socket = bound.socket.local();
+        let doors = Arc::new(Doors {
+            id,
+            config,
+            qlog,
+            socket,
+            admission: Admission::new(limits.admission()),
+            limits,
+            handshakes: Arc::default(),
+            shared,
+        });
+        let inside = Arc::clone(&doors);
         runtime.spawn(async move {
-            let doors = Doors {
-                id,
-                config,
-                qlog,
-                socket,
-                admission: Admission::new(limits.admission()),
-                limits,
-                handshakes: Arc::default(),
-                shared,
-            };
             while let Some(incoming) = endpoint.accept().await {
-                doors.arrived(incoming);
+                inside.arrived(incoming);
             }
         });
-        Self { id, bound }
+        Self { id, bound, doors }
+    }
+
+    /// Whom it lets in.
+    pub fn admission(&self) -> Arc<Mutex<Admission>> {
+        Arc::clone(&self.doors.admission)
+    }
+
+    /// Ends the oldest handshake of the host that has most of them.
+    pub fn evict_oldest(&self, shared: &Arc<Shared>) {
+        let Some(evicted) = Admission::evict_oldest(&self.doors.admission) else {
+            return;
+        };
+        let doors = Arc::clone(&self.doors);
+        // On the network thread, where its task is known by then.
+        shared.runtime.spawn(async move { doors.evict(evicted) });
     }
 
     /// Closes what is left of its connections, then the socket; `Event::ListenerClosed` tells.
@@ -120,6 +137,9 @@ impl Doors {
         };
         if let Some(evicted) = entered.evicted {
             self.evict(evicted);
+        }
+        if entered.tell {
+            self.shared.events.push(Event::PendingRose, self.id, 0);
         }
         // What is no proper first packet is nobody's handshake.
         if let Ok(connecting) = self.accept(incoming, number) {

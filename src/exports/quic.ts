@@ -10,6 +10,12 @@ export type { ConnectionMemory, MemoryLimits } from '../connection-memory.ts';
 export type { ConnectionStats } from '../connection-stats.ts';
 export { type ErrorCode, isLeanError, LeanError } from '../errors.ts';
 export {
+  createPendingPool,
+  type PendingPool,
+  type PoolMember,
+  type PoolPlace,
+} from '../pending-pool.ts';
+export {
   type Authenticate,
   DEFAULT_LIMITS,
   type DialOptions,

@@ -2,6 +2,7 @@
 
 import { networkInterfaces } from 'node:os';
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr';
+import type { Connection } from '../connection.ts';
 import { startDeadline } from '../deadline.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import { hostOf, isCircuit, kindOf, withPeer } from '../multiaddr.ts';
@@ -11,15 +12,23 @@ import { AUTONAT_DIAL_REQUEST, handleDialRequest } from '../protocols/autonat-v2
 import { isPublicIp } from '../public-ip.ts';
 import { plainHost } from '../socket-address.ts';
 import type { AutonatLimits } from './autonat-limits.ts';
-import type { LeanNode } from './node.ts';
 import type { Protocols } from './protocols.ts';
+
+/** What the server needs of the node that dials. */
+export interface AutonatDialer {
+  dial(
+    addresses: readonly Multiaddr[],
+    options: { readonly force: true; readonly signal: AbortSignal },
+  ): Promise<Connection>;
+  close(): Promise<void>;
+}
 
 export interface AutonatServerOptions {
   readonly limits: AutonatLimits;
   /** Dials addresses that are not public, too: for networks without them. */
   readonly allowPrivate: boolean;
   /** Makes the node that dials: another one, with an identity and sockets of its own, which open no NAT for us. */
-  readonly createDialer: () => Promise<LeanNode>;
+  readonly createDialer: () => Promise<AutonatDialer>;
   /** Fires when the node closes. */
   readonly closing: AbortSignal;
 }
@@ -45,7 +54,7 @@ export const serveAutonat = (protocols: Protocols, options: AutonatServerOptions
     peer: PeerId,
     addresses: readonly Multiaddr[],
     signal: AbortSignal,
-  ): ReturnType<LeanNode['dial']> => {
+  ): Promise<Connection> => {
     const node = await dialer();
     const wanted = addresses.map((it) => withPeer(it, peer));
     const deadline = startDeadline(limits.dialTimeout, 'the dial', signal);

@@ -7,8 +7,8 @@ import type { PeerId } from '../identity/peer-id.ts';
 import type { IdentifyInfo } from '../protocols/identify.ts';
 import type { TransportEvents } from '../transports/transport.ts';
 import type { Listener } from './listener.ts';
-import type { PortMapping } from './port-mapping.ts';
-import type { Reachability } from './reachability.ts';
+import type { PortMapping } from './mapped-port.ts';
+import type { Reachability } from './reachability-status.ts';
 
 /** The `detail` of each event by its type. Errors that a peer caused may quote the peer: `messageOf()`. */
 export interface NodeEvents extends TransportEvents {

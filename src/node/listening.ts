@@ -4,6 +4,7 @@ import type { Multiaddr } from '@multiformats/multiaddr';
 import { aborted, orAborted } from '../deadline.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import { parseMultiaddr, reachableAddresses, withoutPeer, withPeer } from '../multiaddr.ts';
+import type { PendingPool } from '../pending-pool.ts';
 import type { TransportListener } from '../transports/transport.ts';
 import type { Connections } from './connections.ts';
 import type { Events } from './events.ts';
@@ -29,6 +30,7 @@ export const createListening = (
   transports: Transports,
   connections: Connections,
   events: Events,
+  pendingPool: PendingPool,
   /** Fires when the node closes. */
   closing: AbortSignal,
 ): Listening => {
@@ -61,6 +63,7 @@ export const createListening = (
       const binding = transport.listen(wanted, {
         onConnection: connections.accept,
         onRefused: (error, remote) => events.emit('connection:refuse', { error, remote }),
+        pendingPool,
       });
       try {
         return open(await orAborted(binding, either, what));

@@ -3,9 +3,9 @@
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { LeanError } from '../errors.ts';
 import type { AutonatLimits } from './autonat-limits.ts';
+import type { AutonatDialer } from './autonat-server.ts';
 import type { Connections } from './connections.ts';
 import type { Events } from './events.ts';
-import type { LeanNode } from './node.ts';
 import type { PortMappings } from './port-mapping.ts';
 import type { Protocols } from './protocols.ts';
 import type { ReachabilityCheck } from './reachability.ts';
@@ -63,7 +63,7 @@ export const createNat = async (
   /** Where listeners are bound. */
   bound: () => readonly Multiaddr[],
   /** Makes the node that dials for peers who ask. */
-  createDialer: () => Promise<LeanNode>,
+  createDialer: () => Promise<AutonatDialer>,
   /** Fires when the node closes. */
   closing: AbortSignal,
 ): Promise<Nat> => {

@@ -11,6 +11,7 @@ import { generateHostKey, type HostKey } from '../identity/keys.ts';
 import { type PeerId, parsePeerId, peerIdOf } from '../identity/peer-id.ts';
 import { parseMultiaddr, withPeer } from '../multiaddr.ts';
 import { once } from '../once.ts';
+import { createPendingPool } from '../pending-pool.ts';
 import { CIRCUIT_HOP } from '../protocols/circuit-hop.ts';
 import { DCUTR } from '../protocols/dcutr.ts';
 import {
@@ -37,8 +38,8 @@ import type { Listener } from './listener.ts';
 import { createListening } from './listening.ts';
 import { createNat, type Nat, type NatOptions } from './nat.ts';
 import { createObservedAddresses } from './observed-addresses.ts';
-import { createProtocols, type StreamHandler } from './protocols.ts';
-import type { Reachability } from './reachability.ts';
+import { createProtocols, type HandleOptions, type StreamHandler } from './protocols.ts';
+import type { Reachability } from './reachability-status.ts';
 import { createRelayClient } from './relay-client.ts';
 import { type RelayLimits, relayLimitsOf } from './relay-limits.ts';
 import { createTransports } from './transports.ts';
@@ -106,8 +107,8 @@ export interface LeanNode extends NodeEventTarget, AsyncDisposable {
   /** What AutoNAT v2 servers say of this node's addresses; `unknown` unless {@link NatOptions.reachability} is set. */
   readonly reachability: Reachability;
 
-  /** Answers `protocol` from now on. Replaces the handler it had. */
-  handle(protocol: string, handler: StreamHandler): void;
+  /** Answers `protocol` from now on. Replaces the handler it had, and its options. @throws ERR_OPTIONS. */
+  handle(protocol: string, handler: StreamHandler, options?: HandleOptions): void;
 
   /** Refuses `protocol` from now on; streams that are open go on. */
   unhandle(protocol: string): void;
@@ -150,18 +151,14 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
   const closing = new AbortController();
   const events = createEvents();
   const protocols = createProtocols(events);
-  const connections = createConnections(
-    { ...DEFAULT_NODE_LIMITS, ...limits },
-    events,
-    protocols,
-    (connection) => {
-      punching?.opened(connection);
-      // Peers on rust-libp2p wait until a relay has asked them who they are.
-      const isClient = options.relay && connection.role === 'listener';
-      const seesUs = options.nat !== undefined && connection.role === 'dialer';
-      if (connection.circuit === undefined && (isClient || seesUs)) ask(connection);
-    },
-  );
+  const nodeLimits = { ...DEFAULT_NODE_LIMITS, ...limits };
+  const connections = createConnections(nodeLimits, events, protocols, (connection) => {
+    punching?.opened(connection);
+    // Peers on rust-libp2p wait until a relay has asked them who they are.
+    const isClient = options.relay && connection.role === 'listener';
+    const seesUs = options.nat !== undefined && connection.role === 'dialer';
+    if (connection.circuit === undefined && (isClient || seesUs)) ask(connection);
+  });
   const context: TransportContext = {
     hostKey,
     localPeer: peerId,
@@ -184,7 +181,14 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
   const factories = options.transports ?? [quic(), tcp(), websocket()];
   const transports = await createTransports(factories, context, [circuit(context, relays)]);
   const dialing = createDialing(transports, connections, events, dialTimeout, closing.signal);
-  const listening = createListening(peerId, transports, connections, events, closing.signal);
+  const listening = createListening(
+    peerId,
+    transports,
+    connections,
+    events,
+    createPendingPool(nodeLimits.maxPending),
+    closing.signal,
+  );
   let nat: Nat | undefined;
   /** Where this node can be dialled, as far as it knows; with `guesses`, where perhaps. */
   const ownAddresses = (guesses = false): Multiaddr[] => {

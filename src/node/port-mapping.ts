@@ -12,14 +12,7 @@ import { hostOf, isCircuit, kindOf, multiaddrOf } from '../multiaddr.ts';
 import { isPublicIp } from '../public-ip.ts';
 import { isLoopback, plainHost } from '../socket-address.ts';
 import type { Events } from './events.ts';
-
-/** A port of a router that leads to a listener. */
-export interface PortMapping {
-  /** Outside, without `/p2p`. */
-  readonly address: Multiaddr;
-  /** Where the listener is bound, without `/p2p`. */
-  readonly listening: Multiaddr;
-}
+import type { PortMapping } from './mapped-port.ts';
 
 export interface PortMappings {
   /** Where listeners can be dialled through a router. */

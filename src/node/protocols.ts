@@ -1,8 +1,9 @@
 /** The protocols that a node answers, and the streams that peers open for them. */
 
 import type { Connection, TransportConnection } from '../connection.ts';
+import { STREAM_RESOURCE_LIMIT_EXCEEDED } from '../connection-memory.ts';
 import { withDeadline } from '../deadline.ts';
-import { errorOf } from '../errors.ts';
+import { errorOf, isLeanError, LeanError } from '../errors.ts';
 import { negotiate } from '../multistream.ts';
 import type { Stream } from '../stream.ts';
 import type { Events } from './events.ts';
@@ -19,6 +20,19 @@ export type StreamHandler = (
   protocol: string,
 ) => Promise<void>;
 
+export interface HandleOptions {
+  /**
+   * Streams of this protocol that a peer may have open at once on one connection; by default as many as it
+   * may have at all (`maxStreams`). One more is reset, which event `stream:refuse` tells.
+   */
+  readonly maxInboundStreams?: number;
+  /**
+   * Whether peers behind a relay that limits the connection get this protocol, too: `true`, as in go-libp2p.
+   * Otherwise it is refused there like one that is not handled.
+   */
+  readonly runOnLimitedConnection?: boolean;
+}
+
 /** Milliseconds that a peer has to agree on a protocol for a stream it opened; go's, rust's value. */
 const NEGOTIATION_TIMEOUT = 10_000;
 /** Streams of one connection that may be without a protocol; more wait in the transport. */
@@ -28,38 +42,81 @@ const MAX_LEFTOVER = 64 * 1024;
 const LEFTOVER_TIMEOUT = 10_000;
 
 export interface Protocols {
-  /** Answers `protocol` from now on. Replaces the handler it had. */
-  handle(protocol: string, handler: StreamHandler): void;
+  /** Answers `protocol` from now on. Replaces the handler it had, and its options. @throws ERR_OPTIONS. */
+  handle(protocol: string, handler: StreamHandler, options?: HandleOptions): void;
   /** Refuses it from now on. */
   unhandle(protocol: string): void;
-  /** What is answered. */
+  /** What is answered, on some connections at least. */
   names(): string[];
   /** Serves the streams that a peer opens. Resolves when the connection has ended. */
   serve(transport: TransportConnection, connection: Connection): Promise<void>;
 }
 
+interface Entry {
+  readonly handler: StreamHandler;
+  readonly options: HandleOptions;
+  /** Streams that are open, by connection; counted where there is a limit. */
+  readonly open: WeakMap<Connection, number>;
+}
+
 export const createProtocols = (events: Events): Protocols => {
-  const handlers = new Map<string, StreamHandler>();
+  const entries = new Map<string, Entry>();
+
+  /** What a peer may open on `connection`. */
+  const offered = function* ({ circuit }: Connection): Generator<string> {
+    const limited = circuit?.limit !== undefined;
+    for (const [protocol, { options }] of entries) {
+      if (!limited || (options.runOnLimitedConnection ?? true)) yield protocol;
+    }
+  };
+
+  /** Counts one more stream. @throws ERR_STREAM_LIMIT when there are as many as there may be. */
+  const count = (entry: Entry, protocol: string, connection: Connection): void => {
+    const { maxInboundStreams: most } = entry.options;
+    if (most === undefined) return;
+    const open = entry.open.get(connection) ?? 0;
+    if (open >= most) {
+      const why = `more than ${most} streams of ${protocol} on one connection`;
+      throw new LeanError('ERR_STREAM_LIMIT', why);
+    }
+    entry.open.set(connection, open + 1);
+  };
+
+  const uncount = ({ open }: Entry, connection: Connection): void => {
+    const now = open.get(connection);
+    if (now !== undefined) open.set(connection, now - 1);
+  };
 
   /** Resolves when the stream has a protocol, or none; its handler then runs on. Never rejects. */
   const serveStream = async (stream: Stream, connection: Connection): Promise<void> => {
     try {
       const what = 'agreeing on a protocol';
-      const agreed = negotiate(stream, handlers.keys());
+      const agreed = negotiate(stream, offered(connection));
       const protocol = await withDeadline(agreed, NEGOTIATION_TIMEOUT, what, () => stream.reset());
+      const entry = entries.get(protocol);
+      // It was unhandled meanwhile.
+      if (entry === undefined) throw new LeanError('ERR_PROTOCOL_NOT_SUPPORTED', protocol);
+      count(entry, protocol, connection);
       if (events.has('stream:open')) {
         events.emit('stream:open', { connection, streamId: stream.id, protocol });
       }
-      run(stream, connection, protocol);
+      run(entry, stream, connection, protocol).finally(() => uncount(entry, connection));
     } catch (error) {
+      if (isLeanError(error, 'ERR_STREAM_LIMIT')) stream.reset(STREAM_RESOURCE_LIMIT_EXCEEDED);
       if (!events.has('stream:refuse')) return;
       events.emit('stream:refuse', { connection, streamId: stream.id, error: errorOf(error) });
     }
   };
 
-  const run = async (stream: Stream, connection: Connection, protocol: string): Promise<void> => {
+  /** Never rejects. */
+  const run = async (
+    { handler }: Entry,
+    stream: Stream,
+    connection: Connection,
+    protocol: string,
+  ): Promise<void> => {
     try {
-      await handlers.get(protocol)?.(stream, connection, protocol);
+      await handler(stream, connection, protocol);
       await endStream(stream);
     } catch (error) {
       stream.reset();
@@ -69,13 +126,18 @@ export const createProtocols = (events: Events): Protocols => {
   };
 
   return {
-    handle: (protocol, handler) => {
-      handlers.set(protocol, handler);
+    handle: (protocol, handler, options = {}) => {
+      const { maxInboundStreams: most } = options;
+      if (most !== undefined && !(Number.isInteger(most) && most > 0)) {
+        const message = `maxInboundStreams must be a whole number from 1 on, not ${most}`;
+        throw new LeanError('ERR_OPTIONS', message);
+      }
+      entries.set(protocol, { handler, options, open: new WeakMap() });
     },
     unhandle: (protocol) => {
-      handlers.delete(protocol);
+      entries.delete(protocol);
     },
-    names: () => [...handlers.keys()],
+    names: () => [...entries.keys()],
     serve: async (transport, connection) => {
       const negotiations = new Set<Promise<void>>();
       for (;;) {

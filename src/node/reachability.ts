@@ -10,19 +10,7 @@ import { isPublicIp } from '../public-ip.ts';
 import { isLoopback, plainHost } from '../socket-address.ts';
 import type { Events } from './events.ts';
 import type { Protocols } from './protocols.ts';
-
-/** `public`: can be dialled; `private`: cannot; `unknown`: too few servers have said. */
-export type ReachabilityStatus = 'unknown' | 'public' | 'private';
-
-export interface Reachability {
-  /** `public` when one address is; `private` when all that were checked are. */
-  readonly status: ReachabilityStatus;
-  /** Those that are checked, without `/p2p`. */
-  readonly addresses: readonly {
-    readonly address: Multiaddr;
-    readonly status: ReachabilityStatus;
-  }[];
-}
+import type { Reachability, ReachabilityStatus } from './reachability-status.ts';
 
 export interface ReachabilityOptions {
   /** Servers that have to say the same of an address, and more than say the opposite: 3. */

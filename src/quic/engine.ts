@@ -13,6 +13,7 @@ import {
   unreadShareOf,
 } from '../connection-memory.ts';
 import type { ConnectionStats } from '../connection-stats.ts';
+import type { PendingPool } from '../pending-pool.ts';
 import type { SocketAddress } from '../socket-address.ts';
 import type { Stream } from '../stream.ts';
 import type { TlsCredentials } from '../tls/credentials.ts';
@@ -67,6 +68,8 @@ export interface ListenOptions extends EngineOptions {
   readonly onConnection: (connection: QuicConnection) => void;
   /** Called when a handshake failed, for logs. `remote` is where its packets came from. */
   readonly onRefused?: (error: Error, remote: SocketAddress) => void;
+  /** In which handshakes under way are counted, beside those of other listeners. */
+  readonly pendingPool?: PendingPool;
 }
 
 export interface DialOptions extends EngineOptions {

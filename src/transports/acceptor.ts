@@ -24,9 +24,9 @@ export interface Arrival {
 
 export const createAcceptor = (
   limits: UpgradeLimits,
-  { onConnection, onRefused }: TransportListenOptions,
+  { onConnection, onRefused, pendingPool }: TransportListenOptions,
 ): Acceptor => {
-  const admission = createAdmission(limits);
+  const admission = createAdmission(limits, pendingPool);
   const connections = new Set<TransportConnection>();
   /** What each socket that has not become a connection is ended with. */
   const arrivals = new Set<(why: LeanError) => void>();
@@ -108,6 +108,7 @@ export const createAcceptor = (
 
     close: async () => {
       closed = true;
+      admission.close();
       const why = new LeanError('ERR_ABORTED', 'the listener was closed');
       for (const refuse of [...arrivals]) refuse(why);
       await Promise.all(upgrades);

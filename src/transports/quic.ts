@@ -110,13 +110,14 @@ export const quicTransport = ({
       return true;
     },
 
-    listen: async (address, { onConnection, onRefused }) => {
+    listen: async (address, { onConnection, onRefused, pendingPool }) => {
       // From the engine's certificate to the peer it proved: spares a second verification.
       const proven = new WeakMap<Uint8Array, PeerId>();
       const local = quicAddressOf(address);
       warn(local);
       const listener = await engine.listen({
         ...common,
+        ...(pendingPool && { pendingPool }),
         address: local,
         authenticate: (chain) => {
           const peer = verifyCertificate(chain);

@@ -9,6 +9,7 @@ import type { Role, TransportConnection } from '../connection.ts';
 import type { MemoryLimits } from '../connection-memory.ts';
 import type { HostKey } from '../identity/keys.ts';
 import type { PeerId } from '../identity/peer-id.ts';
+import type { PendingPool } from '../pending-pool.ts';
 import type { EngineName } from '../quic/engine-name.ts';
 import type { TlsIdentity } from '../tls/issue.ts';
 
@@ -59,6 +60,8 @@ export interface TransportListenOptions {
   readonly onConnection: (connection: TransportConnection) => void;
   /** Called when an inbound connection did not make it through the upgrade, for logs. */
   readonly onRefused: (error: Error, remote: string) => void;
+  /** In which connections that are not authenticated yet are counted, beside those of other listeners. */
+  readonly pendingPool?: PendingPool;
 }
 
 export interface TransportListener {

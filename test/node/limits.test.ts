@@ -15,7 +15,7 @@ import { hostOf, kindOf, withoutPeer } from '../../src/multiaddr.ts';
 import type { NodeLimits } from '../../src/node/limits.ts';
 import { createNode, type LeanNode } from '../../src/node/node.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
-import { quic } from '../../src/transports/factories.ts';
+import { quic, tcp } from '../../src/transports/factories.ts';
 import { enginesHere } from '../support/engines.ts';
 import { acceptedFrom, eventsOf, makeNode, type Stack, stacksHere } from '../support/nodes.ts';
 import { echo, rejection, staysPending } from '../support/quic-helpers.ts';
@@ -114,7 +114,7 @@ for (const stack of await stacksHere()) {
       const limits = { maxPending: 2, handshakeTimeout: 1_000 };
       const { node, one } = await listenTwice(t, stack, limits);
       const refusals = eventsOf(node, 'connection:refuse');
-      await goSilent(t, one);
+      await goSilent(t, one, '127.0.0.2', 4, true);
       const seen = new Set<string>();
       while (seen.size < 2) {
         const { error } = await refusals.next();
@@ -123,6 +123,28 @@ for (const stack of await stacksHere()) {
         else throw error;
       }
       assert((await ping(await (await makeNode(t, options)).dial(one))) > 0);
+    });
+
+    test('maxPending, of all listeners, whatever their transports', async (t) => {
+      const limits = { maxPending: 4, handshakeTimeout: 50_000 };
+      const transports = [...(options.transports ?? []), tcp()];
+      const node = await makeNode(t, { transports, limits });
+      const refusals = eventsOf(node, 'connection:refuse');
+      const listeners = [];
+      // quinn's last: on its thread nobody knows of the others.
+      for (const address of ['/ip4/127.0.0.1/tcp/0', listen(), listen()]) {
+        listeners.push((await node.listen(address)).address);
+      }
+      // Three each, which no listener alone would mind: nine, of which five are too many.
+      for (const [i, address] of listeners.entries()) {
+        await goSilent(t, address, `127.0.0.${i + 2}`, 3);
+      }
+      for (let i = 0; i < 5; i++) assert.match((await refusals.next()).error.message, /evicted/);
+      assert.equal(refusals.size, 0);
+      for (const address of listeners) {
+        const dialer = await makeNode(t, { transports });
+        assert((await ping(await dialer.dial(address))) > 0);
+      }
     });
 
     if (kindOf(multiaddr(listen())) !== 'quic-v1') {
@@ -179,16 +201,18 @@ for (const stack of await stacksHere()) {
   });
 }
 
-/** Makes a listener wait for handshakes: four over QUIC, else `count`, whose sockets are returned. */
+/** Makes a listener wait for handshakes, over QUIC for `count` unless `more` are to follow; the sockets. */
 const goSilent = async (
   t: TestContext,
   address: Multiaddr,
   from = '127.0.0.2',
   count = 4,
+  more = false,
 ): Promise<Socket[]> => {
   const { host, port } = hostOf(withoutPeer(address));
   if (kindOf(address) === 'quic-v1') {
-    const child = spawn(process.execPath, [SILENT_HANDSHAKES, `${port}`, from, '4'], {
+    const words = [SILENT_HANDSHAKES, `${port}`, from, `${count}`, ...(more ? [] : ['only'])];
+    const child = spawn(process.execPath, [...words], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     t.after(() => child.kill('SIGKILL'));

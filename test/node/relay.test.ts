@@ -84,6 +84,20 @@ for (const stack of await stacksHere()) {
       }
     });
 
+    it('has protocols that are not for limited connections, and others that are', async (t) => {
+      const { listener, address, connection } = await relayed(t, stack);
+      listener.handle('/always/1', echo);
+      listener.handle('/large/1', echo, { runOnLimitedConnection: false });
+      const protocols = ['/large/1', '/always/1'];
+      assert.equal((await connection.newStream(protocols)).protocol, '/always/1');
+      await listener.listen(stack.listen());
+      const direct = await makeNode(t, stack.options);
+      const [, own] = listener.addresses();
+      assert.ok(own !== undefined && !own.toString().includes('p2p-circuit'), `${address}, ${own}`);
+      const stream = await (await direct.dial(own)).newStream(protocols);
+      assert.equal(stream.protocol, '/large/1');
+    });
+
     it('refuses whom nobody has asked it to reach, and is refused by who is no relay', async (t) => {
       const { listener, dialer, circuit } = await makeThree(t, stack);
       const stranger = peerIdOf(generateHostKey().publicKey);

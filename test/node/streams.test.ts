@@ -3,13 +3,14 @@
 import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
 import { multiaddr } from '@multiformats/multiaddr';
-import type { TransportConnection } from '../../src/connection.ts';
+import type { Connection, TransportConnection } from '../../src/connection.ts';
 import { isLeanError } from '../../src/errors.ts';
 import { generateHostKey } from '../../src/identity/keys.ts';
 import { peerIdOf } from '../../src/identity/peer-id.ts';
 import { identify } from '../../src/protocols/identify.ts';
 import { handlePerf, PERF, perf } from '../../src/protocols/perf.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
+import type { Stream } from '../../src/stream.ts';
 import { issueCertificate } from '../../src/tls/issue.ts';
 import { acceptedFrom, eventsOf, makeNode, stacksHere } from '../support/nodes.ts';
 import { inbox, readAll, rejection } from '../support/quic-helpers.ts';
@@ -63,6 +64,40 @@ for (const { name, options, listen } of await stacksHere()) {
       assert.equal((await readAll(stream)).toString(), 'B');
       const { protocols } = await identify(connection);
       assert(!protocols.includes('/upper/1') && protocols.includes(PING));
+    });
+
+    test('of one protocol a connection gets no more streams than its handler allows', async (t) => {
+      const { listener, dialer, connection } = await makePair(t);
+      const refusals = eventsOf(listener, 'stream:refuse');
+      const ends = inbox<() => void>();
+      const handler = async (stream: Stream): Promise<void> => {
+        stream.write(text('in'));
+        await new Promise<void>((end) => ends.push(end));
+      };
+      listener.handle('/few/1', handler, { maxInboundStreams: 2 });
+      const open = async (over: Connection): Promise<string> => {
+        const stream = await over.newStream('/few/1');
+        stream.closeWrite();
+        return Buffer.from((await stream.read()) ?? '').toString();
+      };
+      assert.equal(await open(connection), 'in');
+      assert.equal(await open(connection), 'in');
+      const error = await rejection(open(connection));
+      assert(isLeanError(error, 'ERR_STREAM_RESET'), String(error));
+      assert((await refusals.next()).error.message.includes('more than 2 streams of /few/1'));
+      // Other protocols and other connections go on, and a stream that ends makes room.
+      assert((await ping(connection)) > 0);
+      const another = await dialer.dial(listener.addresses()[0] ?? '', { force: true });
+      assert.equal(await open(another), 'in');
+      (await ends.next())();
+      // The listener may see the stream's end a little later.
+      while ((await open(connection).catch(String)) !== 'in') await ping(connection);
+      for (const most of [0, -1, 1.5, Number.NaN]) {
+        assert.throws(
+          () => listener.handle('/few/1', handler, { maxInboundStreams: most }),
+          (it) => isLeanError(it, 'ERR_OPTIONS'),
+        );
+      }
     });
 
     test('a peer that answers nothing is waited for until the signal fires', async (t) => {

@@ -2,10 +2,10 @@
  * A hostile QUIC client in a process of its own: from one address it begins handshakes
  * with a listener without end, answers a Retry, and never goes on.
  *
- *     node silent-handshakes.ts <port> <source address> <handshakes>
+ *     node silent-handshakes.ts <port> <source address> <handshakes> [only]
  *
- * Prints `holding` when the listener has answered as many handshakes as asked for. Ends
- * when its stdin does.
+ * Prints `holding` when the listener has answered as many handshakes as asked for, after which `only` begins
+ * no more. Ends when its stdin does.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -19,7 +19,7 @@ const RETRY = 0xf0;
 const [PAUSE, LATER_PAUSE] = [50, 500];
 
 endWithParent();
-const [port, from = '127.0.0.2', count] = process.argv.slice(2);
+const [port, from = '127.0.0.2', count, only] = process.argv.slice(2);
 const remote = { host: '127.0.0.1', port: Number(port) };
 const quiche = loadQuiche();
 const config = quiche.Config.withBoringSslCtx(true, true, null, null, null, null);
@@ -33,7 +33,7 @@ await new Promise<void>((resolve) => socket.bind(0, from, resolve));
 const local = { host: from, port: socket.address().port };
 const out = Buffer.alloc(1_350);
 const waiting = new Map<string, QuicheHandle>();
-let answered = 0;
+let [begun, answered] = [0, 0];
 
 const flush = (connection: QuicheHandle): void => {
   for (let next = connection.send(out); next !== null; next = connection.send(out)) {
@@ -42,6 +42,8 @@ const flush = (connection: QuicheHandle): void => {
 };
 
 const begin = (): void => {
+  if (only !== undefined && begun === Number(count)) return;
+  begun++;
   const scid = randomBytes(CID_LENGTH);
   const connection = quiche.Connection.connect(null, scid, local, remote, config);
   waiting.set(scid.toString('latin1'), connection);

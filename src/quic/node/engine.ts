@@ -348,7 +348,7 @@ const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListe
   const ceiling = Math.min(limits.maxConnections + limits.maxPending, MAX_COUNT);
   const connections = new Set<NodeQuicEngineConnection>();
   const handshakes = new Set<NodeQuicSession>();
-  const admission = createAdmission(limits);
+  const admission = createAdmission(limits, options.pendingPool);
   let endpoint: NodeQuicEndpoint | undefined;
   let closing: Promise<void> | undefined;
 
@@ -461,6 +461,7 @@ const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListe
   if (local === undefined) throw cannotListen(options.address, 'the socket closed at once');
 
   const close = async (listening: NodeQuicEndpoint): Promise<void> => {
+    admission.close();
     await Promise.all([...connections].map((connection) => connection.close()));
     for (const session of handshakes) session.destroy();
     const closed = listening.close().catch(ignore);

@@ -190,7 +190,7 @@ const listen = async (
   const tokens = retryTokens();
   const routes = new Map<string, Entry>();
   const entries = new Set<Entry>();
-  const admission = createAdmission(limits);
+  const admission = createAdmission(limits, options.pendingPool);
   let open = true;
 
   const forget = (entry: Entry): void => {
@@ -364,6 +364,7 @@ const listen = async (
     },
     async close() {
       if (!open) return;
+      admission.close();
       await Promise.all([...entries].map((entry) => entry.connection.close(0, 'listener closed')));
       open = false;
       for (const entry of entries) clearTimeout(entry.timer);

@@ -23,6 +23,7 @@ export const FAILED = 6;
 export const CLOSED = 7;
 export const CLOSE_SENT = 8;
 export const LISTENER_CLOSED = 9;
+export const PENDING_ROSE = 10;
 
 /** Instead of a number of bytes or of a stream: nothing now, an event will tell. */
 export const BLOCKED = -1;
@@ -34,7 +35,7 @@ export const ENDED = -3;
 export const EOF = 0;
 
 /** `INTERFACE` of native/src/lib.rs: what this file says of the functions is true of that one. */
-const INTERFACE = 2;
+const INTERFACE = 3;
 
 /** A certificate and its key, as quinn wants them. */
 export interface NativeCredentials {
@@ -91,6 +92,14 @@ export interface QuinnBinding {
     data: Uint8Array,
   ): void;
   closeListener(engine: number, listener: number): void;
+  /** Handshakes under way at a listener. `PENDING_ROSE` may be told again. */
+  pending(engine: number, listener: number): number;
+  /** How many of them one host has, at most. */
+  crowd(engine: number, listener: number): number;
+  /** Ends the oldest one of that host. */
+  evictOldest(engine: number, listener: number): void;
+  /** `PENDING_ROSE` tells when more than `count` handshakes are under way. */
+  tellAbove(engine: number, listener: number, count: number): void;
   /** From the socket of the listener `from`, unless that is 0. `qlog`: as of `listen()`. */
   dial(
     engine: number,

@@ -10,6 +10,7 @@ import {
   FAILED,
   LISTENER_CLOSED,
   loadQuinn,
+  PENDING_ROSE,
   type QuinnBinding,
   READABLE,
   STREAMS_ALLOWED,
@@ -25,6 +26,8 @@ export interface HandshakeEvents {
 
 export interface ListenerEvents extends HandshakeEvents {
   closed(): void;
+  /** More handshakes are under way than it was to tell of. */
+  pendingRose(): void;
 }
 
 export interface ConnectionEvents {
@@ -106,6 +109,8 @@ const start = (native: QuinnBinding): Driver => {
       else handshakes.failed(id);
     } else if (kind === LISTENER_CLOSED) {
       listeners.get(id)?.closed();
+    } else if (kind === PENDING_ROSE) {
+      listeners.get(id)?.pendingRose();
     } else {
       const connection = connections.get(id);
       if (connection === undefined) return;

@@ -312,14 +312,23 @@ const listen = async (context: Context, options: ListenOptions): Promise<QuicLis
         refused(refusedHandshake(failure.close), failure.remote);
       },
       closed: resolve,
+      pendingRose: () => place?.arrived(),
     });
   });
   driver.hold();
+  // The network thread does not wait for it: it may have more, until this thread gets to look.
+  const place = options.pendingPool?.add({
+    pending: () => native.pending(engine, handle),
+    crowd: () => native.crowd(engine, handle),
+    evictOldest: () => native.evictOldest(engine, handle),
+    tellAbove: (count) => native.tellAbove(engine, handle, count),
+  });
 
   const close = async (): Promise<void> => {
     const closes = [...connections].map((connection) => connection.close());
     await Promise.all([...closes, ...refusals]);
     native.closeListener(engine, handle);
+    place?.leave();
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, CLOSE_WAIT);
