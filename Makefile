@@ -71,6 +71,9 @@ hostile: install build  ## hostile peers against our listeners; needs root: HOST
 round-trips: install build  ## round trips of QUIC, TCP and WebSocket by delay and loss; needs root: bench/round-trips.md
 	$(NODE) bench/round-trips.ts
 
+interop-gossipsub: install build  ## test-plans' gossipsub-interop, nodes of several implementations in network namespaces; needs root
+	$(NODE) interop/gossipsub.ts
+
 nat: install  ## who gets through which NATs, in network namespaces; needs root
 	@node scripts/redis.mjs
 	$(NODE) interop/nat.ts

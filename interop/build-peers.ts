@@ -1,7 +1,7 @@
 /**
  * Builds the peers of the interop matrix: small participants of ours on other implementations,
- * under `interop/peers/<implementation>/<version>/` (docs/peers.md); and those of the kad-dht suite and of the
- * NAT laboratory, under `interop/kad-dht-peers/`, `interop/hole-punch-peers/` and `interop/nat-peers/`
+ * under `interop/peers/<implementation>/<version>/` (docs/peers.md); and those of the kad-dht suite, of
+ * gossipsub-interop and of the NAT laboratory, under `interop/kad-dht-peers/`, `interop/gossipsub-peers/`, `interop/hole-punch-peers/` and `interop/nat-peers/`
  * (docs/nat.md), which are built when they are named only.
  *
  *   node interop/build-peers.ts [peer id ...]
@@ -78,6 +78,7 @@ interface Peer {
 /** Folders with peers, and what ids begin with there. */
 const SUITES = {
   peers: '',
+  'gossipsub-peers': 'gossipsub-',
   'hole-punch-peers': 'hole-punch-',
   'kad-dht-peers': 'kad-dht-',
   'nat-peers': 'nat-',
@@ -426,7 +427,7 @@ const buildPeer = async (
  */
 export const buildPeers = async (
   select: readonly string[] | ((id: string) => boolean) = (id) =>
-    !/^(hole-punch|kad-dht|nat)-/.test(id),
+    !/^(gossipsub|hole-punch|kad-dht|nat)-/.test(id),
   say: (line: string) => void = (line) => process.stderr.write(`${line}\n`),
   build = true,
 ): Promise<BuiltPeer[]> => {
