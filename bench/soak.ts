@@ -65,7 +65,9 @@ const endBadly = async (connection: Connection): Promise<void> => {
 /** Answers each line of stdin, a number of milliseconds to pause, with a round and its outcome. */
 const dial = async (engine: string, address: string): Promise<void> => {
   const node = await nodeOn(engine);
+  /** Between two rounds of a busy machine it may be silent for longer than its idle timeout. */
   const lasting = await node.dial(address);
+  const idle = setInterval(() => void ping(lasting).catch(() => {}), INTERVAL);
   const nobody = address.replace(/udp\/\d+/, 'udp/9');
   const round = async (number: number): Promise<void> => {
     const connection = await node.dial(address, { force: true });
@@ -90,6 +92,7 @@ const dial = async (engine: string, address: string): Promise<void> => {
     const outcome = withDeadline(round(number++), ROUND_TIMEOUT, 'a round');
     process.stdout.write(`${await outcome.then(() => 'ok', messageOf)}\n`);
   }
+  clearInterval(idle);
   await node.close();
   process.exit(0);
 };
