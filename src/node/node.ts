@@ -271,8 +271,8 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
     dial: dialing.dial,
     connections: (peer?: PeerId | string) =>
       connections.list(typeof peer === 'string' ? parsePeerId(peer) : peer),
-    handle: (protocol: string, handler: StreamHandler) => {
-      protocols.handle(protocol, handler);
+    handle: (protocol: string, handler: StreamHandler, handling?: HandleOptions) => {
+      protocols.handle(protocol, handler, handling);
       push.changed();
     },
     unhandle: (protocol: string) => {
