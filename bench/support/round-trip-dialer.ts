@@ -3,8 +3,9 @@
  *
  *     node bench/support/round-trip-dialer.ts <multiaddr> <noise|tls> <times>
  */
+
+import { endWithParent } from '../../interop/end-with-parent.ts';
 import { createNode, perf, ping, quic, tcp, websocket } from '../../src/index.ts';
-import { endWithParent } from '../../test/support/end-with-parent.ts';
 
 /** Milliseconds from the start of the dial. */
 export interface RoundTripTimes {

@@ -5,7 +5,7 @@
  *
  * Says on stdout, as a line of JSON each second, what it has done so far. Runs until its stdin ends.
  */
-import { endWithParent } from '../../test/support/end-with-parent.ts';
+import { endWithParent } from '../end-with-parent.ts';
 import type { Attacks } from './attack.ts';
 import { quicAttacks } from './quic-attacks.ts';
 import { tcpAttacks } from './tcp-attacks.ts';

@@ -13,7 +13,7 @@ import type { Connection } from '../../src/connection.ts';
 import { createNode } from '../../src/node/node.ts';
 import { ping } from '../../src/protocols/ping.ts';
 import { quic, tcp, websocket } from '../../src/transports/factories.ts';
-import { endWithParent } from '../../test/support/end-with-parent.ts';
+import { endWithParent } from '../end-with-parent.ts';
 
 /** What a good client sees, since it was asked last. */
 export interface Sight {

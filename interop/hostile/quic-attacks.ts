@@ -11,6 +11,7 @@ import { selectEngine } from '../../src/quic/select.ts';
 import { writeAll } from '../../src/stream/bytes.ts';
 import type { TlsCredentials } from '../../src/tls/credentials.ts';
 import { quic } from '../../src/transports/factories.ts';
+import { type Attacks, MULTISTREAM_MESSAGES, pace, repeat, type Target } from './attack.ts';
 import {
   certificateWithBadExtensionSignature,
   certificateWithExtensionTwice,
@@ -22,9 +23,8 @@ import {
   twoCertificates,
   UNKNOWN_OID,
   validCertificate,
-} from '../../test/support/certificates.ts';
-import { dialHostile } from '../../test/support/hostile-client.ts';
-import { type Attacks, MULTISTREAM_MESSAGES, pace, repeat, type Target } from './attack.ts';
+} from './certificates.ts';
+import { dialHostile } from './hostile-client.ts';
 import { neverRead, requestForever } from './stream-attacks.ts';
 
 /** Nobody here takes it. */

@@ -5,6 +5,16 @@ import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { after, before, describe, type TestContext, test } from 'node:test';
+import {
+  certificateWithBadExtensionSignature,
+  certificateWithoutExtension,
+  certificateWithWrongSelfSignature,
+  expiredCertificate,
+  notYetValidCertificate,
+  twoCertificates,
+  validCertificate,
+} from '../../interop/hostile/certificates.ts';
+import { dialHostile, type HostileOptions } from '../../interop/hostile/hostile-client.ts';
 import { noRedis, type RedisServer, startRedis } from '../../interop/redis-server.ts';
 import { generateHostKey } from '../../src/identity/keys.ts';
 import { peerIdOf } from '../../src/identity/peer-id.ts';
@@ -25,17 +35,7 @@ import { readExactly } from '../../src/stream/bytes.ts';
 import type { Stream } from '../../src/stream.ts';
 import type { TlsCredentials } from '../../src/tls/credentials.ts';
 import { issueCertificate } from '../../src/tls/issue.ts';
-import {
-  certificateWithBadExtensionSignature,
-  certificateWithoutExtension,
-  certificateWithWrongSelfSignature,
-  expiredCertificate,
-  notYetValidCertificate,
-  twoCertificates,
-  validCertificate,
-} from '../support/certificates.ts';
 import { enginesHere } from '../support/engines.ts';
-import { dialHostile, type HostileOptions } from '../support/hostile-client.ts';
 import { type Outcome, type Participant, start } from '../support/participant.ts';
 
 const HANG = { timeout: 60_000 };

@@ -3,6 +3,7 @@ import { createPrivateKey, createPublicKey, generateKeyPairSync, sign } from 'no
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { BinaryReader } from '@bufbuild/protobuf/wire';
+import { publicKeyMessage, publicKeyOf, testHostKey } from '../../interop/hostile/certificates.ts';
 import { isLeanError } from '../../src/errors.ts';
 import {
   generateHostKey,
@@ -12,7 +13,6 @@ import {
   verifySignature,
 } from '../../src/identity/keys.ts';
 import { DER, writeElement } from '../../src/tls/der.ts';
-import { publicKeyMessage, publicKeyOf, testHostKey } from '../support/certificates.ts';
 import { mutate, seededRandom } from '../support/random.ts';
 
 const { vectors } = JSON.parse(

@@ -5,6 +5,7 @@ import { describe, it } from 'node:test';
 import { base32 } from 'multiformats/bases/base32';
 import { base36 } from 'multiformats/bases/base36';
 import { base58btc } from 'multiformats/bases/base58';
+import { testHostKey } from '../../interop/hostile/certificates.ts';
 import { isLeanError } from '../../src/errors.ts';
 import { parsePublicKey } from '../../src/identity/keys.ts';
 import {
@@ -13,7 +14,6 @@ import {
   peerIdOf,
   peerIdToCid,
 } from '../../src/identity/peer-id.ts';
-import { testHostKey } from '../support/certificates.ts';
 import { mutate, seededRandom } from '../support/random.ts';
 
 const { vectors } = JSON.parse(

@@ -4,11 +4,11 @@
  */
 
 import { multiaddr } from '@multiformats/multiaddr';
+import { endWithParent } from '../../interop/end-with-parent.ts';
 import { generateHostKey } from '../../src/identity/keys.ts';
 import { writeAll } from '../../src/stream/bytes.ts';
 import { tcpTransport } from '../../src/transports/tcp.ts';
 import { wsTransport } from '../../src/transports/websocket.ts';
-import { endWithParent } from './end-with-parent.ts';
 
 endWithParent();
 const address = multiaddr(process.argv[2] ?? '');

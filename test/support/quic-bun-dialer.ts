@@ -6,12 +6,12 @@
 
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
+import { endWithParent } from '../../interop/end-with-parent.ts';
 import { isLeanError } from '../../src/errors.ts';
 import { BAD_CERTIFICATE, type DialOptions } from '../../src/quic/engine.ts';
 import { nodeQuicEngine } from '../../src/quic/node/engine.ts';
 import { writeAll } from '../../src/stream/bytes.ts';
 import { type Stream, StreamResetError } from '../../src/stream.ts';
-import { endWithParent } from './end-with-parent.ts';
 import { issueTestCredentials } from './quic-credentials.ts';
 import { hashAll, readAll, rejection, silentSocket } from './quic-helpers.ts';
 

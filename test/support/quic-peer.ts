@@ -8,8 +8,8 @@
  * writes `hello`, prints `connected` and then stays silent.
  */
 
+import { endWithParent } from '../../interop/end-with-parent.ts';
 import type { QuicEngine } from '../../src/quic/engine.ts';
-import { endWithParent } from './end-with-parent.ts';
 import { issueTestCredentials } from './quic-credentials.ts';
 import { echo } from './quic-helpers.ts';
 

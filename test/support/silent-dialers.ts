@@ -7,8 +7,8 @@
  * Prints `connected` when it has them all. Ends when its stdin does.
  */
 
+import { endWithParent } from '../../interop/end-with-parent.ts';
 import { quicheEngine } from '../../src/quic/quiche/engine.ts';
-import { endWithParent } from './end-with-parent.ts';
 import { issueTestCredentials } from './quic-credentials.ts';
 
 /** Handshakes at once: fewer than a listener has places for from one host. */

@@ -10,8 +10,8 @@
 
 import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
+import { endWithParent } from '../../interop/end-with-parent.ts';
 import { loadQuiche, type QuicheHandle } from '../../src/quic/quiche/binding.ts';
-import { endWithParent } from './end-with-parent.ts';
 
 const CID_LENGTH = 16;
 const RETRY = 0xf0;

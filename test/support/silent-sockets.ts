@@ -10,7 +10,7 @@
 
 import { connect } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import { endWithParent } from './end-with-parent.ts';
+import { endWithParent } from '../../interop/end-with-parent.ts';
 
 endWithParent();
 const [port, localAddress = '127.0.0.2', count, layer, said = ''] = process.argv.slice(2);

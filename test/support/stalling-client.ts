@@ -11,12 +11,12 @@
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { endWithParent } from '../../interop/end-with-parent.ts';
 import { createNode } from '../../src/node/node.ts';
 import { PING } from '../../src/protocols/ping.ts';
 import { type Stream, StreamResetError } from '../../src/stream.ts';
 import { quic, tcp } from '../../src/transports/factories.ts';
 import type { TransportFactory } from '../../src/transports/transport.ts';
-import { endWithParent } from './end-with-parent.ts';
 
 const [address = '', stack = '', mostStreams = '', readFirst = '0'] = process.argv.slice(2);
 

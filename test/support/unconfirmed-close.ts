@@ -3,8 +3,8 @@
  * its own, since what is tested for is that it does not spin for ever.
  */
 
+import { endWithParent } from '../../interop/end-with-parent.ts';
 import { quicheEngine } from '../../src/quic/quiche/engine.ts';
-import { endWithParent } from './end-with-parent.ts';
 import { pickyRelay } from './lossy-relay.ts';
 import { issueTestCredentials } from './quic-credentials.ts';
 

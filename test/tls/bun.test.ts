@@ -4,11 +4,14 @@ import { existsSync } from 'node:fs';
 import { it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import {
+  certificateWithWrongSelfSignature,
+  validCertificate,
+} from '../../interop/hostile/certificates.ts';
 import { generateHostKey } from '../../src/identity/keys.ts';
 import { peerIdOf } from '../../src/identity/peer-id.ts';
 import { issueCertificate } from '../../src/tls/issue.ts';
 import { verifyCertificate } from '../../src/tls/verify.ts';
-import { certificateWithWrongSelfSignature, validCertificate } from '../support/certificates.ts';
 
 const bun = fileURLToPath(new URL('../../node_modules/.bin/bun', import.meta.url));
 const script = fileURLToPath(new URL('../support/verify-on-bun.ts', import.meta.url));

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { ErrorCode } from '../../src/errors.ts';
-import { peerIdOf } from '../../src/identity/peer-id.ts';
-import { createVerifier, verifyCertificate } from '../../src/tls/verify.ts';
 import {
   certificateWithBadExtensionSignature,
   certificateWithWrongSelfSignature,
   expiredCertificate,
   testHostKey,
   validCertificate,
-} from '../support/certificates.ts';
+} from '../../interop/hostile/certificates.ts';
+import type { ErrorCode } from '../../src/errors.ts';
+import { peerIdOf } from '../../src/identity/peer-id.ts';
+import { createVerifier, verifyCertificate } from '../../src/tls/verify.ts';
 
 const other = peerIdOf(testHostKey('Secp256k1').publicKey);
 const refuses = (code: ErrorCode, verify: () => unknown): void => {

@@ -2,10 +2,6 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import { type ErrorCode, isLeanError } from '../../src/errors.ts';
-import { peerIdOf } from '../../src/identity/peer-id.ts';
-import { contextTag, DER, writeElement } from '../../src/tls/der.ts';
-import { verifyCertificate } from '../../src/tls/verify.ts';
 import {
   ALGORITHMS,
   type CertificatePlan,
@@ -24,7 +20,11 @@ import {
   twoCertificates,
   UNKNOWN_OID,
   validCertificate,
-} from '../support/certificates.ts';
+} from '../../interop/hostile/certificates.ts';
+import { type ErrorCode, isLeanError } from '../../src/errors.ts';
+import { peerIdOf } from '../../src/identity/peer-id.ts';
+import { contextTag, DER, writeElement } from '../../src/tls/der.ts';
+import { verifyCertificate } from '../../src/tls/verify.ts';
 import { mutate, seededRandom } from '../support/random.ts';
 
 interface Vector {

@@ -3,14 +3,6 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { multiaddr } from '@multiformats/multiaddr';
-import type { TransportConnection } from '../../src/connection.ts';
-import { isLeanError } from '../../src/errors.ts';
-import { generateHostKey, type KeyType } from '../../src/identity/keys.ts';
-import { peerIdOf } from '../../src/identity/peer-id.ts';
-import { socketAddressOf } from '../../src/multiaddr.ts';
-import { selectEngine } from '../../src/quic/select.ts';
-import { issueCertificate } from '../../src/tls/issue.ts';
-import { quicTransport } from '../../src/transports/quic.ts';
 import {
   certificateWithBadExtensionSignature,
   certificateWithoutExtension,
@@ -20,7 +12,15 @@ import {
   type TestCertificate,
   testHostKey,
   twoCertificates,
-} from '../support/certificates.ts';
+} from '../../interop/hostile/certificates.ts';
+import type { TransportConnection } from '../../src/connection.ts';
+import { isLeanError } from '../../src/errors.ts';
+import { generateHostKey, type KeyType } from '../../src/identity/keys.ts';
+import { peerIdOf } from '../../src/identity/peer-id.ts';
+import { socketAddressOf } from '../../src/multiaddr.ts';
+import { selectEngine } from '../../src/quic/select.ts';
+import { issueCertificate } from '../../src/tls/issue.ts';
+import { quicTransport } from '../../src/transports/quic.ts';
 import { enginesHere } from '../support/engines.ts';
 import { hasIPv6, inbox, readAll, rejection } from '../support/quic-helpers.ts';
 
