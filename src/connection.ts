@@ -45,6 +45,12 @@ export interface AuthenticatedConnection {
   readonly circuit?: Circuit | undefined;
 
   /**
+   * Milliseconds from its first packet, or at a listener from its open socket, until the peer was authenticated.
+   * Listeners over QUIC do not know it.
+   */
+  readonly handshakeTime?: number | undefined;
+
+  /**
    * Closes the connection and all its streams at once and tells the peer. Resolves when that has
    * left this machine's socket. Idempotent; never rejects.
    */
@@ -92,6 +98,9 @@ export type ProtocolStream = Stream & { readonly protocol: string };
 
 /** What a transport makes, for the node alone: of those who accept streams there must be one only. */
 export interface TransportConnection extends AuthenticatedConnection {
+  /** Set by whoever had it made. */
+  handshakeTime?: number | undefined;
+
   /**
    * Opens a bidirectional stream; waits while the peer's stream limit is reached. The peer learns of
    * it with the first byte written.

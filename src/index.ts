@@ -33,6 +33,13 @@ export type { NodeEvent, NodeEvents, NodeEventTarget, StreamDetail } from './nod
 export { DEFAULT_NODE_LIMITS, type NodeLimits } from './node/limits.ts';
 export type { Listener } from './node/listener.ts';
 export type { PortMapping } from './node/mapped-port.ts';
+export type {
+  MetricCounter,
+  MetricHistogram,
+  MetricLabels,
+  MetricOptions,
+  MetricsRegistry,
+} from './node/metrics.ts';
 export type { NatOptions, ReachabilityPolicy } from './node/nat.ts';
 export { createNode, type LeanNode, type NodeOptions } from './node/node.ts';
 export type { HandleOptions, StreamHandler } from './node/protocols.ts';

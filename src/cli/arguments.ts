@@ -1,5 +1,6 @@
 /** The argument parser. @see main */
 
+import { isIP } from 'node:net';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { hasHarnessVariables } from '../harness/environment.ts';
 import { HarnessError } from '../harness/errors.ts';
@@ -68,7 +69,8 @@ Examples:
   $ libp2p-lean listen --limit maxConnections=100 --limit connectionMemory=4MiB
   $ libp2p-lean listen /ip6/::1/udp/4001/quic-v1
   $ libp2p-lean listen /ip4/0.0.0.0/udp/4001/quic-v1 /ip4/0.0.0.0/tcp/4001 /ip4/0.0.0.0/tcp/4002/ws
-  $ libp2p-lean listen --perf`;
+  $ libp2p-lean listen --perf
+  $ libp2p-lean listen --metrics 9090`;
 
 const PING_HELP = `
 Works against any libp2p node. Several addresses are dialled at once and the first connection is
@@ -182,6 +184,11 @@ export const parse = async (args: readonly string[]): Promise<number> => {
       collect,
     )
     .option('--perf', 'serve /perf/1.0.0 too, to anyone')
+    .option(
+      '--metrics <[ip:]port>',
+      'serve metrics for Prometheus over HTTP; ip: 127.0.0.1',
+      socketAddress,
+    )
     .addOption(limit)
     .addOption(engine)
     .addOption(debug)
@@ -297,6 +304,16 @@ const positiveInteger = (text: string): number => {
     throw new InvalidArgumentError('It must be a whole number above 0.');
   }
   return value;
+};
+
+const socketAddress = (text: string): { host: string; port: number } => {
+  const [, literal, plain, digits] = /^(?:(?:\[([^\]]+)\]|([^:]+)):)?(\d{1,5})$/.exec(text) ?? [];
+  const host = literal ?? plain ?? '127.0.0.1';
+  const port = Number(digits ?? -1);
+  if (isIP(host) === 0 || port < 0 || port > 65_535) {
+    throw new InvalidArgumentError('It must be a port, or an IP address and one: 127.0.0.1:9090.');
+  }
+  return { host, port };
 };
 
 const bytes = (text: string): number => {

@@ -22,6 +22,8 @@ export interface ListenFlags extends TransportFlags {
   readonly serveRelay?: boolean;
   /** Serve `/perf/1.0.0` too, to anyone. */
   readonly perf?: boolean;
+  /** Where to serve metrics over HTTP. */
+  readonly metrics?: { readonly host: string; readonly port: number };
 }
 
 /**
@@ -33,9 +35,11 @@ export const listen = async (addresses: readonly string[], flags: ListenFlags): 
   const wanted = addresses.map(parseAddress);
   const relays = (flags.relay ?? []).map(parseAddress).map(circuitOf);
   const signal = onTermination(EXIT.ok);
+  const metrics = flags.metrics && (await serve(flags.metrics));
   const node = await createNode({
     transports: transportsOf(flags),
     ...limitsOf(flags),
+    ...(metrics && { metrics: metrics.registry }),
   });
   if (flags.debug) (await import('./debug-log.ts')).debugNode(node);
   else notePeers(node);
@@ -46,8 +50,16 @@ export const listen = async (addresses: readonly string[], flags: ListenFlags): 
     await orAborted(new Promise<never>(() => undefined), signal).catch(() => undefined);
     return EXIT.ok;
   } finally {
+    metrics?.close();
     await node.close();
   }
+};
+
+const serve = async ({ host, port }: { readonly host: string; readonly port: number }) => {
+  const { serveMetrics } = await import('./metrics-server.ts');
+  const server = await serveMetrics(host, port);
+  note(`metrics at ${server.url}`);
+  return server;
 };
 
 /** The limits of the node, and whether it is a relay, with which limits. */

@@ -10,6 +10,7 @@ import { withDeadline } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
 import { select, selectLazily } from '../multistream.ts';
 import type { Stream } from '../stream.ts';
+import type { Metrics } from './metrics.ts';
 
 /** Milliseconds that a peer has to allow one more stream. */
 const OPEN_TIMEOUT = 30_000;
@@ -20,12 +21,13 @@ const NEGOTIATION_TIMEOUT = 10_000;
 export const nodeConnection = (
   transport: TransportConnection,
   onClosing: () => void,
+  metrics?: Metrics,
 ): Connection => {
   const close: Connection['close'] = (code, reason) => {
     onClosing();
     return transport.close(code, reason);
   };
-  return {
+  const connection: Connection = {
     role: transport.role,
     localPeer: transport.localPeer,
     remotePeer: transport.remotePeer,
@@ -37,13 +39,20 @@ export const nodeConnection = (
     },
     description: transport.description,
     circuit: transport.circuit,
+    handshakeTime: transport.handshakeTime,
     memory: transport.memory,
     closed: transport.closed,
     ...(transport.stats && { stats: () => transport.stats?.() }),
     close,
     [Symbol.asyncDispose]: () => close(),
-    newStream: (protocols, options) => newStream(transport, protocols, options),
+    newStream: (protocols, options) => {
+      const opening = newStream(transport, protocols, options);
+      return metrics === undefined
+        ? opening
+        : opening.then((stream) => metrics.outbound(connection, stream));
+    },
   };
+  return connection;
 };
 
 /** A stream of an engine with one more property is no longer of the shape that V8 has compiled for. */

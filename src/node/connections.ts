@@ -10,6 +10,7 @@ import { isLoopback, plainHost } from '../socket-address.ts';
 import { nodeConnection } from './connection.ts';
 import type { Events } from './events.ts';
 import type { ConnectionLimits } from './limits.ts';
+import type { Metrics } from './metrics.ts';
 import type { Protocols } from './protocols.ts';
 
 export interface Connections {
@@ -39,6 +40,7 @@ export const createConnections = (
   protocols: Protocols,
   /** Called with each connection when it is open. */
   onOpen: (connection: Connection) => void,
+  metrics?: Metrics,
 ): Connections => {
   /** By peer id, until our side closes them or they have ended. */
   const open = new Map<string, Set<Connection>>();
@@ -66,7 +68,7 @@ export const createConnections = (
 
   const adopt = (transport: TransportConnection, host?: string): Connection => {
     const peer = transport.remotePeer.toString();
-    const connection = nodeConnection(transport, () => forget(entry));
+    const connection = nodeConnection(transport, () => forget(entry), metrics);
     const entry: Entry = { connection, peer, host };
     entries.add(entry);
     count(entry, 1);

@@ -70,10 +70,12 @@ export const createDialing = (
     holePunch?: Role,
   ): Promise<TransportConnection> => {
     events.emit('dial:start', { address });
+    const start = performance.now();
     try {
       const transport = transports.find(address);
       const options = { expectedPeer, signal, holePunch };
       const connection = await transport.dial(withoutPeer(address), options);
+      connection.handshakeTime = performance.now() - start;
       const { remotePeer } = connection;
       if (expectedPeer === undefined || expectedPeer.equals(remotePeer)) return connection;
       await connection.close();

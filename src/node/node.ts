@@ -36,6 +36,7 @@ import { createIdentifyPush } from './identify-push.ts';
 import { checkLimits, DEFAULT_NODE_LIMITS, type NodeLimits } from './limits.ts';
 import type { Listener } from './listener.ts';
 import { createListening } from './listening.ts';
+import { createMetrics, type MetricsRegistry } from './metrics.ts';
 import { createNat, type Nat, type NatOptions } from './nat.ts';
 import { createObservedAddresses } from './observed-addresses.ts';
 import { createProtocols, type HandleOptions, type StreamHandler } from './protocols.ts';
@@ -62,6 +63,8 @@ export interface NodeOptions {
   readonly nat?: NatOptions;
   /** What identify says; default `libp2p-lean/<version>`. */
   readonly agentVersion?: string;
+  /** Where the node's counters and histograms are registered, once; default: nothing is counted. */
+  readonly metrics?: MetricsRegistry;
 }
 
 /** Disposing of it closes it. */
@@ -150,15 +153,22 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
   const peerId = peerIdOf(hostKey.publicKey);
   const closing = new AbortController();
   const events = createEvents();
-  const protocols = createProtocols(events);
+  const metrics = options.metrics && createMetrics(options.metrics, events);
+  const protocols = createProtocols(events, metrics?.inbound);
   const nodeLimits = { ...DEFAULT_NODE_LIMITS, ...limits };
-  const connections = createConnections(nodeLimits, events, protocols, (connection) => {
-    punching?.opened(connection);
-    // Peers on rust-libp2p wait until a relay has asked them who they are.
-    const isClient = options.relay && connection.role === 'listener';
-    const seesUs = options.nat !== undefined && connection.role === 'dialer';
-    if (connection.circuit === undefined && (isClient || seesUs)) ask(connection);
-  });
+  const connections = createConnections(
+    nodeLimits,
+    events,
+    protocols,
+    (connection) => {
+      punching?.opened(connection);
+      // Peers on rust-libp2p wait until a relay has asked them who they are.
+      const isClient = options.relay && connection.role === 'listener';
+      const seesUs = options.nat !== undefined && connection.role === 'dialer';
+      if (connection.circuit === undefined && (isClient || seesUs)) ask(connection);
+    },
+    metrics,
+  );
   const context: TransportContext = {
     hostKey,
     localPeer: peerId,

@@ -59,7 +59,11 @@ interface Entry {
   readonly open: WeakMap<Connection, number>;
 }
 
-export const createProtocols = (events: Events): Protocols => {
+export const createProtocols = (
+  events: Events,
+  /** A stream that its user is given in place of `stream`: one whose bytes are counted. */
+  counted: (connection: Connection, stream: Stream) => Stream = (_, stream) => stream,
+): Protocols => {
   const entries = new Map<string, Entry>();
 
   /** What a peer may open on `connection`. */
@@ -116,7 +120,7 @@ export const createProtocols = (events: Events): Protocols => {
     protocol: string,
   ): Promise<void> => {
     try {
-      await handler(stream, connection, protocol);
+      await handler(counted(connection, stream), connection, protocol);
       await endStream(stream);
     } catch (error) {
       stream.reset();

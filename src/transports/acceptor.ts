@@ -53,6 +53,7 @@ export const createAcceptor = (
     arrived: (socket) => {
       const { remoteAddress = '', remotePort } = socket;
       const remote = `${remoteAddress}:${remotePort}`;
+      const arrivedAt = performance.now();
       const stop = new AbortController();
       let upgrading = false;
 
@@ -90,6 +91,7 @@ export const createAcceptor = (
         } finally {
           arrivals.delete(refuse);
         }
+        connection.handshakeTime = performance.now() - arrivedAt;
         guest.authenticated();
         connections.add(connection);
         connection.closed.then(() => connections.delete(connection));

@@ -1,0 +1,62 @@
+/** Serves metrics over HTTP, to be scraped: `GET /metrics`. */
+
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { LeanError, messageOf } from '../errors.ts';
+import { CONTENT_TYPE, createTextRegistry, type TextRegistry } from './prometheus.ts';
+
+/** Those who may ask at once. */
+const MAX_CONNECTIONS = 16;
+/** Milliseconds for a request, and between two. */
+const TIMEOUT = 5_000;
+
+export interface MetricsServer {
+  /** To be given to the node. */
+  readonly registry: TextRegistry;
+  readonly url: string;
+  close(): void;
+}
+
+/**
+ * Does not keep the process alive.
+ *
+ * @param host an IP address.
+ * @throws ERR_LISTEN.
+ */
+export const serveMetrics = async (host: string, port: number): Promise<MetricsServer> => {
+  const registry = createTextRegistry();
+  const server = createServer(
+    { requestTimeout: TIMEOUT, headersTimeout: TIMEOUT, keepAliveTimeout: TIMEOUT },
+    ({ url, method }, response) => {
+      // A client that went away.
+      response.on('error', () => {});
+      const found = url?.split('?')[0] === '/metrics' && (method === 'GET' || method === 'HEAD');
+      response.writeHead(found ? 200 : 404, {
+        'Content-Type': found ? CONTENT_TYPE : 'text/plain',
+      });
+      response.end(found ? registry.text() : 'GET /metrics\n');
+    },
+  );
+  server.maxConnections = MAX_CONNECTIONS;
+  server.setTimeout(TIMEOUT);
+  server.listen(port, host);
+  try {
+    await once(server, 'listening');
+  } catch (cause) {
+    const why = messageOf(cause);
+    throw new LeanError('ERR_LISTEN', `cannot serve metrics: ${why}`, { cause });
+  }
+  server.on('error', () => {});
+  server.unref();
+  const bound = server.address() as AddressInfo;
+  const shown = host.includes(':') ? `[${host}]` : host;
+  return {
+    registry,
+    url: `http://${shown}:${bound.port}/metrics`,
+    close: () => {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+};
