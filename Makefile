@@ -4,10 +4,9 @@
 NODE := node_modules/node/bin/node
 COMMA := ,
 REPORT := --test-reporter=spec
-KAD_DHT := --impl-select '~newest' --transport-select tcp
 QUIC_FLAGS := --experimental-quic --disable-warning=ExperimentalWarning
 
-.PHONY: help run test check lint unit unit-node-quic build docs fuzz soak bench bench-perf interop interop-kad-dht conditions hostile round-trips nat upstream-check docker docker-test release-check clean install
+.PHONY: help run test check lint unit unit-node-quic build docs fuzz soak bench bench-perf interop interop-all interop-gossipsub conditions hostile round-trips nat upstream-check docker docker-test release-check clean install
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,10 +54,11 @@ bench-perf: install  ## throughput and latency beside go, rust and js: bench/per
 interop: install build  ## the interop matrix, with every peer this machine can build
 	@node scripts/redis.mjs
 	$(NODE) interop/matrix.ts
+	$(NODE) interop/kad-dht.ts --impl-select '~newest' --transport-select tcp
 
-interop-kad-dht: install build  ## unified-testing's kad-dht suite with the newest of each implementation; all: KAD_DHT=
-	@node scripts/redis.mjs
-	$(NODE) interop/kad-dht.ts $(KAD_DHT)
+interop-all: interop  ## and all of the kad-dht suite, and gossipsub-interop, which needs root
+	$(NODE) interop/kad-dht.ts
+	$(NODE) interop/gossipsub.ts
 
 conditions: install build  ## every implementation under network conditions, 20 times each (hours): CONDITIONS='--conditions loss5'
 	@node scripts/redis.mjs

@@ -11,8 +11,8 @@ import {
   readEnvironment,
 } from './environment.ts';
 
-const PROTOCOLS = ['ping', 'echo', 'identify'] as const;
-export type MiscProtocol = (typeof PROTOCOLS)[number];
+export const MISC_PROTOCOLS = ['ping', 'echo', 'identify'] as const;
+export type MiscProtocol = (typeof MISC_PROTOCOLS)[number];
 
 export interface MiscConfig extends HarnessConfig {
   readonly protocol: MiscProtocol;
@@ -29,9 +29,9 @@ const protocolIn = (environment: Environment): string | undefined =>
 /** @throws ERR_CONFIG, ERR_UNSUPPORTED: as `readEnvironment()`. Without PROTOCOL it is ping, as upstream. */
 export const readMiscEnvironment = (environment: Environment): MiscConfig => {
   const name = protocolIn(environment) ?? 'ping';
-  const protocol = PROTOCOLS.find((one) => one === name);
+  const protocol = MISC_PROTOCOLS.find((one) => one === name);
   if (protocol === undefined) {
-    throw malformed('PROTOCOL', name, `one of ${PROTOCOLS.join(', ')}`);
+    throw malformed('PROTOCOL', name, `one of ${MISC_PROTOCOLS.join(', ')}`);
   }
   return { ...readEnvironment(environment), protocol };
 };

@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { parse as parseYaml } from 'yaml';
 import { allCells } from '../../interop/runner/cells.ts';
 import { readImages } from '../../interop/runner/images.ts';
 import { ROOT } from '../../interop/runner/participants.ts';
@@ -15,11 +16,14 @@ import {
   testPlansCompose,
   unifiedCompose,
 } from '../../interop/upstream/compose.ts';
+import { MISC_PROTOCOLS } from '../../src/harness/misc-environment.ts';
 
 /** What is pasted with an account and a commit in it. */
 const TEMPLATES = [
   'unified-testing/transport-images.yaml',
   'unified-testing/perf-images.yaml',
+  'unified-testing/kad-dht-images.yaml',
+  'unified-testing/misc-images.yaml',
   'test-plans/impl/libp2p-lean/v0.1/Makefile',
 ];
 
@@ -45,6 +49,18 @@ test('the transport entry says what interop/images.yaml says', async () => {
   assert.equal(aliases.get('libp2p-lean'), id);
   const perf = await readImages(join(upstream, 'unified-testing', 'perf-images.yaml'));
   assert.equal(perf.implementations[0]?.id, id);
+
+  const textOf = (name: string) => readFileSync(join(upstream, 'unified-testing', name), 'utf8');
+  const [kadDht] = parseYaml(textOf('kad-dht-images.yaml')).implementations;
+  assert.equal(kadDht.id, id);
+  // Its runner builds the last stage of the file.
+  const stages = readFileSync(join(ROOT, kadDht.source.dockerfile), 'utf8').split(/^FROM /m);
+  assert.match(stages.at(-1) ?? '', /suites\.cjs[\s\S]*CMD \["kad-dht"\]/);
+  const [misc] = parseYaml(textOf('misc-images.yaml')).implementations;
+  assert.deepEqual(
+    [misc.id, misc.transports, misc.secureChannels, misc.muxers, misc.protocols],
+    [id, transports, secureChannels, muxers, MISC_PROTOCOLS],
+  );
 
   const [version] = JSON.parse(
     readFileSync(join(upstream, 'test-plans', 'versionsInput.json'), 'utf8'),
