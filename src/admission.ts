@@ -51,9 +51,9 @@ export interface Admission {
    *
    * @param host where it comes from: an IP literal.
    * @param onEvicted ends the connection, which is not counted any more; called once at most.
-   * @returns undefined when there is no room and nobody can be evicted.
+   * @returns the limit that is reached, when there is no room and nobody can be evicted.
    */
-  enter(host: string, onEvicted: (why: LeanError) => void): Guest | undefined;
+  enter(host: string, onEvicted: (why: LeanError) => void): Guest | keyof AdmissionLimits;
 
   /** The listener is closed: its connections count no more for others. Idempotent. */
   close(): void;
@@ -67,9 +67,11 @@ export interface Guest {
   leave(): void;
 }
 
-/** Why somebody was not let in. */
-export const tooMany = (): LeanError =>
-  new LeanError('ERR_CONNECTION_CLOSED', 'too many connections');
+/** Why somebody was not let in; undefined: the listener is closed. */
+export const tooMany = (limit: keyof AdmissionLimits | undefined): LeanError => {
+  const name = limit === undefined ? '' : ` (${limit})`;
+  return new LeanError('ERR_CONNECTION_CLOSED', `too many connections${name}`);
+};
 
 interface Group {
   /** The oldest first. */
@@ -117,13 +119,25 @@ export const createAdmission = (limits: AdmissionLimits, pool?: PendingPool): Ad
     return victim;
   };
 
-  const isFull = (group: Group): boolean =>
-    group.pending.size >= limits.maxPendingPerHost ||
-    group.pending.size + group.authenticated >= limits.maxConnectionsPerHost;
+  /** Which limit of its own a host has reached. */
+  const fullness = ({ pending, authenticated }: Group): keyof AdmissionLimits | undefined => {
+    if (pending.size >= limits.maxPendingPerHost) return 'maxPendingPerHost';
+    if (pending.size + authenticated >= limits.maxConnectionsPerHost) {
+      return 'maxConnectionsPerHost';
+    }
+    return undefined;
+  };
 
-  const evict = (victim: Pending): void => {
+  /** Which limit of all hosts together is reached. */
+  const fullnessOfAll = (): keyof AdmissionLimits | undefined => {
+    if (pending >= limits.maxPending) return 'maxPending';
+    return pending + authenticated >= limits.maxConnections ? 'maxConnections' : undefined;
+  };
+
+  const evict = (victim: Pending, limit: keyof AdmissionLimits): void => {
     removePending(victim);
-    victim.evict(new LeanError('ERR_CONNECTION_CLOSED', 'too many connections: evicted'));
+    const why = `too many connections: evicted (${limit})`;
+    victim.evict(new LeanError('ERR_CONNECTION_CLOSED', why));
   };
 
   const member: PoolMember = {
@@ -131,7 +145,7 @@ export const createAdmission = (limits: AdmissionLimits, pool?: PendingPool): Ad
     crowd: () => mostCrowded()?.group.pending.size ?? 0,
     evictOldest: () => {
       const victim = mostCrowded();
-      if (victim !== undefined) evict(victim);
+      if (victim !== undefined) evict(victim, 'maxPending');
     },
   };
   let place: PoolPlace | undefined;
@@ -145,16 +159,13 @@ export const createAdmission = (limits: AdmissionLimits, pool?: PendingPool): Ad
       const ip = plainHost(host);
       const key = hostKeyOf(ip);
       const group = groups.get(key) ?? { pending: new Set<Pending>(), authenticated: 0 };
-      const full = !isLoopback(ip) && isFull(group);
-      if (
-        full ||
-        pending >= limits.maxPending ||
-        pending + authenticated >= limits.maxConnections
-      ) {
+      const full = isLoopback(ip) ? undefined : fullness(group);
+      const limit = full ?? fullnessOfAll();
+      if (limit !== undefined) {
         const [own] = group.pending;
-        const victim = full ? own : mostCrowded(group);
-        if (victim === undefined) return undefined;
-        evict(victim);
+        const victim = full === undefined ? mostCrowded(group) : own;
+        if (victim === undefined) return limit;
+        evict(victim, limit);
       }
       const entry: Pending = { group, order: order++, evict: onEvicted };
       group.pending.add(entry);

@@ -138,5 +138,5 @@ export const tooMuchMemory = (limit: number): CloseReason => ({
   by: 'local',
   code: CONN_RESOURCE_LIMIT_EXCEEDED,
   application: true,
-  reason: `more than ${limit} bytes are held for this connection`,
+  reason: `more than ${limit} bytes are held for this connection (connectionMemory)`,
 });

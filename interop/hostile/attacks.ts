@@ -48,6 +48,7 @@ export const ATTACKS: readonly Attack[] = [
   {
     name: 'quic-streams',
     layer: 'quic',
+    endless: true,
     summary: 'as many of 100,000 streams as it gets, opened and never used',
   },
   {

@@ -92,12 +92,14 @@ export const createConnections = (
     transport: TransportConnection,
     host: string | undefined,
   ): string | undefined => {
-    if (accepted >= limits.maxConnections) return 'too many connections';
+    if (accepted >= limits.maxConnections) return 'too many connections (maxConnections)';
     if (host !== undefined && (hosts.get(host) ?? 0) >= limits.maxConnectionsPerHost) {
-      return 'too many connections of this host';
+      return 'too many connections of this host (maxConnectionsPerHost)';
     }
     const ofPeer = open.get(transport.remotePeer.toString())?.size ?? 0;
-    if (ofPeer >= limits.maxConnectionsPerPeer) return 'too many connections of this peer';
+    if (ofPeer >= limits.maxConnectionsPerPeer) {
+      return 'too many connections of this peer (maxConnectionsPerPeer)';
+    }
     return undefined;
   };
 

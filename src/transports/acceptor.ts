@@ -67,10 +67,10 @@ export const createAcceptor = (
       };
 
       const guest = closed ? undefined : admission.enter(remoteAddress, refuse);
-      if (guest === undefined) {
+      if (typeof guest !== 'object') {
         socket.on('error', () => {});
         socket.destroy();
-        refused(tooMany(), remote);
+        refused(tooMany(guest), remote);
         return undefined;
       }
       arrivals.add(refuse);

@@ -100,8 +100,10 @@ export const circuitTransport = ({ upgrade, relays }: CircuitOptions): Transport
       let guest: Guest | undefined;
       try {
         const { host } = hostOf(circuit.connection.remoteAddress);
-        guest = admission.enter(host, (why) => stop.abort(why));
-        if (guest === undefined || closing.signal.aborted) throw tooMany();
+        if (closing.signal.aborted) throw tooMany(undefined);
+        const entered = admission.enter(host, (why) => stop.abort(why));
+        if (typeof entered === 'string') throw tooMany(entered);
+        guest = entered;
         const { wire, path } = carrierOf(circuit);
         const connection = mark(await upgrade.asListener(wire, path, stop.signal), circuit);
         const { remotePeer } = connection;

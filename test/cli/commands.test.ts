@@ -215,7 +215,10 @@ describe('ping and listen', { timeout: 600_000 }, () => {
     t.after(() => node.close());
     const first = await node.dial(there);
     assert.equal((await (await node.dial(there, { force: true })).closed).by, 'remote');
-    await other.waitFor(/ was refused: too many connections of this peer\n/, 'stderr');
+    await other.waitFor(
+      / was refused: too many connections of this peer \(maxConnectionsPerPeer\)\n/,
+      'stderr',
+    );
     assert((await ping(first)) > 0);
   });
 

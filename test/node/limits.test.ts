@@ -69,7 +69,7 @@ for (const stack of await stacksHere()) {
       await ping(second);
       await assertRefused(c, one);
       const { error } = await refusals.next();
-      assert.equal(error.message, 'too many connections');
+      assert.equal(error.message, 'too many connections (maxConnections)');
       assert.equal(node.connections().length, 2);
       // What the node dials itself is not counted, and one that ends makes room.
       const back = await c.listen(listen());
@@ -89,7 +89,7 @@ for (const stack of await stacksHere()) {
       await ping(await dialer.dial(two, { force: true }));
       await assertRefused(dialer, one);
       const { error, remote } = await refusals.next();
-      assert.equal(error.message, 'too many connections of this host');
+      assert.equal(error.message, 'too many connections of this host (maxConnectionsPerHost)');
       assert.match(remote, new RegExp(`^/ip4/${outside}/`));
       const local = await node.listen(listen());
       for (let i = 0; i < 3; i++) await ping(await dialer.dial(local.address, { force: true }));
@@ -103,7 +103,10 @@ for (const stack of await stacksHere()) {
       await ping(first);
       await ping(await dialer.dial(one, { force: true }));
       await assertRefused(dialer, one);
-      assert.equal((await refusals.next()).error.message, 'too many connections of this peer');
+      assert.equal(
+        (await refusals.next()).error.message,
+        'too many connections of this peer (maxConnectionsPerPeer)',
+      );
       // Others come in, and the node itself may dial that peer.
       await ping(await (await makeNode(t, options)).dial(one));
       const there = await dialer.listen(listen());

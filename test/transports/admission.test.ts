@@ -150,11 +150,17 @@ describe('limits of a listener', HANG, () => {
       for (const host of ['127.0.0.3', '127.0.0.2', '127.0.0.2', '127.0.0.2', '127.0.0.4']) {
         sockets.push(await silent(t, bound.port, host, '127.0.0.1'));
       }
-      assert.equal(await bound.refused.next(), '127.0.0.2 too many connections: evicted');
+      assert.equal(
+        await bound.refused.next(),
+        '127.0.0.2 too many connections: evicted (maxPending)',
+      );
       assert(sockets[1] !== undefined);
       if (!sockets[1].closed) await once(sockets[1], 'close');
       await (await dial(transport, bound)).close();
-      assert.equal(await bound.refused.next(), '127.0.0.2 too many connections: evicted');
+      assert.equal(
+        await bound.refused.next(),
+        '127.0.0.2 too many connections: evicted (maxPending)',
+      );
       assert.deepEqual(
         sockets.map(({ closed }) => closed),
         [false, true, true, false, false],
@@ -170,7 +176,10 @@ describe('limits of a listener', HANG, () => {
       const second = await dial(transport, bound);
       t.after(() => second.close());
       await rejection(dial(transport, bound));
-      assert.equal(await bound.refused.next(), `${outside} too many connections`);
+      assert.equal(
+        await bound.refused.next(),
+        `${outside} too many connections (maxConnectionsPerHost)`,
+      );
       await first.close();
       for (;;) {
         // Until the listener has seen the first one's end.
@@ -191,7 +200,10 @@ describe('limits of a listener', HANG, () => {
       const oldest = await silent(t, bound.port, outside, outside);
       const other = await silent(t, bound.port, outside, outside);
       await (await dial(transport, bound)).close();
-      assert.equal(await bound.refused.next(), `${outside} too many connections: evicted`);
+      assert.equal(
+        await bound.refused.next(),
+        `${outside} too many connections: evicted (maxPendingPerHost)`,
+      );
       if (!oldest.closed) await once(oldest, 'close');
       assert(!other.closed);
     });

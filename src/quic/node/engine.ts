@@ -388,9 +388,9 @@ const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListe
       evicted = why;
       session.destroy();
     });
-    if (guest === undefined) {
+    if (typeof guest === 'string') {
       session.destroy();
-      refused(tooMany(), remote);
+      refused(tooMany(guest), remote);
       return;
     }
     session.closed.catch(ignore).then(guest.leave).catch(ignore);

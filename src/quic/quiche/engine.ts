@@ -246,7 +246,7 @@ const listen = async (
 
     const guest = admission.enter(remote.host, (why) => evict(entry, why));
     // Not reported: it would be at every packet of the client, whose address may be forged.
-    if (guest === undefined) return undefined;
+    if (typeof guest === 'string') return undefined;
     const scid = original === undefined ? randomBytes(CID_LENGTH) : Buffer.from(header.dcid);
     const maxDatagram = maxDatagramTo(remote.host, config);
     let handle: QuicheHandle;

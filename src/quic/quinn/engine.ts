@@ -355,7 +355,15 @@ const listen = async (context: Context, options: ListenOptions): Promise<QuicLis
 
 const UNKNOWN: SocketAddress = { host: '', port: 0 };
 
+/** As native/src/close.rs has it, which does not know which of the two it was. */
+const EVICTED = 'too many connections: evicted';
+
 const refusedHandshake = (close: CloseReason): LeanError =>
   close.by === 'timeout'
-    ? new LeanError('ERR_TIMEOUT', 'the peer did not finish the QUIC handshake in time')
-    : new LeanError('ERR_HANDSHAKE', `QUIC handshake failed: ${describe(close)}`);
+    ? new LeanError(
+        'ERR_TIMEOUT',
+        'the peer did not finish the QUIC handshake in time (handshakeTimeout)',
+      )
+    : close.reason === EVICTED
+      ? new LeanError('ERR_CONNECTION_CLOSED', `${EVICTED} (maxPending or maxPendingPerHost)`)
+      : new LeanError('ERR_HANDSHAKE', `QUIC handshake failed: ${describe(close)}`);
