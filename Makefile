@@ -6,7 +6,7 @@ COMMA := ,
 REPORT := --test-reporter=spec
 QUIC_FLAGS := --experimental-quic --disable-warning=ExperimentalWarning
 
-.PHONY: help run test check lint unit unit-node-quic build docs fuzz soak bench bench-perf interop interop-all interop-gossipsub conditions hostile round-trips nat upstream-check docker docker-test release-check clean install
+.PHONY: help run test check lint unit unit-node-quic build docs fuzz soak bench bench-perf interop interop-all interop-gossipsub interop-js-libp2p conditions hostile round-trips nat upstream-check docker docker-test release-check clean install
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -59,6 +59,10 @@ interop: install build  ## the interop matrix, with every peer this machine can 
 interop-all: interop  ## and all of the kad-dht suite, and gossipsub-interop, which needs root
 	$(NODE) interop/kad-dht.ts
 	$(NODE) interop/gossipsub.ts
+
+interop-js-libp2p: install  ## js-libp2p's own interop suites over our QUIC, against go-libp2p-daemon (minutes)
+	$(NODE) interop/build-peers.ts daemon-go-libp2p-daemon-v0.9
+	$(NODE) --test test/js-libp2p/interop-suites.ts
 
 conditions: install build  ## every implementation under network conditions, 20 times each (hours): CONDITIONS='--conditions loss5'
 	@node scripts/redis.mjs

@@ -1,7 +1,8 @@
 /**
  * Builds the peers of the interop matrix: small participants of ours on other implementations,
- * under `interop/peers/<implementation>/<version>/` (docs/peers.md); and those of the kad-dht suite, of
- * gossipsub-interop and of the NAT laboratory, under `interop/kad-dht-peers/`, `interop/gossipsub-peers/`, `interop/hole-punch-peers/` and `interop/nat-peers/`
+ * under `interop/peers/<implementation>/<version>/` (docs/peers.md); and those of js-libp2p's interop suites, of the
+ * kad-dht suite, of gossipsub-interop and of the NAT laboratory, under `interop/daemon-peers/`, `interop/kad-dht-peers/`,
+ * `interop/gossipsub-peers/`, `interop/hole-punch-peers/` and `interop/nat-peers/`
  * (docs/nat.md), which are built when they are named only.
  *
  *   node interop/build-peers.ts [peer id ...]
@@ -78,6 +79,7 @@ interface Peer {
 /** Folders with peers, and what ids begin with there. */
 const SUITES = {
   peers: '',
+  'daemon-peers': 'daemon-',
   'gossipsub-peers': 'gossipsub-',
   'hole-punch-peers': 'hole-punch-',
   'kad-dht-peers': 'kad-dht-',
@@ -133,6 +135,17 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
         join(out, 'peer'),
         '.',
       );
+    },
+    command: (_peer, out) => [join(out, 'peer')],
+  },
+  // Theirs, unchanged: what js-libp2p's interop suites are run against.
+  'go-libp2p-daemon': {
+    tools: [['go', 'version']],
+    lock: ['go.mod', /go-libp2p-daemon (v[\d.]+)/],
+    build: async (run, peer, out) => {
+      const program = 'github.com/libp2p/go-libp2p-daemon/p2pd';
+      const flags = ['-trimpath', '-buildvcs=false', '-ldflags=-s -w'];
+      await run(peer.source, {}, 'go', 'build', ...flags, '-o', join(out, 'peer'), program);
     },
     command: (_peer, out) => [join(out, 'peer')],
   },
@@ -371,7 +384,10 @@ const buildPeer = async (
   );
   // What a suite's peers take from those of the matrix.
   const others = [...(recipe.uses ?? []), ...(peer.suite === 'peers' ? [] : [implementation])];
-  for (const other of others) addFiles(hash, join(CHECKOUT, 'interop/peers', other));
+  for (const other of others) {
+    const folder = join(CHECKOUT, 'interop/peers', other);
+    if (existsSync(folder)) addFiles(hash, folder);
+  }
   addFiles(hash, peer.shared);
   addFiles(hash, peer.source, 1);
   const cache = cacheFolder();

@@ -34,6 +34,10 @@ describe('examples', { timeout: 240_000 }, () => {
     mkdirSync(path.join(project, 'node_modules'));
     // It is found by its name here, and finds its dependencies in the checkout.
     symlinkSync(staged, path.join(project, 'node_modules/libp2p-lean'));
+    // js-libp2p is its user's.
+    for (const name of ['libp2p', '@libp2p', '@multiformats']) {
+      symlinkSync(path.join(ROOT, 'node_modules', name), path.join(project, 'node_modules', name));
+    }
     writeFileSync(path.join(project, 'package.json'), '{ "type": "module" }');
     cpSync(path.join(ROOT, 'examples'), path.join(project, 'examples'), { recursive: true });
   });
@@ -64,7 +68,7 @@ describe('examples', { timeout: 240_000 }, () => {
 
   test('these are the ones that there are', () => {
     const names = readdirSync(path.join(ROOT, 'examples')).sort();
-    const tested = ['certificate', 'echo', 'listen', 'ping', 'quic-engine'];
+    const tested = ['certificate', 'echo', 'js-libp2p', 'listen', 'ping', 'quic-engine'];
     assert.deepEqual(
       names,
       tested.map((name) => `${name}.ts`),
@@ -105,6 +109,15 @@ describe('examples', { timeout: 240_000 }, () => {
     const listener = serve(t, 'echo');
     const [address] = await listener.waitFor(ADDRESS);
     assert.equal(await outputOf('echo', [address, 'there', 'and', 'back']), 'there and back\n');
+    const { code, stderr } = await listener.ended;
+    assert.deepEqual([code, stderr], [0, '']);
+  });
+
+  test('js-libp2p over our QUIC', HANG, async (t) => {
+    const listener = serve(t, 'js-libp2p');
+    const [address, peer = ''] = await listener.waitFor(ADDRESS);
+    const said = await outputOf('js-libp2p', [address]);
+    assert.match(said, new RegExp(`^${peer} answered in \\d+ ms\n$`));
     const { code, stderr } = await listener.ended;
     assert.deepEqual([code, stderr], [0, '']);
   });

@@ -1,6 +1,6 @@
 /** Runs suites that were written for Mocha's globals on `node:test`. */
 
-import { afterEach, beforeEach, describe, it } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 
 /** What Mocha's tests have as `this`, as far as js-libp2p's suites use it. */
 interface MochaContext {
@@ -10,8 +10,10 @@ interface MochaContext {
 
 type MochaTest = (this: MochaContext) => unknown;
 
+/** Mocha has no time limit of its own here: who calls `withMochaGlobals` gives one. */
+const NO_LIMIT = { skip: () => {}, timeout: () => {} };
+
 const mochaIt = (name: string, test: MochaTest): void => {
-  // Mocha has no time limit of its own here: who calls `withMochaGlobals` gives one.
   void it(name, async (t) => {
     await test.call({ skip: () => t.skip(), timeout: () => {} });
   });
@@ -20,16 +22,17 @@ const mochaIt = (name: string, test: MochaTest): void => {
 const GLOBALS = {
   describe,
   it: mochaIt,
-  beforeEach: (hook: () => unknown) => beforeEach(() => hook()),
-  afterEach: (hook: () => unknown) => afterEach(() => hook()),
+  before: (hook: MochaTest) => before(() => hook.call(NO_LIMIT)),
+  after: (hook: MochaTest) => after(() => hook.call(NO_LIMIT)),
+  beforeEach: (hook: MochaTest) => beforeEach(() => hook.call(NO_LIMIT)),
+  afterEach: (hook: MochaTest) => afterEach(() => hook.call(NO_LIMIT)),
 };
 
-/** Calls `define`, which defines suites, with Mocha's globals; they are gone afterwards. */
-export const withMochaGlobals = (define: () => void): void => {
+/**
+ * Calls `define`, which defines suites, with Mocha's globals. They stay: suites may be defined in later turns,
+ * and in callbacks.
+ */
+export const withMochaGlobals = <T>(define: () => T): T => {
   Object.assign(globalThis, GLOBALS);
-  try {
-    define();
-  } finally {
-    for (const name of Object.keys(GLOBALS)) Reflect.deleteProperty(globalThis, name);
-  }
+  return define();
 };
