@@ -26,7 +26,9 @@ import {
   UnsupportedError,
 } from '@libp2p/interop';
 import { kadDHT, passthroughMapper } from '@libp2p/kad-dht';
+import { noise } from '@libp2p/noise';
 import { ping } from '@libp2p/ping';
+import { yamux } from '@libp2p/yamux';
 import { multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p } from 'libp2p';
 import { buildPeers } from '../../interop/build-peers.ts';
@@ -74,6 +76,9 @@ const spawnJs = async (options: SpawnOptions): Promise<Daemon> => {
     ...(options.key && { privateKey: privateKeyFromProtobuf(readFileSync(options.key)) }),
     addresses: { listen: options.noListen ? [] : [LOOPBACK] },
     transports: [quic(), circuitRelayTransport()],
+    // For relayed connections: QUIC has its own.
+    connectionEncrypters: [noise()],
+    streamMuxers: [yamux()],
     connectionGater: { denyDialMultiaddr: () => false },
     services: {
       identify: identify(),
