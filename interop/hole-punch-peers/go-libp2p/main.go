@@ -265,14 +265,19 @@ func runDialer(ctx context.Context, c config, h host.Host) error {
 	if err != nil {
 		return err
 	}
-	// The direct connection may come from either side.
-	found := make(chan time.Time, 1)
+	// The direct connection may come from either side. Connect returns later than the relayed one is up: it waits for
+	// identify.
+	found, up := make(chan time.Time, 1), make(chan time.Time, 1)
 	h.Network().Notify(&network.NotifyBundle{ConnectedF: func(_ network.Network, connection network.Conn) {
-		if connection.RemotePeer() != listener || isRelayed(connection) {
+		if connection.RemotePeer() != listener {
 			return
 		}
+		seen := found
+		if isRelayed(connection) {
+			seen = up
+		}
 		select {
-		case found <- time.Now():
+		case seen <- time.Now():
 		default:
 		}
 	}})
@@ -282,7 +287,7 @@ func runDialer(ctx context.Context, c config, h host.Host) error {
 	if err := h.Connect(limited, peer.AddrInfo{ID: listener, Addrs: []ma.Multiaddr{address}}); err != nil {
 		return fmt.Errorf("dialling through the relay: %w", err)
 	}
-	relayed := time.Now()
+	relayed := <-up
 	var patience <-chan time.Time
 	if c.punchTimeout > 0 {
 		patience = time.After(c.punchTimeout)
@@ -302,11 +307,11 @@ func runDialer(ctx context.Context, c config, h host.Host) error {
 	if result.Error != nil {
 		return fmt.Errorf("ping: %w", result.Error)
 	}
-	up := direct
+	end := direct
 	if direct.IsZero() {
-		up = relayed
+		end = relayed
 	}
-	fmt.Printf("latency:\n  handshake_plus_one_rtt: %.3f\n  ping_rtt: %.3f\n  unit: ms\n", ms(up.Sub(start)+result.RTT), ms(result.RTT))
+	fmt.Printf("latency:\n  handshake_plus_one_rtt: %.3f\n  ping_rtt: %.3f\n  unit: ms\n", ms(end.Sub(start)+result.RTT), ms(result.RTT))
 	if c.punchTimeout == 0 {
 		return nil
 	}
