@@ -38,10 +38,10 @@ import { writeResults } from './runner/write-results.ts';
 
 const OURS = 'libp2p-lean';
 const PEERS: readonly NatParticipant[] = [
-  { id: OURS, ours: true, assumesPortKept: false },
-  { id: 'go-v0.51', ours: false, assumesPortKept: false },
+  { id: OURS, ours: true, assumesPortKept: false, neverSwapsRoles: false },
+  { id: 'go-v0.51', ours: false, assumesPortKept: false, neverSwapsRoles: false },
   // libp2p-identify 0.48: an observed port that is not a listener's is replaced by the listener's.
-  { id: 'rust-v0.57', ours: false, assumesPortKept: true },
+  { id: 'rust-v0.57', ours: false, assumesPortKept: true, neverSwapsRoles: true },
 ];
 
 /** A dialer that cannot get a direct connection is not waited for as long as one that can. */

@@ -23,6 +23,8 @@ export interface NatParticipant {
   readonly ours: boolean;
   /** Whether it tells others the port that its listener has instead of the one that was seen of it. */
   readonly assumesPortKept: boolean;
+  /** Whether as a listener over TCP it is the responder in every attempt, also with who takes its SYN as a listener. */
+  readonly neverSwapsRoles: boolean;
 }
 
 /** Pairs of the NATs of dialer and listener. */
@@ -56,11 +58,18 @@ const STACKS = [
   { transport: 'tcp', secureChannel: 'noise', muxer: 'yamux' },
 ] as const;
 
-/** What RFC 4787's terms say can be; `assumed`: a side assumes that its NAT keeps ports. */
-const expectationOf = (dialer: Nat, listener: Nat, assumed: boolean): Expectation => {
-  const both = [dialer, listener];
+/** What RFC 4787's terms say can be, and what the participants keep from being. */
+const expectationOf = (
+  nats: NatCell['nats'],
+  dialer: NatParticipant,
+  listener: NatParticipant,
+  transport: string,
+): Expectation => {
+  const both = [nats.dialer, nats.listener];
+  const assumed = dialer.assumesPortKept || listener.assumesPortKept;
   if (assumed && both.includes('port-shifting')) return 'either';
   if (!both.includes('symmetric')) return 'direct';
+  if (nats.dialer === 'public' && transport === 'tcp' && listener.neverSwapsRoles) return 'either';
   if (both.includes('public')) return 'direct';
   // The side with the random port can be let in by the other only if that filters by address at most.
   return both.includes('full-cone') || both.includes('address-restricted') ? 'either' : 'relayed';
@@ -88,6 +97,7 @@ export const natCells = (
           const layers = [stack.transport, stack.secureChannel, stack.muxer].filter(
             (layer) => layer !== null,
           );
+          const nats = { dialer: dialerNat, listener: listenerNat };
           return {
             name: `${dialer.id} x ${listener.id} (${layers.join(', ')}) [dr - ${dialerNat}, rly - ${relay}, lr - ${listenerNat}]`,
             dialer: dialer.id,
@@ -96,12 +106,8 @@ export const natCells = (
             condition: null,
             ours: dialer.ours || listener.ours,
             relay,
-            nats: { dialer: dialerNat, listener: listenerNat },
-            expected: expectationOf(
-              dialerNat,
-              listenerNat,
-              dialer.assumesPortKept || listener.assumesPortKept,
-            ),
+            nats,
+            expected: expectationOf(nats, dialer, listener, stack.transport),
           };
         }),
       ),

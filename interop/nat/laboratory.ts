@@ -60,7 +60,8 @@ export interface Laboratory {
   close(): Promise<void>;
 }
 
-const TIMEOUT_MS = 20_000;
+/** For each step of making one, on a machine that has much else to do. */
+const TIMEOUT_MS = 60_000;
 const NETWORKS = { public: '44.0.0', private: '10.44.44' } as const;
 
 /** Gives the namespaces their folder, which nobody outside sees. Once, before the first laboratory. */
@@ -238,7 +239,7 @@ const startDelayer = async (devices: readonly string[]): Promise<ChildProcess> =
   const [word] = await Promise.race([
     once(child.stdout, 'data', { signal: AbortSignal.timeout(TIMEOUT_MS) }),
     once(child, 'exit').then(() => ['']),
-  ]);
+  ]).catch(() => ['']);
   if (String(word).trim() === 'ready') return child;
   child.kill('SIGKILL');
   throw new MatrixError('the laboratory: the process that delays packets did not start');
