@@ -3,6 +3,7 @@
 import { hostKeyOf } from '../admission.ts';
 import type { Connection, TransportConnection } from '../connection.ts';
 import { CONN_RESOURCE_LIMIT_EXCEEDED } from '../connection-memory.ts';
+import { pause } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import { hostOf } from '../multiaddr.ts';
@@ -12,6 +13,9 @@ import type { Events } from './events.ts';
 import type { ConnectionLimits } from './limits.ts';
 import type { Metrics } from './metrics.ts';
 import type { Protocols } from './protocols.ts';
+
+/** Milliseconds that relayed connections get to end, before those that they go through. */
+const RELAYED_CLOSE = 300;
 
 export interface Connections {
   /** Takes over a connection that we dialled, and serves it until it ends. */
@@ -132,7 +136,12 @@ export const createConnections = (
 
     close: async () => {
       closing = true;
-      await Promise.all([...entries].map(({ connection }) => connection.close()));
+      const all = [...entries].map(({ connection }) => connection);
+      // First those that go through others: their ends need them.
+      const relayed = all.filter(({ circuit }) => circuit !== undefined);
+      const ended = Promise.all(relayed.map((connection) => connection.close()));
+      if (relayed.length > 0) await Promise.race([ended, pause(RELAYED_CLOSE)]);
+      await Promise.all(all.map((connection) => connection.close()));
     },
   };
 };

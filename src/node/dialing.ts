@@ -33,8 +33,15 @@ export interface Dialing {
    *
    * @throws as `dial`.
    */
-  direct(
-    addresses: readonly Multiaddr[],
+  direct(addresses: readonly Multiaddr[], peer: PeerId, signal: AbortSignal): Promise<Connection>;
+  /**
+   * Dials as a hole punch does. What gets through in the very moment of the abort is kept: the peer may have chosen
+   * that one of several.
+   *
+   * @throws as `dial`.
+   */
+  punch(
+    address: Multiaddr,
     peer: PeerId,
     options: Pick<TransportDialOptions, 'signal' | 'holePunch'>,
   ): Promise<Connection>;
@@ -89,25 +96,27 @@ export const createDialing = (
     }
   };
 
+  /** Waited for by `settled()`. */
+  const tracked = <T>(dial: Promise<T>): Promise<T> => {
+    const settled = dial.then(
+      () => {},
+      () => {},
+    );
+    sockets.add(settled);
+    settled.finally(() => sockets.delete(settled));
+    return dial;
+  };
+
   const raceAll = (
     addresses: readonly Multiaddr[],
     expectedPeer: PeerId | undefined,
     signal: AbortSignal,
-    options: { readonly holePunch?: Role | undefined; readonly headStart?: number } = {},
+    headStart?: number,
   ): Promise<TransportConnection> =>
     race(addresses, {
-      ...options,
+      ...(headStart !== undefined && { headStart }),
       signal,
-      dialOne: (address, raceSignal) => {
-        const dial = dialOne(address, expectedPeer, raceSignal, options.holePunch);
-        const settled = dial.then(
-          () => {},
-          () => {},
-        );
-        sockets.add(settled);
-        settled.finally(() => sockets.delete(settled));
-        return dial;
-      },
+      dialOne: (address, raceSignal) => tracked(dialOne(address, expectedPeer, raceSignal)),
     });
 
   /** One dial from names to the connection; ends with the first of its time limit, `signal` and the node. */
@@ -192,9 +201,13 @@ export const createDialing = (
       if (peer === undefined || force) return attempt(given, { signal, force });
       return connections.find(peer) ?? share(peer.toString(), given, signal);
     },
-    direct: async (addresses, peer, { signal, holePunch }) => {
+    direct: async (addresses, peer, signal) => {
       const either = AbortSignal.any([signal, closing]);
-      return connections.add(await raceAll(addresses, peer, either, { holePunch, headStart: 0 }));
+      return connections.add(await raceAll(addresses, peer, either, 0));
+    },
+    punch: async (address, peer, { signal, holePunch }) => {
+      const either = AbortSignal.any([signal, closing]);
+      return connections.add(await tracked(dialOne(address, peer, either, holePunch)));
     },
     settled: async () => void (await Promise.all(sockets)),
   };

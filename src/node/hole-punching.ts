@@ -117,7 +117,7 @@ export const createHolePunching = ({
   ): Promise<void> => {
     await pause(after, signal);
     for (let dials = 0; dials < MAX_DIALS && !signal.aborted; dials++) {
-      dialing.direct([address], peer, { signal, holePunch: 'dialer' }).catch(() => {});
+      dialing.punch(address, peer, { signal, holePunch: 'dialer' }).catch(() => {});
       await pause(REDIAL, signal);
     }
   };
@@ -130,7 +130,7 @@ export const createHolePunching = ({
     signal: AbortSignal,
   ): Promise<void> => {
     for (let wait = FIRST_REDIAL; !signal.aborted; wait = Math.min(2 * wait, REDIAL)) {
-      await dialing.direct([address], peer, { signal, holePunch }).catch(() => {});
+      await dialing.punch(address, peer, { signal, holePunch }).catch(() => {});
       await pause(wait, signal);
     }
   };
@@ -180,7 +180,7 @@ export const createHolePunching = ({
   const dialDirectly = async (relayed: Connection, signal: AbortSignal): Promise<void> => {
     const { listenAddrs } = await identify(relayed, { signal });
     const list = dialable(listenAddrs, relayed);
-    if (list.length > 0) await dialing.direct(list, relayed.remotePeer, { signal });
+    if (list.length > 0) await dialing.direct(list, relayed.remotePeer, signal);
   };
 
   const initiate = async (relayed: Connection): Promise<void> => {

@@ -45,8 +45,12 @@ interface Held {
   readonly host: string | undefined;
 }
 
-/** Milliseconds within which a peer that asks again gets the same answer: signing takes time. */
-const SAME_ANSWER = 5_000;
+/**
+ * Milliseconds within which a peer that asks again gets the same answer, as signing takes time; at most, and the
+ * part of a reservation's time.
+ */
+const SAME_ANSWER = 60_000;
+const SAME_ANSWER_SHARE = 0.1;
 /** Addresses of ours that a reservation names. */
 const MAX_TOLD_ADDRESSES = 16;
 
@@ -93,7 +97,8 @@ export const createRelayServer = (options: RelayServerOptions): StreamHandler =>
     const { remotePeer } = connection;
     const id = remotePeer.toString();
     const known = reservations.get(id);
-    if (known !== undefined && Date.now() - known.grantedAt < SAME_ANSWER) {
+    const same = Math.min(SAME_ANSWER, SAME_ANSWER_SHARE * limits.reservationTime);
+    if (known !== undefined && Date.now() - known.grantedAt < same) {
       return { reservation: known.message, limit };
     }
     dropOld();

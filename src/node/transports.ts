@@ -3,6 +3,7 @@
 import { CODE_DNSADDR, type Multiaddr } from '@multiformats/multiaddr';
 import type { Role } from '../connection.ts';
 import { LeanError } from '../errors.ts';
+import { isCircuit, relayOf } from '../multiaddr.ts';
 import type { Transport, TransportContext, TransportFactory } from '../transports/transport.ts';
 
 export interface Transports {
@@ -49,8 +50,9 @@ export const createTransports = async (
       }
     },
     prepare: async (role, addresses) => {
+      const all = addresses?.flatMap((address) => [address, ...relaysOf(address)]);
       const needed = transports.filter(
-        (it) => addresses?.some((address) => isDnsaddr(address) || it.handles(address)) ?? true,
+        (it) => all?.some((address) => isDnsaddr(address) || it.handles(address)) ?? true,
       );
       const prepared = await Promise.allSettled(needed.map((it) => it.prepare?.(role)));
       const [first] = prepared;
@@ -58,6 +60,15 @@ export const createTransports = async (
       if (useless && first?.status === 'rejected') throw first.reason;
     },
   };
+};
+
+/** What a relayed address is dialled over. */
+const relaysOf = (address: Multiaddr): Multiaddr[] => {
+  try {
+    return isCircuit(address) ? [relayOf(address)] : [];
+  } catch {
+    return []; // Dialling it will say what is wrong with it.
+  }
 };
 
 /** Any address may come of it. */

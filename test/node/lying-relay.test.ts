@@ -17,7 +17,7 @@ import {
   encodeHop,
   sealVoucher,
 } from '../../src/protocols/circuit-messages.ts';
-import { CIRCUIT_STOP, openCircuit } from '../../src/protocols/circuit-stop.ts';
+import { openCircuit } from '../../src/protocols/circuit-stop.ts';
 import { DCUTR, encodeHolePunch } from '../../src/protocols/dcutr.ts';
 import { ping } from '../../src/protocols/ping.ts';
 import { readMessage, writeMessage } from '../../src/stream/messages.ts';
@@ -325,12 +325,12 @@ describe('a relay under pressure', HANG, () => {
     await assert.rejects(reserve(third as Connection), code('ERR_RELAY', /RESERVATION_REFUSED/));
   });
 
-  it('signs once for a peer that asks a thousand times', async (t) => {
+  it('signs once for a peer that asks again and again', async (t) => {
     const relay = await make(t, { relay: true });
     await relay.listen(LOOPBACK);
     const granted = eventsOf(relay, 'relay:grant');
     const [connection] = await dialled(t, relay, 1);
-    for (let i = 0; i < 1_000; i += 50) {
+    for (let i = 0; i < 500; i += 50) {
       const many = Array.from({ length: 50 }, () => reserve(connection as Connection));
       await Promise.all(many);
     }
@@ -349,6 +349,12 @@ describe('a relay under pressure', HANG, () => {
     const one = await open();
     await open();
     await assert.rejects(open(), code('ERR_RELAY', /RESOURCE_LIMIT_EXCEEDED/));
+    // Neither to another target, nor from another peer to this one.
+    const [other, stranger] = [await make(t), await make(t)];
+    await other.listen(`${address}/p2p-circuit`);
+    const elsewhere = connectThrough(connection, other.peerId);
+    await assert.rejects(elsewhere, code('ERR_RELAY', /RESOURCE_LIMIT_EXCEEDED/));
+    await assert.rejects(stranger.dial(circuit), code('ERR_RELAY', /RESOURCE_LIMIT_EXCEEDED/));
     const failed = eventsOf(relay, 'stream:error');
     one.reset();
     await failed.next();
@@ -367,7 +373,6 @@ describe('a relay under pressure', HANG, () => {
       visitor.dial(`${address}/p2p-circuit/p2p/${inner.peerId}/p2p-circuit/p2p/${target.peerId}`),
       code('ERR_ADDRESS'),
     );
-    assert.ok(circuit);
   });
 
   it('answers requests that are none', async (t) => {
@@ -461,6 +466,5 @@ describe('hole punches that lead where they must not', HANG, () => {
     const direct = await listener.dial(dialer.addresses(), { force: true });
     await assert.rejects(exchange(direct, []), (error) => isLeanError(error));
     assert.equal(listener.connections(dialer.peerId).length, 2);
-    assert.ok(CIRCUIT_STOP);
   });
 });
