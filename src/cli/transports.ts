@@ -11,8 +11,8 @@ export interface TransportFlags {
   readonly insecure?: boolean;
 }
 
-export const transportsOf = ({ engine, insecure = false }: TransportFlags): TransportFactory[] => [
-  quic({ engine, trace: quicTraceOf(process.env) }),
-  tcp(),
-  websocket({ insecureWss: insecure }),
-];
+export const transportsOf = ({ engine, insecure = false }: TransportFlags): TransportFactory[] => {
+  const trace = quicTraceOf(process.env);
+  const { keyLog } = trace;
+  return [quic({ engine, trace }), tcp({ keyLog }), websocket({ insecureWss: insecure, keyLog })];
+};

@@ -27,12 +27,14 @@ export const createTlsContext = (credentials: TlsCredentials): SecureContext =>
  * Performs the handshake over `wire`, which is of no use afterwards. As dialer it resolves before the
  * listener has seen our certificate: a refusal then ends the connection.
  *
+ * @param onSecret called with each secret, a line in NSS format.
  * @throws ERR_HANDSHAKE, the ERR_CERT_… codes, ERR_PEER_ID_MISMATCH, ERR_KEY_MALFORMED, ERR_KEY_TYPE.
  */
 export const secureWithTls = async (
   wire: Wire,
   secureContext: SecureContext,
   options: SecureOptions,
+  onSecret?: (line: Uint8Array) => void,
 ): Promise<SecureChannel> => {
   const { muxers, expectedPeer } = options;
   const socket = wire.detach?.() ?? toDuplex(wire);
@@ -56,6 +58,7 @@ export const secureWithTls = async (
   }
   // There must be a listener at all times, between the handshake and the wire too.
   secured.on('error', ignore);
+  if (onSecret !== undefined) secured.on('keylog', onSecret);
   try {
     await handshakeOf(secured, options.role === 'dialer' ? 'secureConnect' : 'secure');
   } catch (cause) {

@@ -14,6 +14,7 @@ import { selectEngine } from '../quic/select.ts';
 import type { SecureChannelName } from '../secure/secure-channel.ts';
 import type { TlsCredentials } from '../tls/credentials.ts';
 import type { Relays } from './circuit.ts';
+import { openKeyLog, warnOfKeyLog } from './key-log.ts';
 import type { QuicTransport } from './quic.ts';
 import type { Transport, TransportContext, TransportFactory } from './transport.ts';
 import type { UpgradeLimits, UpgradeOptions } from './upgrade.ts';
@@ -40,6 +41,7 @@ export const quic =
           selectEngine(wanted, role, trace),
           context.tls(),
         ]);
+        if (trace?.keyLog !== undefined && engine.name === 'quinn') warnOfKeyLog(trace.keyLog);
         context.emit('engine:select', { engine: engine.name, role, why });
         const ignored = engine.lacks.filter((name) => limits[name] !== undefined);
         if (ignored.length > 0) {
@@ -77,6 +79,8 @@ export interface StreamTransportOptions {
   readonly muxers?: readonly MuxerName[];
   /** In place of the node's. */
   readonly limits?: Partial<UpgradeLimits & MuxLimits>;
+  /** A file that secrets of the secure channel `tls` are appended to, in NSS format: who has them can read everything. */
+  readonly keyLog?: string | undefined;
 }
 
 /** `/ip4|ip6|dns…/<host>/tcp/<port>`. @throws ERR_OPTIONS when one of the lists is empty. */
@@ -146,6 +150,7 @@ const upgradeOptionsOf = async (
     secureChannels = ['noise', 'tls'],
     muxers = ['yamux', 'mplex'],
     limits: own,
+    keyLog,
   }: StreamTransportOptions,
 ): Promise<UpgradeOptions> => ({
   hostKey,
@@ -153,6 +158,8 @@ const upgradeOptionsOf = async (
   muxers,
   limits: { ...limits, ...own },
   ...(secureChannels.includes('tls') && { tls: await tls() }),
+  ...(keyLog !== undefined &&
+    secureChannels.includes('tls') && { onTlsSecret: openKeyLog(keyLog) }),
 });
 
 /** A transport that `load` makes once it is to dial or listen. */

@@ -30,6 +30,8 @@ export interface UpgradeOptions {
   /** Muxers, best first; with one, that one is forced. */
   readonly muxers: readonly MuxerName[];
   readonly limits?: Partial<UpgradeLimits & MuxLimits>;
+  /** Called with each secret of the secure channel `tls`, a line in NSS format. */
+  readonly onTlsSecret?: ((line: Uint8Array) => void) | undefined;
 }
 
 /** Bounds of a transport. */
@@ -120,7 +122,10 @@ export const createUpgrade = (options: UpgradeOptions): Upgrade => {
       return { channel: await secureWithNoise(stream, wire, noise, settings), name: 'noise' };
     }
     if (tlsContext === undefined) throw new Error(`unexpected protocol ${protocol}`);
-    return { channel: await secureWithTls(wire, tlsContext, settings), name: 'tls' };
+    return {
+      channel: await secureWithTls(wire, tlsContext, settings, options.onTlsSecret),
+      name: 'tls',
+    };
   };
 
   const setUpMuxer = async (

@@ -1,0 +1,44 @@
+/**
+ * A file of TLS secrets in NSS format, as Wireshark reads it: whoever has it can read what was sent. For those who
+ * look for an error.
+ */
+
+import { appendFileSync } from 'node:fs';
+import { LeanError, messageOf } from '../errors.ts';
+
+/** The name of the warning. */
+const CAUTION = 'LeanCaution';
+
+const warned = new Set<string>();
+
+/** Warns of it, once for each file. */
+export const warnOfKeyLog = (file: string): void => {
+  if (warned.has(file)) return;
+  warned.add(file);
+  const what = `TLS secrets are appended to ${file}: who has it can read these connections`;
+  process.emitWarning(what, CAUTION);
+};
+
+/**
+ * Opens `file`, which only its owner may read if it is new, and warns of it.
+ *
+ * @returns what appends a line to it; a line that cannot be written is lost.
+ * @throws ERR_OPTIONS when it cannot be written.
+ */
+export const openKeyLog = (file: string): ((line: Uint8Array) => void) => {
+  const append = (line: Uint8Array): void => appendFileSync(file, line, { mode: 0o600 });
+  try {
+    append(new Uint8Array(0));
+  } catch (cause) {
+    const why = messageOf(cause).replace(/,.*/, '');
+    throw new LeanError('ERR_OPTIONS', `the trace cannot be written: ${why}`, { cause });
+  }
+  warnOfKeyLog(file);
+  return (line) => {
+    try {
+      append(line);
+    } catch {
+      // The disk is full, or the file gone: that must not end a connection.
+    }
+  };
+};
