@@ -26,6 +26,7 @@ import {
   startJsPair,
 } from '../support/js-libp2p.ts';
 
+const STRANGER = '12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA';
 const HANG = { timeout: 120_000 };
 /**
  * More than a stream's window, what its sender keeps, and the 4 MiB that js-libp2p keeps of a paused stream
@@ -311,7 +312,12 @@ for (const engine of await enginesHere(['dialer', 'listener'])) {
       await near.close();
       await readAll(far);
       const { host, port } = addressOf(listener);
+      const there = addressOf(dialer);
+      // Somebody else answers there.
+      const wrong = multiaddr(`/ip4/${there.host}/udp/${there.port}/quic-v1/p2p/${STRANGER}`);
+      await assert.rejects(listener.dial(wrong), { name: 'UnexpectedPeerError' });
       const text = await registry.metrics();
+      assert.match(text, /^libp2p_quic_dialer_events_total\{.*"error".*\} 1$/m);
       assert.match(
         text,
         new RegExp(`^libp2p_quic_inbound_connections_total\\{.*"${host}:${port}".*\\} 1$`, 'm'),
@@ -323,9 +329,6 @@ for (const engine of await enginesHere(['dialer', 'listener'])) {
       const [, received] =
         /^libp2p_data_transfer_bytes_total\{.*"global received".*\} (\d+)$/m.exec(text) ?? [];
       assert.ok(Number(received) >= 100_000, text);
-      await assert.rejects(
-        dialer.dial(multiaddr(`/ip4/${host}/udp/${port}/quic-v1/p2p/${dialer.peerId}`)),
-      );
     });
   });
 }

@@ -1,6 +1,7 @@
 /** Which connection a dial gives: one that is open, one that is being made, or a new one. */
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { describe, type TestContext, test } from 'node:test';
 import { isLeanError } from '../../src/errors.ts';
@@ -71,8 +72,8 @@ for (const { name, options, listen } of await stacksHere()) {
   });
 }
 
-/** A TCP listener that takes connections and says nothing. */
-const silentServer = async (t: TestContext): Promise<{ port: number; sockets: Set<Socket> }> => {
+/** A TCP listener that takes connections and says nothing; `taken` is the first of them. */
+const silentServer = async (t: TestContext): Promise<{ port: number; taken: Promise<Socket> }> => {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
@@ -80,12 +81,13 @@ const silentServer = async (t: TestContext): Promise<{ port: number; sockets: Se
     socket.on('close', () => sockets.delete(socket));
     socket.resume();
   });
+  const taken = new Promise<Socket>((resolve) => server.once('connection', resolve));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   t.after(() => {
     for (const socket of sockets) socket.destroy();
     server.close();
   });
-  return { port: (server.address() as { port: number }).port, sockets };
+  return { port: (server.address() as { port: number }).port, taken };
 };
 
 describe('a dial that is shared', HANG, () => {
@@ -93,13 +95,14 @@ describe('a dial that is shared', HANG, () => {
 
   test('goes on for the others when one gives up, and ends with the last', async (t) => {
     const node = await makeNode(t);
-    const { port, sockets } = await silentServer(t);
+    const { port, taken } = await silentServer(t);
     const address = `/ip4/127.0.0.1/tcp/${port}/p2p/${peer}`;
     const [one, two] = [new AbortController(), new AbortController()];
     const failures = eventsOf(node, 'dial:error');
     const first = node.dial(address, { signal: one.signal });
     const second = node.dial(address, { signal: two.signal });
     second.catch(() => {});
+    const socket = await taken;
     one.abort(new Error('enough'));
     const error = await rejection(first);
     assert(isLeanError(error, 'ERR_ABORTED'), String(error));
@@ -108,7 +111,7 @@ describe('a dial that is shared', HANG, () => {
     two.abort();
     assert(isLeanError(await rejection(second), 'ERR_ABORTED'));
     await failures.next();
-    for (const socket of sockets) await new Promise((resolve) => socket.once('close', resolve));
+    if (!socket.closed) await once(socket, 'close');
   });
 
   test('fails, and who has other addresses tries those', async (t) => {

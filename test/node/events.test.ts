@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { describe, test } from 'node:test';
+import { isLeanError } from '../../src/errors.ts';
 import { hostOf, withoutPeer } from '../../src/multiaddr.ts';
 import { createEvents } from '../../src/node/events.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
@@ -38,7 +39,8 @@ for (const { name, options, listen } of await stacksHere()) {
     assert.deepEqual(rest, { connection: theirs, protocol: PING });
     assert(streamId !== '');
     const unknown = await connection.newStream('/unknown/1');
-    await rejection(unknown.read());
+    const refusal = await rejection(unknown.read());
+    assert(isLeanError(refusal, 'ERR_PROTOCOL_NOT_SUPPORTED'), String(refusal));
     assert.equal((await of.refused.next()).connection, theirs);
     await connection.close(0, 'bye');
     assert.deepEqual((await of.closed.next()).reason.by, 'remote');

@@ -183,7 +183,7 @@ describe('a relay that lies to who listens there', HANG, () => {
     await node.listen(circuit);
     const told = node.addresses().map(String);
     assert.equal(told[0], `${circuit}/p2p/${node.peerId}`);
-    assert.ok(told.length <= 9, `${told.length}`);
+    assert.ok(told.length > 1 && told.length <= 9, `${told.length}`);
     assert.ok(told.slice(1).every((it) => it.startsWith('/ip4/1.2.3.4/tcp/')));
     assert.ok(!told.some((it) => it.includes(`${stranger}`)));
   });

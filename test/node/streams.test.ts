@@ -184,15 +184,18 @@ for (const { name, options, listen } of await stacksHere()) {
 
     test('a connection, a listener and a node are closed with their scope', async (t) => {
       const { listener, dialer, connection: first } = await makePair(t);
-      let address = '';
+      const unbound = eventsOf(listener, 'listen:close');
+      let closed: Connection['closed'];
       {
         await using bound = await listener.listen(listen());
-        address = bound.address.toString();
-        await using connection = await dialer.dial(address, { force: true });
+        await using connection = await dialer.dial(bound.address, { force: true });
+        closed = connection.closed;
         assert((await ping(connection)) > 0);
+        assert.equal(listener.addresses().length, 2);
       }
-      const silent = AbortSignal.timeout(2_000);
-      await rejection(dialer.dial(address, { force: true, signal: silent }));
+      assert.equal((await closed).by, 'local');
+      await unbound.next();
+      assert.equal(listener.addresses().length, 1);
       // The other listener of the node, and its connections, are there as before.
       assert((await ping(first)) > 0);
       {

@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { networkInterfaces } from 'node:os';
 import { before, describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { isLeanError } from '../../src/errors.ts';
 import type { QuicLimits } from '../../src/quic/engine.ts';
 import { selectEngine } from '../../src/quic/select.ts';
 import type { SocketAddress } from '../../src/socket-address.ts';
@@ -86,7 +87,10 @@ for (const name of await enginesHere(['dialer', 'listener'])) {
       const second = await dial(address);
       t.after(() => second.close());
       await Promise.all([accepted.next(), accepted.next()]);
-      await rejection(dial(address, 500));
+      const error = await rejection(dial(address, 500));
+      const codes = ['ERR_TIMEOUT', 'ERR_DIAL', 'ERR_HANDSHAKE'];
+      assert(isLeanError(error) && codes.includes(error.code), String(error));
+      assert.equal(accepted.size, 0);
       await first.close();
       for (;;) {
         // Until the listener has seen the first one's end.

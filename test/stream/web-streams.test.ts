@@ -51,7 +51,8 @@ test('a writer is held back while the peer does not read', HANG, async (t) => {
   })();
   assert.ok(await staysPending(filling, 300));
   ours.reset();
-  await rejection(filling);
+  const error = await rejection(filling);
+  assert.ok(isLeanError(error, 'ERR_STREAM_CLOSED'), String(error));
 });
 
 test('nothing is read that nobody asks for', HANG, async (t) => {

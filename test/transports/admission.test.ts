@@ -8,6 +8,7 @@ import { networkInterfaces } from 'node:os';
 import { describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { multiaddr } from '@multiformats/multiaddr';
+import { isLeanError } from '../../src/errors.ts';
 import { generateHostKey } from '../../src/identity/keys.ts';
 import { hostOf } from '../../src/multiaddr.ts';
 import { tcpTransport } from '../../src/transports/tcp.ts';
@@ -175,7 +176,9 @@ describe('limits of a listener', HANG, () => {
       const first = await dial(transport, bound);
       const second = await dial(transport, bound);
       t.after(() => second.close());
-      await rejection(dial(transport, bound));
+      const error = await rejection(dial(transport, bound));
+      assert(isLeanError(error), String(error));
+      assert.notEqual(error.code, 'ERR_TIMEOUT', 'it is turned away at once');
       assert.equal(
         await bound.refused.next(),
         `${outside} too many connections (maxConnectionsPerHost)`,
