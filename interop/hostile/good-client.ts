@@ -55,10 +55,12 @@ const transport = address.includes('quic')
     ? websocket(yamux)
     : tcp(yamux);
 const node = await createNode({ transports: [transport] });
+/** Who comes anew is another peer: some implementations have one connection for each. */
+const visitor = await createNode({ transports: [transport] });
 let sight = fresh();
 
-const dial = (): Promise<Connection> =>
-  node.dial(address, { force: true, signal: AbortSignal.timeout(DIAL_TIMEOUT) });
+const dial = (from = visitor): Promise<Connection> =>
+  from.dial(address, { force: true, signal: AbortSignal.timeout(DIAL_TIMEOUT) });
 
 const pingOnce = async (connection: Connection): Promise<number> => {
   const began = performance.now();
@@ -75,7 +77,7 @@ const keepPinging = async (connection: Connection | undefined): Promise<void> =>
     const next = delay(EVERY);
     sight.pings++;
     try {
-      current ??= await dial();
+      current ??= await dial(node);
       sight.worstPing = Math.max(sight.worstPing, await pingOnce(current));
     } catch (error) {
       failed(error);
@@ -105,14 +107,15 @@ const keepDialling = async (): Promise<void> => {
   }
 };
 
+/** Warming up is no test: what matters fails later, too. */
 const visit = async (): Promise<void> => {
   const connection = await dial();
   await pingOnce(connection);
   await connection.close();
 };
 for (let n = 0; n < WARM_UP.times; n++)
-  await Promise.all(Array.from({ length: WARM_UP.width }, visit));
-const connection = await dial();
+  await Promise.all(Array.from({ length: WARM_UP.width }, () => visit().catch(() => {})));
+const connection = await dial(node);
 const lines = createInterface({ input: process.stdin });
 process.stdout.write('ready\n');
 await once(lines, 'line');
