@@ -23,6 +23,8 @@ export interface RedisServer {
   readonly lost: Promise<string>;
   /** Sends one command; resolves with the first part of the reply as it came. */
   send(...words: string[]): Promise<string>;
+  /** Sends its process a signal: SIGSTOP, SIGCONT. */
+  signal(name: NodeJS.Signals): void;
   /** Kills it at once, its connections included. */
   stop(): Promise<void>;
 }
@@ -119,6 +121,7 @@ const launch = async (port: number, options: RedisOptions): Promise<RedisServer>
     address: `127.0.0.1:${port}`,
     lost,
     send: (...words) => sendCommand(port, words),
+    signal: (name) => void child.kill(name),
     stop,
   };
 };

@@ -215,3 +215,42 @@ test('a server that does not speak Redis', HANG, async () => {
   for (const socket of sockets) socket.destroy();
   server.close();
 });
+
+test('Redis that is stopped (SIGSTOP): waited for until it goes on', {
+  ...HANG,
+  skip: noRedis,
+}, async () => {
+  const redis = await startRedis();
+  const listener = open(redis.port);
+  const dialer = open(redis.port);
+  try {
+    const early = dialer.fetch();
+    await untilPopped(redis, 2);
+    redis.signal('SIGSTOP');
+    const published = listener.publish(ADDRESS);
+    // The silence is noticed, and told.
+    while (!dialer.events.some((it) => it.includes('cannot be used yet'))) await dialer.nextEvent();
+    redis.signal('SIGCONT');
+    await published;
+    assert.equal(await early, ADDRESS);
+  } finally {
+    listener.close();
+    dialer.close();
+    await redis.stop();
+  }
+});
+
+test('Redis that stays stopped: the deadline, and what was waited for', {
+  ...HANG,
+  skip: noRedis,
+}, async () => {
+  const redis = await startRedis();
+  redis.signal('SIGSTOP');
+  const dialer = open(redis.port, 1_000);
+  try {
+    await fails(dialer.fetch(), 'ERR_TIMEOUT', /^timed out after 1 s, waiting for .*Redis at/);
+  } finally {
+    dialer.close();
+    await redis.stop();
+  }
+});
