@@ -26,7 +26,7 @@ const GRACE_MS = 30_000;
 
 const OPTIONS = {
   /** `go,lean go+lean`: compositions, by spaces; the nodes of one take turns. */
-  compositions: { type: 'string', default: 'go lean go+lean' },
+  compositions: { type: 'string', default: 'go lean rust go+lean+rust' },
   nodes: { type: 'string', default: '10' },
   degree: { type: 'string', default: '4' },
   messages: { type: 'string', default: '20' },

@@ -5,6 +5,8 @@
  *   only (as the specification has it): it sees the SHA-256 of such a key.
  * - py-libp2p and .NET wait for an answer to ADD_PROVIDER, which nobody else gives: this side of the
  *   stream is closed then, which go-libp2p, rust-libp2p and js-libp2p take for "no more on this stream".
+ * - rust-libp2p closes its side after a request. js-libp2p's server takes that for an error once it has
+ *   answered, and resets the stream; over QUIC, unlike yamux, a reset overtakes the answer. It closes here.
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks';
@@ -51,7 +53,14 @@ export const makeLenient = (dht: KadDHT): void => {
   }
   const streams = new AsyncLocalStorage<Stream>();
   rpc.onIncomingStream = (stream, connection) =>
-    streams.run(stream, () => onIncomingStream.call(rpc, stream, connection));
+    streams.run(stream, async () => {
+      try {
+        await onIncomingStream.call(rpc, stream, connection);
+      } catch (error) {
+        if (!(error instanceof Error) || error.name !== 'UnexpectedEOFError') throw error;
+        await stream.close();
+      }
+    });
   rpc.handleMessage = async (peer, message) => {
     const { type, key } = message;
     if (key === undefined || (type !== 'ADD_PROVIDER' && type !== 'GET_PROVIDERS')) {

@@ -8,6 +8,9 @@ import { readKadDhtEnvironment } from '../../src/harness/kad-dht-environment.ts'
 import { multihashOf } from '../../src/harness/kad-dht-leniency.ts';
 import { runKadDhtTest } from '../../src/harness/kad-dht-test.ts';
 import { noLog } from '../../src/harness/log.ts';
+import { openRendezvous } from '../../src/harness/rendezvous.ts';
+import { createNode } from '../../src/node/node.ts';
+import { quic } from '../../src/transports/factories.ts';
 import { run } from '../support/participant.ts';
 
 const HANG = { timeout: 120_000, skip: noRedis };
@@ -66,6 +69,35 @@ describe('the kad-dht participant', () => {
       }
     });
   }
+
+  test(
+    'who closes its side after a request gets the answer whole, and no reset',
+    HANG,
+    async (t) => {
+      const redis = await redisFor(t);
+      const shared = { REDIS_ADDR: redis.address, TEST_KEY: 'k5', TRANSPORT: 'quic-v1' };
+      startRole(t, { ...shared, ROLE: 'bootstrap' });
+      const signal = AbortSignal.timeout(30_000);
+      const reading = { redis: { host: '127.0.0.1', port: redis.port }, key: 'k5_bootstrap_addr' };
+      const rendezvous = openRendezvous({ ...reading, signal, log: noLog });
+      const address = await rendezvous.fetch();
+      rendezvous.close();
+      const node = await createNode({ transports: [quic()] });
+      t.after(() => node.close());
+      const stream = await (await node.dial(address)).newStream('/ipfs/kad/1.0.0');
+      // FIND_NODE (4) of four bytes.
+      stream.write(Buffer.from('080804120474657374', 'hex'));
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of stream) {
+        chunks.push(Uint8Array.from(chunk));
+        // As rust-libp2p does; here late, when the bootstrap waits for another request.
+        stream.closeWrite();
+      }
+      const answer = Buffer.concat(chunks);
+      assert.equal(answer[0], answer.length - 1);
+      assert.equal(answer.subarray(1, 3).toString('hex'), '0804');
+    },
+  );
 
   test('a querier whose DHT does not have it says so', HANG, async (t) => {
     const redis = await redisFor(t);
