@@ -11,6 +11,8 @@ import { noRedis } from '../redis-server.ts';
 /** Set for the process in the namespaces. */
 const INSIDE = 'LIBP2P_LEAN_NAT_LABORATORY';
 
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
 const TOOLS: readonly (readonly [command: string, packageName: string])[] = [
   ['ip', 'iproute2'],
   ['nft', 'nftables'],
@@ -42,7 +44,7 @@ export const lackOfDelay = (): string | undefined => {
 export const isInside = (): boolean => process.env[INSIDE] === '1';
 
 /**
- * Runs a script inside; resolves with its exit code. It ends with this process.
+ * Runs a script inside; resolves with its exit code. It ends with this process, and gets the signals that end others.
  *
  * @param stdio of the script; this process's by default
  */
@@ -58,17 +60,27 @@ export const runInside = async (
       ...['unshare', '--net', '--mount', '--pid', '--fork', '--kill-child=KILL', '--mount-proc'],
       ...[process.execPath, ...process.execArgv, script, ...args],
     ],
-    { stdio: 'inherit', env: { ...process.env, [INSIDE]: '1' } },
+    // A group of its own, so that it gets each signal once: from here.
+    { stdio: 'inherit', env: { ...process.env, [INSIDE]: '1' }, detached: true },
   );
   // unshare itself ignores gentler ones; what is inside ends with it.
   const stop = (): void => void child.kill('SIGKILL');
   signal?.addEventListener('abort', stop, { once: true });
   process.once('exit', stop);
+  const pass = (name: NodeJS.Signals): void => {
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, name);
+    } catch {
+      // It has ended.
+    }
+  };
+  for (const name of SIGNALS) process.on(name, pass);
   try {
     const [code] = await once(child, 'exit');
     return code ?? 1;
   } finally {
     signal?.removeEventListener('abort', stop);
     process.off('exit', stop);
+    for (const name of SIGNALS) process.off(name, pass);
   }
 };

@@ -235,6 +235,8 @@ const configureRouter = ({ namespace, kind }: Router): Promise<void> =>
 const startDelayer = async (devices: readonly string[]): Promise<ChildProcess> => {
   const child = spawn('python3', [join(import.meta.dirname, 'wan.py'), ...devices], {
     stdio: ['pipe', 'pipe', 'inherit'],
+    // A Ctrl-C is the runner's to handle.
+    detached: true,
   });
   const [word] = await Promise.race([
     once(child.stdout, 'data', { signal: AbortSignal.timeout(TIMEOUT_MS) }),
