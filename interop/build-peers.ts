@@ -145,7 +145,9 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
     build: async (run, peer, out) => {
       const program = 'github.com/libp2p/go-libp2p-daemon/p2pd';
       const flags = ['-trimpath', '-buildvcs=false', '-ldflags=-s -w'];
-      await run(peer.source, {}, 'go', 'build', ...flags, '-o', join(out, 'peer'), program);
+      // Its quic-go 0.45 panics with Go 1.26.
+      const env = { GOTOOLCHAIN: (await readFile(join(peer.source, 'toolchain'), 'utf8')).trim() };
+      await run(peer.source, env, 'go', 'build', ...flags, '-o', join(out, 'peer'), program);
     },
     command: (_peer, out) => [join(out, 'peer')],
   },

@@ -1,6 +1,6 @@
 module github.com/libp2p-lean/peers/go-libp2p-daemon
 
-go 1.26
+go 1.25.0
 
 tool github.com/libp2p/go-libp2p-daemon/p2pd
 
