@@ -65,6 +65,7 @@ export const roundTripTable = ({ cells, command, date, machine }: RoundTripRun):
 \`${command}\`, ${date}; ${machine}. libp2p-lean with itself: QUIC on quinn (CUBIC), TCP of the Linux kernel
 (Reno, initial window of 10 segments, in namespaces that remember nothing of earlier connections). Medians, in
 round trips from the start of the dial, in parentheses milliseconds; processes that have made a connection before,
+with the first claim on a CPU (chrt) where they may,
 a new connection each time. All packets pass the seeded relay of the interop matrix ([docs/matrix.md](../docs/matrix.md)).
 
 ${tables.join('\n')}`;

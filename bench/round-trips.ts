@@ -15,6 +15,7 @@ import { text } from 'node:stream/consumers';
 import { parseArgs } from 'node:util';
 import { plainLink } from '../interop/network/conditions.ts';
 import { noTcpPath, openTcpPath } from '../interop/network/tcp-path.ts';
+import { inRealTime } from '../interop/network/udp-relay.ts';
 import { type Cell, roundTripChart, roundTripTable } from './round-trips-report.ts';
 import { ROOT } from './support/participants.ts';
 import type { RoundTripTimes } from './support/round-trip-dialer.ts';
@@ -49,7 +50,7 @@ const dialer = path.join(ROOT, 'bench/support/round-trip-dialer.ts');
 const measure = async (rtt: number, loss: number): Promise<Cell[]> => {
   const link = await openTcpPath(plainLink(rtt / 2, loss / 100), Number(values.seed), NO_PORT);
   const run = (role: 'dialer' | 'listener', command: readonly string[]) => {
-    const [file = '', ...args] = link.wrap(role, command);
+    const [file = '', ...args] = link.wrap(role, inRealTime(command));
     const log = role === 'dialer' ? 'inherit' : 'ignore';
     return spawn(file, args, { stdio: ['pipe', 'pipe', log] });
   };

@@ -45,15 +45,17 @@ const ANSWER_TIMEOUT = 10_000;
 
 /** Whether processes may be given the first claim on a CPU here; what waits for one delays packets. */
 let realTime: boolean | undefined;
-const mayBeRealTime = (): boolean => {
+
+/** The command that runs `command` with it, where it may. */
+export const inRealTime = (command: readonly string[]): readonly string[] => {
   realTime ??= spawnSync('chrt', ['-f', '1', 'true']).status === 0;
-  return realTime;
+  return realTime ? ['chrt', '-f', '1', ...command] : command;
 };
 
 /** Starts a relay. Rejects when it cannot bind. */
 export const startUdpRelay = async (options: RelayOptions): Promise<UdpRelay> => {
   const node = [process.execPath, '--disable-warning=ExperimentalWarning', PROCESS];
-  const [file = '', ...args] = mayBeRealTime() ? ['chrt', '-f', '1', ...node] : node;
+  const [file = '', ...args] = inRealTime(node);
   const child = spawn(file, args, {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     serialization: 'advanced',
