@@ -445,7 +445,7 @@ const buildPeer = async (
  */
 export const buildPeers = async (
   select: readonly string[] | ((id: string) => boolean) = (id) =>
-    !/^(gossipsub|hole-punch|kad-dht|nat)-/.test(id),
+    !/^(daemon|gossipsub|hole-punch|kad-dht|nat)-/.test(id),
   say: (line: string) => void = (line) => process.stderr.write(`${line}\n`),
   build = true,
 ): Promise<BuiltPeer[]> => {
