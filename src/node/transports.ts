@@ -51,7 +51,8 @@ export const createTransports = async (
     },
     prepare: async (role, addresses) => {
       const all = addresses?.flatMap((address) => [address, ...relaysOf(address)]);
-      const needed = transports.filter(
+      // Our own are made of the others: of a relayed address the relay's transport counts.
+      const needed = given.filter(
         (it) => all?.some((address) => isDnsaddr(address) || it.handles(address)) ?? true,
       );
       const prepared = await Promise.allSettled(needed.map((it) => it.prepare?.(role)));
