@@ -17,7 +17,8 @@ import { generateHostKey } from '../../src/identity/keys.ts';
 import { peerIdOf } from '../../src/identity/peer-id.ts';
 import { withoutPeer, withPeer } from '../../src/multiaddr.ts';
 import { createNode, type LeanNode } from '../../src/node/node.ts';
-import { IDENTIFY, identify } from '../../src/protocols/identify.ts';
+import { DCUTR } from '../../src/protocols/dcutr.ts';
+import { IDENTIFY, IDENTIFY_PUSH, identify } from '../../src/protocols/identify.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
 import { quic as leanQuic } from '../../src/transports/factories.ts';
 import { AGENT_VERSION } from '../../src/version.ts';
@@ -120,7 +121,7 @@ for (const quicEngine of await enginesHere(['dialer', 'listener'])) {
       assert.equal(told.peerId.toString(), node.peerId.toString());
       assert.equal(told.agentVersion, AGENT_VERSION);
       assert.equal(told.protocolVersion, 'ipfs/0.1.0');
-      assert.deepEqual(told.protocols, [PING, IDENTIFY]);
+      assert.deepEqual(told.protocols, [PING, IDENTIFY, IDENTIFY_PUSH, DCUTR]);
       assert.deepEqual(told.listenAddrs.map(String), [withoutPeer(ourAddress()).toString()]);
       const seen = told.observedAddr?.toString() ?? '';
       assert.match(seen, /^\/ip4\/127\.0\.0\.1\/udp\/\d+\/quic-v1$/);

@@ -540,6 +540,8 @@ test('real cells: our package and js-libp2p over QUIC, both ways', { skip }, asy
   const run = await matrix([
     '--impl-select',
     'libp2p-lean-v0.1|js-v3.x',
+    '--impl-ignore',
+    'js-v3.x-lean',
     '--transport-select',
     'quic-v1',
   ]);
