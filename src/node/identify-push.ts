@@ -25,9 +25,13 @@ export const createIdentifyPush = (
 ): IdentifyPush => {
   let last = said();
   let gathering = false;
+  /** Who was connected when it changed: later ones hear what there is now when they ask. */
+  let known: readonly Connection[] = [];
 
   const tellAll = async (): Promise<void> => {
-    const waiting = connections().slice(0, MAX_PEERS);
+    const open = new Set(connections());
+    const waiting = known.filter((connection) => open.has(connection)).slice(0, MAX_PEERS);
+    known = [];
     const next = async (): Promise<void> => {
       for (let connection = waiting.shift(); connection; connection = waiting.shift()) {
         if (closing.aborted) return;
@@ -47,6 +51,7 @@ export const createIdentifyPush = (
 
   return {
     changed: () => {
+      known = connections();
       if (gathering) return;
       gathering = true;
       setTimeout(look, GATHER).unref();
