@@ -43,11 +43,14 @@ const scraped = async (
   registry: Registry,
   enough: (values: Map<string, number>) => boolean,
 ): Promise<Map<string, number>> => {
-  for (;;) {
-    const values = valuesOf(await registry.metrics());
+  let values = new Map<string, number>();
+  // A bound, so that the file ends when a test has failed.
+  for (let tries = 0; tries < 1_000; tries++) {
+    values = valuesOf(await registry.metrics());
     if (enough(values)) return values;
     await delay(20);
   }
+  throw new Error(`never enough: ${JSON.stringify([...values])}`);
 };
 
 const start = async (
