@@ -10,9 +10,10 @@ use quinn::{IdleTimeout, TransportConfig, VarInt};
 use crate::admission::AdmissionLimits;
 use crate::congestion::ClosableConfig;
 
-/// Streams that a peer may open at first: quinn keeps some 80 bytes for each from the beginning, and most
-/// peers never have more than a few. These are seven eighths of 64, as many as fit into its smaller tables.
-const FIRST_STREAMS: u32 = 56;
+/// Streams that a peer may open at first; more where `max_streams` says so, when half of these are used: quinn
+/// keeps some 80 bytes for each from the beginning. Not fewer than the default of `max_streams`: node:quic hangs
+/// when it opens many at once and its peer allows more only then.
+const FIRST_STREAMS: u32 = 256;
 
 /// How many streams a peer may have open at once.
 #[derive(Clone, Copy)]

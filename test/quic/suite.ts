@@ -388,20 +388,14 @@ export const engineSuite = (name: string, options: SuiteOptions): void => {
       '256 streams at once',
       async (_t, _pair, from, to) => {
         serveEcho(to);
-        // Each is written to when it is open: quinn allows more when it sees that some are used.
-        const open = async (): Promise<Stream> => {
-          const stream = await from.openStream();
-          stream.write(text('!'));
-          return stream;
-        };
-        const streams = await Promise.all(Array.from({ length: 256 }, open));
+        const streams = await Promise.all(Array.from({ length: 256 }, () => from.openStream()));
         assert.equal(new Set(streams.map((stream) => stream.id)).size, 256, 'ids are unique');
         await Promise.all(
           streams.map(async (stream, i) => {
             const message = `${i}:`.repeat(500);
             stream.write(text(message));
             stream.closeWrite();
-            assert.equal((await readAll(stream)).toString(), `!${message}`);
+            assert.equal((await readAll(stream)).toString(), message);
           }),
         );
         // node:quic holds 64 KiB for each stream, of which a quarter of the memory is for.

@@ -360,15 +360,15 @@ describe('the quinn engine alone', { skip: whyNoQuinn ?? false }, () => {
     }
   });
 
-  test('a peer may open 56 streams, and maxStreams when it has half of those', HANG, async (t) => {
-    const { address } = await listen(t, { maxStreams: 100 });
+  test('a peer may open 256 streams, and maxStreams when it has half of those', HANG, async (t) => {
+    const { address } = await listen(t, { maxStreams: 300 });
     const dialed = await dial(t, address);
-    const first = await Promise.all(Array.from({ length: 56 }, () => dialed.openStream()));
+    const first = await Promise.all(Array.from({ length: 256 }, () => dialed.openStream()));
     const rest = Array.from({ length: 44 }, () => dialed.openStream());
-    // Those below it are open with it (RFC 9000 section 3.2): 27 of them, then half.
-    first[26]?.write(Buffer.from('!'));
+    // Those below it are open with it (RFC 9000 section 3.2): 127 of them, then half.
+    first[126]?.write(Buffer.from('!'));
     assert.ok(await staysPending(Promise.all(rest)));
-    first[27]?.write(Buffer.from('!'));
+    first[127]?.write(Buffer.from('!'));
     await Promise.all(rest);
     assert.ok(await staysPending(dialed.openStream()));
   });
