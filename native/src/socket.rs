@@ -96,8 +96,14 @@ impl Socket {
     /// Sends a datagram that is no QUIC packet; it is lost where it cannot leave at once.
     pub fn send_datagram(&self, remote: SocketAddr, data: &[u8]) {
         if let Some(open) = self.open() {
-            // As datagrams may be.
-            let _ = open.io.try_send_to(data, remote);
+            // Not through tokio, which knows of no readiness before its first poll and would drop it.
+            let _ = open.send(&Transmit {
+                destination: remote,
+                ecn: None,
+                contents: data,
+                segment_size: None,
+                src_ip: None,
+            });
         }
     }
 

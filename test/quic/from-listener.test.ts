@@ -97,21 +97,24 @@ for (const name of await enginesHere(['dialer', 'listener'])) {
       await accepted.next();
     });
 
-    it('can be prepared by datagrams from that port', async (t) => {
-      const { listener, address } = await listen(t, engine);
+    it('can be prepared by datagrams from that port, at once', async (t) => {
       const socket = createSocket('udp4');
       t.after(() => socket.close());
       await new Promise<void>((resolve) => socket.bind(0, '127.0.0.1', resolve));
-      const came = new Promise<[Buffer, RemoteInfo]>((resolve) =>
-        socket.once('message', (...packet) => resolve(packet)),
-      );
+      const remote = { host: '127.0.0.1', port: socket.address().port };
       const data = Buffer.from('not a QUIC packet');
-      listener.sendDatagram?.({ host: '127.0.0.1', port: socket.address().port }, data);
-      const [packet, from] = await came;
-      assert.deepEqual(packet, data);
-      assert.equal(from.port, address.port);
-      await listener.close();
-      listener.sendDatagram?.({ host: '127.0.0.1', port: socket.address().port }, data);
+      const came = inbox<[Buffer, RemoteInfo]>();
+      socket.on('message', (...packet) => came.push(packet));
+      // Many times: a socket that waits for its event loop before it sends loses some.
+      for (let i = 0; i < 50; i++) {
+        const { listener, address } = await listen(t, engine);
+        listener.sendDatagram?.(remote, data);
+        const [packet, from] = await came.next();
+        assert.deepEqual(packet, data);
+        assert.equal(from.port, address.port);
+        await listener.close();
+        listener.sendDatagram?.(remote, data);
+      }
     });
 
     it('take no listener of another engine', async (t) => {
