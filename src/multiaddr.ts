@@ -120,6 +120,16 @@ export const hostOf = (address: Multiaddr): Host => {
   return { host: host.value, port: Number(port.value), name: name as Host['name'] };
 };
 
+/**
+ * The IP address that `address` starts with, as of `plainHost`; of a relayed one, the relay's. `undefined` where
+ * there is a name in its place, or no host at all, as with other people's transports.
+ */
+export const ipOf = (address: Multiaddr): string | undefined => {
+  const [host] = address.getComponents();
+  const isIp = host?.code === CODE_IP4 || host?.code === CODE_IP6;
+  return isIp && host.value !== undefined ? plainHost(host.value) : undefined;
+};
+
 /** @throws ERR_ADDRESS as {@link hostOf}, and when the host is a name. */
 export const socketAddressOf = (address: Multiaddr): SocketAddress => {
   const { host, port, name } = hostOf(address);

@@ -5,12 +5,11 @@ import { type Multiaddr, multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../connection.ts';
 import { startDeadline } from '../deadline.ts';
 import type { PeerId } from '../identity/peer-id.ts';
-import { hostOf, isCircuit, kindOf, withPeer } from '../multiaddr.ts';
+import { hostOf, ipOf, isCircuit, kindOf, withPeer } from '../multiaddr.ts';
 import { once } from '../once.ts';
 import { AUTONAT_V1, handleAutonatV1 } from '../protocols/autonat-v1.ts';
 import { AUTONAT_DIAL_REQUEST, handleDialRequest } from '../protocols/autonat-v2.ts';
 import { isPublicIp } from '../public-ip.ts';
-import { plainHost } from '../socket-address.ts';
 import type { AutonatLimits } from './autonat-limits.ts';
 import type { Protocols } from './protocols.ts';
 
@@ -71,7 +70,9 @@ export const serveAutonat = (protocols: Protocols, options: AutonatServerOptions
       admitOther: requests.admitOther,
       mayDial,
       isOwn: ({ circuit, remoteAddress }, address) =>
-        circuit === undefined && ipOf(remoteAddress) === ipOf(address),
+        circuit === undefined &&
+        ipOf(address) !== undefined &&
+        ipOf(remoteAddress) === ipOf(address),
       dial: (peer, address, signal) => dial(peer, [address], signal),
     }),
   );
@@ -90,8 +91,6 @@ export const serveAutonat = (protocols: Protocols, options: AutonatServerOptions
     }),
   );
 };
-
-const ipOf = (address: Multiaddr): string => plainHost(hostOf(address).host);
 
 /** Whether this machine has an address that other networks may route to. */
 const hasIPv6 = (): boolean =>

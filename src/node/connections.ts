@@ -1,14 +1,12 @@
 /** The connections of a node: which there are, how many may be, and their end. */
 
-import { hostKeyOf } from '../admission.ts';
 import type { Connection, TransportConnection } from '../connection.ts';
 import { CONN_RESOURCE_LIMIT_EXCEEDED } from '../connection-memory.ts';
 import { pause } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
-import { hostOf } from '../multiaddr.ts';
-import { isLoopback, plainHost } from '../socket-address.ts';
 import { nodeConnection } from './connection.ts';
+import { countedHostOf } from './counted-host.ts';
 import type { Events } from './events.ts';
 import type { ConnectionLimits } from './limits.ts';
 import type { Metrics } from './metrics.ts';
@@ -34,7 +32,7 @@ interface Entry {
   readonly connection: Connection;
   /** In `open`, of which those go first that our side closes. */
   readonly peer: string;
-  /** Where an accepted one comes from, unless that is this machine. */
+  /** Where an accepted one comes from, as of `countedHostOf`. */
   readonly host: string | undefined;
 }
 
@@ -111,8 +109,7 @@ export const createConnections = (
     add: (transport) => adopt(transport),
 
     accept: (transport) => {
-      const ip = plainHost(hostOf(transport.remoteAddress).host);
-      const host = isLoopback(ip) ? undefined : hostKeyOf(ip);
+      const host = countedHostOf(transport.remoteAddress);
       const why = refusal(transport, host);
       if (why === undefined) {
         adopt(transport, host);

@@ -10,7 +10,7 @@ import { pause, startDeadline } from '../deadline.ts';
 import { errorOf, isLeanError, LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import { type IpScope, scopeOf } from '../ip-scope.ts';
-import { hostOf, kindOf } from '../multiaddr.ts';
+import { ipOf, kindOf } from '../multiaddr.ts';
 import { type Agreement, handleDcutr, initiateDcutr } from '../protocols/dcutr.ts';
 import { identify } from '../protocols/identify.ts';
 import type { Connections } from './connections.ts';
@@ -80,7 +80,7 @@ export const createHolePunching = ({
   /** How far the addresses reach that make sense between us and a peer behind that relay. */
   const scopeOfRelay = ({ circuit }: Connection): IpScope => {
     const relay = circuit === undefined ? undefined : directTo(circuit.relay);
-    return (relay && scopeOf(hostOf(relay.remoteAddress).host)) ?? 'public';
+    return scopeOf((relay && ipOf(relay.remoteAddress)) ?? '') ?? 'public';
   };
 
   /** Resolves when there is a direct connection to `peer`; ends with `signal`. */

@@ -7,8 +7,7 @@ import type { Multiaddr } from '@multiformats/multiaddr';
 import { hostKeyOf } from '../admission.ts';
 import type { Connection } from '../connection.ts';
 import { scopeOf } from '../ip-scope.ts';
-import { hostOf, isCircuit, kindOf, socketAddressOf, withoutPeer } from '../multiaddr.ts';
-import { plainHost } from '../socket-address.ts';
+import { hostOf, ipOf, isCircuit, kindOf, withoutPeer } from '../multiaddr.ts';
 
 /** Networks whose peers must have seen an address before it counts. */
 const CONFIRMATIONS = 3;
@@ -82,6 +81,6 @@ export const createObservedAddresses = (
 
 /** Peers of one network may be one peer: an IPv4 /16, an IPv6 /56. */
 const networkOf = ({ remoteAddress }: Connection): string => {
-  const ip = plainHost(socketAddressOf(remoteAddress).host);
+  const ip = ipOf(remoteAddress) ?? '';
   return ip.includes(':') ? hostKeyOf(ip) : ip.split('.').slice(0, IPV4_NETWORK_BYTES).join('.');
 };

@@ -8,7 +8,7 @@ import type { Gateway } from '@achingbrain/nat-port-mapper';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { orAborted } from '../deadline.ts';
 import { errorOf, LeanError, messageOf } from '../errors.ts';
-import { hostOf, isCircuit, kindOf, multiaddrOf } from '../multiaddr.ts';
+import { hostOf, ipOf, kindOf, multiaddrOf } from '../multiaddr.ts';
 import { isPublicIp } from '../public-ip.ts';
 import { isLoopback, plainHost } from '../socket-address.ts';
 import type { Events } from './events.ts';
@@ -153,9 +153,9 @@ export const mapPorts = async (
 
 /** Only IPv4 has NATs; what is public needs no mapping, and loopback gets none. */
 const isMappable = (bound: Multiaddr): boolean => {
-  if (isCircuit(bound)) return false;
-  const ip = plainHost(hostOf(bound).host);
-  return !ip.includes(':') && !isLoopback(ip) && !isPublicIp(ip);
+  if (kindOf(bound) === undefined) return false; // Through a relay, or over another transport.
+  const ip = ipOf(bound);
+  return ip !== undefined && !ip.includes(':') && !isLoopback(ip) && !isPublicIp(ip);
 };
 
 /** The default route's router, as Linux tells it; `undefined` elsewhere. */

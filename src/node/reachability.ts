@@ -1,13 +1,12 @@
 /** Whether this node can be dialled from outside: what AutoNAT v2 servers say of its addresses. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
-import { hostKeyOf } from '../admission.ts';
 import type { Connection } from '../connection.ts';
 import { isLeanError } from '../errors.ts';
-import { hostOf, isCircuit, withoutPeer } from '../multiaddr.ts';
+import { ipOf, kindOf, withoutPeer } from '../multiaddr.ts';
 import { AUTONAT_DIAL_BACK, checkAddresses, createDialBacks } from '../protocols/autonat-v2.ts';
 import { isPublicIp } from '../public-ip.ts';
-import { isLoopback, plainHost } from '../socket-address.ts';
+import { countedHostOf } from './counted-host.ts';
 import type { Events } from './events.ts';
 import type { Protocols } from './protocols.ts';
 import type { Reachability, ReachabilityStatus } from './reachability-status.ts';
@@ -62,10 +61,11 @@ export const watchReachability = (
   const checked = (): Multiaddr[] => {
     const wanted = new Map<string, Multiaddr>();
     for (const candidate of candidates()) {
-      if (isCircuit(candidate)) continue;
+      // What is not told: addresses through relays, and of transports that servers do not know.
+      if (kindOf(candidate) === undefined) continue;
       const address = withoutPeer(candidate);
-      const { host, name } = hostOf(address);
-      if (name === undefined && (allowPrivate || isPublicIp(host))) {
+      const ip = ipOf(address);
+      if (ip !== undefined && (allowPrivate || isPublicIp(ip))) {
         wanted.set(address.toString(), address);
       }
     }
@@ -90,8 +90,9 @@ export const watchReachability = (
 
   /** Asks one server about what it has not been asked yet. Never rejects. */
   const ask = async (connection: Connection): Promise<void> => {
-    const voter = voterOf(connection);
     try {
+      const voter = voterOf(connection);
+      if (voter === undefined) return;
       for (;;) {
         const open = checked().filter((it) => !votesOf(it).has(voter));
         if (open.length === 0) return;
@@ -128,20 +129,26 @@ export const watchReachability = (
       return;
     }
     running = true;
-    do {
-      again = false;
-      const current = new Set(checked().map(String));
-      for (const address of votes.keys()) if (!current.has(address)) votes.delete(address);
-      for (const connection of connections()) {
-        if (closing.aborted) return;
-        if (connection.circuit === undefined && !noServers.has(connection)) await ask(connection);
-      }
-      tell();
-    } while (again);
-    running = false;
+    try {
+      do {
+        again = false;
+        const current = new Set(checked().map(String));
+        for (const address of votes.keys()) if (!current.has(address)) votes.delete(address);
+        for (const connection of connections()) {
+          if (closing.aborted) return;
+          if (connection.circuit === undefined && !noServers.has(connection)) await ask(connection);
+        }
+        tell();
+      } while (again);
+    } finally {
+      running = false;
+    }
   };
 
-  const refresh = (): void => void round();
+  const refresh = (): void => {
+    // What a transport of the user's may throw, asked for its addresses: the next round asks again.
+    round().catch(() => {});
+  };
   const timer = setInterval(refresh, ROUND);
   timer.unref();
   closing.addEventListener('abort', () => clearInterval(timer), { once: true });
@@ -151,11 +158,14 @@ export const watchReachability = (
   return { current: () => last, refresh };
 };
 
-/** One host has one vote, whoever it says it is; on this machine, each peer. */
-const voterOf = ({ remoteAddress, remotePeer }: Connection): string => {
-  const ip = plainHost(hostOf(remoteAddress).host);
-  return isLoopback(ip) ? remotePeer.toString() : hostKeyOf(ip);
-};
+/**
+ * One host has one vote, whoever it says it is; on this machine, each peer. Peers without an IP address have none:
+ * one of them may be many.
+ */
+const voterOf = ({ remoteAddress, remotePeer }: Connection): string | undefined =>
+  ipOf(remoteAddress) === undefined
+    ? undefined
+    : (countedHostOf(remoteAddress) ?? remotePeer.toString());
 
 const textOf = ({ addresses }: Reachability): string =>
   addresses.map(({ address, status }) => `${address} ${status}`).join();

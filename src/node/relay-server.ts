@@ -1,18 +1,17 @@
 /** A relay (libp2p/specs relay/circuit-v2.md): whom it has promised circuits, and those that run. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
-import { hostKeyOf } from '../admission.ts';
 import type { CircuitLimit, Connection } from '../connection.ts';
 import { withDeadline } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
 import type { HostKey } from '../identity/keys.ts';
 import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
-import { hostOf, isCircuit, withPeer } from '../multiaddr.ts';
+import { isCircuit, withPeer } from '../multiaddr.ts';
 import { type HopService, handleHop } from '../protocols/circuit-hop.ts';
 import { type ReservationMessage, sealVoucher } from '../protocols/circuit-messages.ts';
 import { openCircuit } from '../protocols/circuit-stop.ts';
-import { isLoopback, plainHost } from '../socket-address.ts';
 import type { Stream } from '../stream.ts';
+import { countedHostOf } from './counted-host.ts';
 import type { StreamHandler } from './protocols.ts';
 import type { RelayLimits } from './relay-limits.ts';
 
@@ -102,7 +101,7 @@ export const createRelayServer = (options: RelayServerOptions): StreamHandler =>
       return { reservation: known.message, limit };
     }
     dropOld();
-    const host = countedHostOf(connection);
+    const host = countedHostOf(connection.remoteAddress);
     if (isFull(host, id)) return { status: 'RESERVATION_REFUSED' };
     const message = messageFor(remotePeer);
     reservations.delete(id);
@@ -161,12 +160,6 @@ export const createRelayServer = (options: RelayServerOptions): StreamHandler =>
 
 const directOf = (connections: readonly Connection[]): Connection | undefined =>
   connections.find(({ circuit }) => circuit === undefined);
-
-/** What a reservation is counted under, unless it comes from this machine. */
-const countedHostOf = ({ remoteAddress }: Connection): string | undefined => {
-  const ip = plainHost(hostOf(remoteAddress).host);
-  return isLoopback(ip) ? undefined : hostKeyOf(ip);
-};
 
 /** `undefined`: there is none. */
 const limitOf = ({ circuitTime, circuitData }: RelayLimits): CircuitLimit | undefined => {

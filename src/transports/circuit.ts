@@ -10,7 +10,7 @@ import { createAdmission, type Guest, tooMany } from '../admission.ts';
 import type { CircuitLimit, Connection, TransportConnection } from '../connection.ts';
 import { LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
-import { circuitOf, hostOf, isCircuit, peerOf, relayOf, withPeer } from '../multiaddr.ts';
+import { circuitOf, ipOf, isCircuit, peerOf, relayOf, withPeer } from '../multiaddr.ts';
 import type { Stream } from '../stream.ts';
 import { streamWire } from '../wire/stream-wire.ts';
 import type { Wire } from '../wire/wire.ts';
@@ -99,7 +99,8 @@ export const circuitTransport = ({ upgrade, relays }: CircuitOptions): Transport
       closing.signal.addEventListener('abort', onClose, { once: true });
       let guest: Guest | undefined;
       try {
-        const { host } = hostOf(circuit.connection.remoteAddress);
+        // All come through one relay: without an IP address that is one host, too.
+        const host = ipOf(circuit.connection.remoteAddress) ?? '';
         if (closing.signal.aborted) throw tooMany(undefined);
         const entered = admission.enter(host, (why) => stop.abort(why));
         if (typeof entered === 'string') throw tooMany(entered);
