@@ -67,6 +67,17 @@ export const createRelayClient = (
     }
   };
 
+  const ends = new WeakMap<Connection, AbortSignal>();
+  /** Fires when `connection` has ended: one signal for all renewals over it. */
+  const endOf = (connection: Connection): AbortSignal => {
+    const known = ends.get(connection);
+    if (known !== undefined) return known;
+    const end = new AbortController();
+    connection.closed.then(() => end.abort());
+    ends.set(connection, end.signal);
+    return end.signal;
+  };
+
   const enter = (id: string, place: Place): void => {
     if (places.has(id)) {
       throw new LeanError('ERR_LISTEN', `there is a listener at the relay ${place.peer} already`);
@@ -121,7 +132,7 @@ export const createRelayClient = (
         let retry = FIRST_RETRY;
         while (!signal.aborted) {
           try {
-            await renewalTime(connection, current, signal);
+            await renewalTime(connection, endOf(connection), current, signal);
             connection = await ask();
             retry = FIRST_RETRY;
           } catch (error) {
@@ -154,6 +165,7 @@ export const createRelayClient = (
  */
 const renewalTime = async (
   connection: Connection,
+  ended: AbortSignal,
   reservation: Reservation | undefined,
   signal: AbortSignal,
 ): Promise<void> => {
@@ -161,13 +173,13 @@ const renewalTime = async (
   const left = reservation.expires - Date.now();
   const wait = Math.min(Math.max((left * 3) / 4, MIN_RENEWAL), MAX_RENEWAL);
   const until = performance.now() + wait;
-  const over = connection.closed.then(() => true);
+  const either = AbortSignal.any([signal, ended]);
   for (;;) {
     const rest = until - performance.now();
     if (rest <= 0) return;
-    const lost = await Promise.race([over, pause(Math.min(rest, KEEP_ALIVE), signal)]);
+    await pause(Math.min(rest, KEEP_ALIVE), either);
     if (signal.aborted) throw aborted('the reservation', signal.reason);
-    if (lost === true) {
+    if (ended.aborted) {
       throw new LeanError('ERR_CONNECTION_CLOSED', 'the connection to the relay has ended');
     }
     try {

@@ -91,6 +91,19 @@ export const createRelayServer = (options: RelayServerOptions): StreamHandler =>
     };
   };
 
+  const watched = new WeakSet<Connection>();
+  /** A reservation lasts no longer than the last direct connection with its peer. */
+  const watch = (connection: Connection): void => {
+    if (watched.has(connection)) return;
+    watched.add(connection);
+    const { remotePeer, closed } = connection;
+    closed.then(() => {
+      if (directOf(connections(remotePeer)) === undefined) {
+        reservations.delete(remotePeer.toString());
+      }
+    });
+  };
+
   const reserve: HopService['reserve'] = (connection) => {
     if (connection.circuit !== undefined) return { status: 'PERMISSION_DENIED' };
     const { remotePeer } = connection;
@@ -106,10 +119,7 @@ export const createRelayServer = (options: RelayServerOptions): StreamHandler =>
     const message = messageFor(remotePeer);
     reservations.delete(id);
     reservations.set(id, { message, grantedAt: Date.now(), host });
-    // It lasts no longer than the last direct connection with its peer.
-    connection.closed.then(() => {
-      if (directOf(connections(remotePeer)) === undefined) reservations.delete(id);
-    });
+    watch(connection);
     options.onReserve({ peer: remotePeer, expires: message.expires });
     return { reservation: message, limit };
   };

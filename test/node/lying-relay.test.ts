@@ -291,6 +291,32 @@ describe('a relay that lies about who is there', HANG, () => {
   });
 });
 
+describe('a relay whose reservations are short', HANG, () => {
+  it('is asked for them again and again; the connection to it is watched once', async (t) => {
+    const relay = await make(t, { relay: { reservationTime: 1_000 } });
+    const { address } = await relay.listen(LOOPBACK);
+    const listener = await make(t);
+    const reserved = eventsOf(listener, 'relay:reserve');
+    let now = 0;
+    t.mock.method(performance, 'now', () => now);
+    t.mock.timers.enable({ apis: ['Date', 'setTimeout'], now: Date.now() });
+    await listener.listen(`${address}/p2p-circuit`);
+    await reserved.next();
+    const [connection] = listener.connections();
+    assert.ok(connection !== undefined);
+    const watching = t.mock.method(connection.closed, 'then');
+    const RENEWALS = 50;
+    for (let i = 0; i < RENEWALS; i++) {
+      // The listener is waiting for its next renewal after that.
+      await new Promise((resolve) => setImmediate(resolve));
+      now += 5_000;
+      t.mock.timers.tick(5_000);
+      await reserved.next();
+    }
+    assert.ok(watching.mock.callCount() <= 1, `${watching.mock.callCount()}`);
+  });
+});
+
 describe('a relay under pressure', HANG, () => {
   const dialled = async (t: TestContext, relay: LeanNode, count: number): Promise<Connection[]> => {
     const nodes = await Promise.all(Array.from({ length: count }, () => make(t)));
@@ -335,6 +361,26 @@ describe('a relay under pressure', HANG, () => {
       await Promise.all(many);
     }
     assert.equal(granted.size, 1);
+  });
+
+  it('watches a connection once, however often its peer renews a reservation', async (t) => {
+    const relay = await make(t, { relay: { reservationTime: 1_000 } });
+    await relay.listen(LOOPBACK);
+    const granted = eventsOf(relay, 'relay:grant');
+    const [connection] = await dialled(t, relay, 1);
+    assert.ok(connection !== undefined);
+    await reserve(connection);
+    const [there] = relay.connections();
+    assert.ok(there !== undefined);
+    const watching = t.mock.method(there.closed, 'then');
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() });
+    for (let i = 0; i < 200; i++) {
+      t.mock.timers.tick(500);
+      await reserve(connection);
+    }
+    assert.equal(granted.size, 201);
+    // Where the peer sees us may have been asked only now.
+    assert.ok(watching.mock.callCount() <= 1, `${watching.mock.callCount()}`);
   });
 
   it('opens so many circuits for a peer, and none through another relay', async (t) => {
