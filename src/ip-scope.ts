@@ -1,42 +1,68 @@
 /**
- * How far an IP address reaches: what one peer says of its addresses may mean something else, or somebody
- * else, where we are.
+ * How far an IP address reaches. An address that is not public may belong to somebody else where we are than where
+ * the peer is that names it.
  */
 
 import { BlockList, isIPv4, isIPv6 } from 'node:net';
-import { isPublicIp } from './public-ip.ts';
 import { isLoopback, plainHost } from './socket-address.ts';
 
-/** `public`, or the name of a block whose addresses mean something within one network only. */
+/** `public`: the whole internet; `private <block>`: one network, of those that use the block. */
 export type IpScope = 'public' | 'loopback' | `private ${string}`;
 
-/** Of IANA's special-purpose registries (RFC 6890): those that networks use within themselves. */
-const PRIVATE: readonly (readonly [network: string, prefix: number])[] = [
-  ['10.0.0.0', 8],
-  ['100.64.0.0', 10],
-  ['172.16.0.0', 12],
-  ['192.0.2.0', 24],
-  ['192.168.0.0', 16],
-  ['198.18.0.0', 15],
-  ['198.51.100.0', 24],
-  ['203.0.113.0', 24],
-  ['2001:db8::', 32],
-  ['fc00::', 7],
+/**
+ * IANA's special-purpose registries (RFC 6890), and multicast. `private`: networks use it among themselves; `none`:
+ * nobody can be dialled there from another host.
+ */
+const NOT_PUBLIC: readonly (readonly [network: string, prefix: number, 'private' | 'none'])[] = [
+  ['0.0.0.0', 8, 'none'],
+  ['10.0.0.0', 8, 'private'],
+  ['100.64.0.0', 10, 'private'], // shared by the customers of a carrier: RFC 6598
+  ['127.0.0.0', 8, 'none'],
+  ['169.254.0.0', 16, 'none'],
+  ['172.16.0.0', 12, 'private'],
+  ['192.0.0.0', 24, 'none'],
+  ['192.0.2.0', 24, 'private'],
+  ['192.88.99.0', 24, 'none'],
+  ['192.168.0.0', 16, 'private'],
+  ['198.18.0.0', 15, 'private'],
+  ['198.51.100.0', 24, 'private'],
+  ['203.0.113.0', 24, 'private'],
+  ['224.0.0.0', 4, 'none'],
+  ['240.0.0.0', 4, 'none'],
+  ['2001::', 23, 'none'],
+  ['2001:db8::', 32, 'private'],
+  ['2002::', 16, 'none'], // 6to4: leads to any IPv4 address
+  ['3fff::', 20, 'none'],
+  ['fc00::', 7, 'private'],
 ];
 
-const blocks = PRIVATE.map(([network, prefix]) => {
-  const list = new BlockList();
-  list.addSubnet(network, prefix, network.includes(':') ? 'ipv6' : 'ipv4');
-  return { name: `${network}/${prefix}`, list };
-});
+const makeBlocks = () => {
+  const blocks = NOT_PUBLIC.map(([network, prefix, use]) => {
+    const list = new BlockList();
+    list.addSubnet(network, prefix, network.includes(':') ? 'ipv6' : 'ipv4');
+    const scope: IpScope | undefined =
+      use === 'private' ? `private ${network}/${prefix}` : undefined;
+    return { list, scope };
+  });
+  /** Of IPv6, all that is public. */
+  const unicast = new BlockList();
+  unicast.addSubnet('2000::', 3, 'ipv6');
+  return { blocks, unicast };
+};
 
-/** `undefined` for what is no IP literal, and for addresses that nobody can be dialled at from elsewhere. */
+let made: ReturnType<typeof makeBlocks> | undefined;
+
+/** `undefined` for what is no IP literal, and for addresses that nobody can be dialled at from another host. */
 export const scopeOf = (host: string): IpScope | undefined => {
   const ip = plainHost(host);
-  if (!isIPv4(ip) && !isIPv6(ip)) return undefined;
-  if (isLoopback(ip)) return 'loopback';
-  if (isPublicIp(ip)) return 'public';
   const family = isIPv4(ip) ? 'ipv4' : 'ipv6';
-  const block = blocks.find(({ list }) => list.check(ip, family));
-  return block === undefined ? undefined : `private ${block.name}`;
+  if (family === 'ipv6' && !isIPv6(ip)) return undefined;
+  if (isLoopback(ip)) return 'loopback';
+  made ??= makeBlocks();
+  const block = made.blocks.find(({ list }) => list.check(ip, family));
+  if (block !== undefined) return block.scope;
+  return family === 'ipv4' || made.unicast.check(ip, 'ipv6') ? 'public' : undefined;
 };
+
+/** Whether `host` is an IP address that the whole internet can reach; names are not. */
+export const isPublicIp = (host: string): boolean => scopeOf(host) === 'public';

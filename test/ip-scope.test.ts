@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { generateHostKey } from '../src/identity/keys.ts';
 import { peerIdOf } from '../src/identity/peer-id.ts';
-import { scopeOf } from '../src/ip-scope.ts';
+import { isPublicIp, scopeOf } from '../src/ip-scope.ts';
 import { parseMultiaddr } from '../src/multiaddr.ts';
 import { directAddresses } from '../src/node/direct-addresses.ts';
 
@@ -32,9 +32,31 @@ describe('scopes of IP addresses', () => {
     ['ff02::1', undefined],
     ['2002:a00:1::1', undefined],
     ['::10.0.0.1', undefined],
+    ['192.0.0.1', undefined],
+    ['198.51.100.7', 'private 198.51.100.0/24'],
+    ['2001:db8::1', 'private 2001:db8::/32'],
+    ['3fff::1', undefined],
+    ['4000::1', undefined],
     ['example.org', undefined],
   ];
   for (const [ip, scope] of cases) it(ip, () => assert.equal(scopeOf(ip), scope));
+});
+
+describe('public IP addresses', () => {
+  it('are those that the whole internet can reach', () => {
+    for (const ip of [
+      '1.1.1.1',
+      '100.128.0.1',
+      '172.32.0.1',
+      '2606:4700::1111',
+      '::ffff:1.1.1.1',
+    ]) {
+      assert.equal(isPublicIp(ip), true, ip);
+    }
+    const others =
+      '0.0.0.0 10.1.2.3 100.64.0.1 127.0.0.1 169.254.1.1 172.16.0.1 172.31.255.255 192.168.0.1 198.18.0.1 224.0.0.1 255.255.255.255 :: ::1 fe80::1 fc00::1 fd12::1 ff02::1 2001:db8::1 64:ff9b::a00:1 ::ffff:10.0.0.1 example.com';
+    for (const ip of others.split(' ')) assert.equal(isPublicIp(ip), false, ip);
+  });
 });
 
 describe('addresses of a hole punch', () => {

@@ -1,6 +1,6 @@
 /** What an AutoNAT server does for its clients: the limits that its user can set. */
 
-import { LeanError } from '../errors.ts';
+import { checkRanges, type LimitRanges } from './limit-ranges.ts';
 
 /** Of both versions of the protocol together. Defaults as go-libp2p's; what is beyond them is rejected. */
 export interface AutonatLimits {
@@ -26,17 +26,16 @@ export const DEFAULT_AUTONAT_LIMITS: AutonatLimits = {
 
 const MAX_COUNT = 2 ** 16;
 
-const isLimit = (name: string): name is keyof AutonatLimits =>
-  Object.hasOwn(DEFAULT_AUTONAT_LIMITS, name);
+const RANGES: LimitRanges<AutonatLimits> = {
+  requestsPerMinute: [0, MAX_COUNT],
+  requestsPerMinutePerPeer: [0, MAX_COUNT],
+  requestsAtOncePerPeer: [0, MAX_COUNT],
+  otherHostsPerMinute: [0, MAX_COUNT],
+  dialTimeout: [0, DEFAULT_AUTONAT_LIMITS.dialTimeout],
+};
 
 /** @returns all of them. @throws ERR_OPTIONS for a limit that is unknown or out of range. */
-export const autonatLimitsOf = (given: Partial<AutonatLimits>): AutonatLimits => {
-  for (const [name, value] of Object.entries(given)) {
-    if (!isLimit(name)) throw new LeanError('ERR_OPTIONS', `AutoNAT has no limit ${name}`);
-    const most = name === 'dialTimeout' ? DEFAULT_AUTONAT_LIMITS.dialTimeout : MAX_COUNT;
-    if (Number.isInteger(value) && value >= 0 && value <= most) continue;
-    const may = `a whole number in 0 … ${most}`;
-    throw new LeanError('ERR_OPTIONS', `AutoNAT's limit ${name} must be ${may}, not ${value}`);
-  }
-  return { ...DEFAULT_AUTONAT_LIMITS, ...given };
-};
+export const autonatLimitsOf = (given: Partial<AutonatLimits>): AutonatLimits => ({
+  ...DEFAULT_AUTONAT_LIMITS,
+  ...checkRanges(given, RANGES, 'an AutoNAT server'),
+});

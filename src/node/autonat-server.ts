@@ -5,11 +5,11 @@ import { type Multiaddr, multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../connection.ts';
 import { startDeadline } from '../deadline.ts';
 import type { PeerId } from '../identity/peer-id.ts';
+import { isPublicIp } from '../ip-scope.ts';
 import { hostOf, ipOf, isCircuit, kindOf, withPeer } from '../multiaddr.ts';
 import { once } from '../once.ts';
 import { AUTONAT_V1, handleAutonatV1 } from '../protocols/autonat-v1.ts';
 import { AUTONAT_DIAL_REQUEST, handleDialRequest } from '../protocols/autonat-v2.ts';
-import { isPublicIp } from '../public-ip.ts';
 import type { AutonatLimits } from './autonat-limits.ts';
 import type { Protocols } from './protocols.ts';
 

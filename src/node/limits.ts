@@ -2,8 +2,8 @@
 
 import { DEFAULT_ADMISSION_LIMITS } from '../admission.ts';
 import { DEFAULT_MEMORY_LIMITS } from '../connection-memory.ts';
-import { LeanError } from '../errors.ts';
 import type { TransportLimits } from '../transports/transport.ts';
+import { checkRanges, type LimitRanges, MAX_TIMEOUT } from './limit-ranges.ts';
 
 /**
  * Each is described, with its default and what happens at it, where it is defined: `AdmissionLimits`
@@ -32,12 +32,9 @@ export const DEFAULT_NODE_LIMITS = {
   handshakeTimeout: 10_000,
 } as const satisfies Partial<NodeLimits>;
 
-/** The longest timer, milliseconds. */
-const MAX_TIMEOUT = 2 ** 31 - 1;
 const MAX_COUNT = 2 ** 32;
 
-/** What each may be: whole numbers. */
-const RANGES: Readonly<Record<keyof NodeLimits, readonly [least: number, most: number]>> = {
+const RANGES: LimitRanges<NodeLimits> = {
   maxConnections: [0, MAX_COUNT],
   maxConnectionsPerHost: [0, MAX_COUNT],
   maxConnectionsPerPeer: [0, MAX_COUNT],
@@ -52,15 +49,5 @@ const RANGES: Readonly<Record<keyof NodeLimits, readonly [least: number, most: n
 };
 
 /** @returns what was given. @throws ERR_OPTIONS for a limit that is unknown or out of range. */
-export const checkLimits = (given: Partial<NodeLimits> = {}): Partial<NodeLimits> => {
-  for (const [name, value] of Object.entries(given)) {
-    if (!Object.hasOwn(RANGES, name)) {
-      throw new LeanError('ERR_OPTIONS', `there is no limit ${name}`);
-    }
-    const [least, most] = RANGES[name as keyof NodeLimits];
-    if (Number.isInteger(value) && value >= least && value <= most) continue;
-    const may = `a whole number in ${least} … ${most}`;
-    throw new LeanError('ERR_OPTIONS', `the limit ${name} must be ${may}, not ${value}`);
-  }
-  return given;
-};
+export const checkLimits = (given: Partial<NodeLimits> = {}): Partial<NodeLimits> =>
+  checkRanges(given, RANGES, 'a node');

@@ -8,8 +8,8 @@ import type { Gateway } from '@achingbrain/nat-port-mapper';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { orAborted } from '../deadline.ts';
 import { errorOf, LeanError, messageOf } from '../errors.ts';
+import { isPublicIp } from '../ip-scope.ts';
 import { hostOf, ipOf, kindOf, multiaddrOf } from '../multiaddr.ts';
-import { isPublicIp } from '../public-ip.ts';
 import { isLoopback, plainHost } from '../socket-address.ts';
 import type { Events } from './events.ts';
 import type { PortMapping } from './mapped-port.ts';
@@ -75,7 +75,7 @@ export const mapPorts = async (
     const old = gateways;
     gateways = [];
     const signal = AbortSignal.timeout(MAP_TIMEOUT);
-    await Promise.allSettled(old.map((gateway) => gateway.stop({ signal })));
+    await Promise.allSettled(old.map(async (gateway) => gateway.stop({ signal })));
   };
 
   /** Maps `bound`, or renews that. @throws what the library throws when no router does it. */

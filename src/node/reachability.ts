@@ -3,9 +3,9 @@
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../connection.ts';
 import { isLeanError } from '../errors.ts';
+import { isPublicIp } from '../ip-scope.ts';
 import { ipOf, kindOf, withoutPeer } from '../multiaddr.ts';
 import { AUTONAT_DIAL_BACK, checkAddresses, createDialBacks } from '../protocols/autonat-v2.ts';
-import { isPublicIp } from '../public-ip.ts';
 import { countedHostOf } from './counted-host.ts';
 import type { Events } from './events.ts';
 import type { Protocols } from './protocols.ts';

@@ -1,6 +1,6 @@
 /** What a relay gives its clients: the limits that its user can set. */
 
-import { LeanError } from '../errors.ts';
+import { checkRanges, type LimitRanges, MAX_TIMEOUT } from './limit-ranges.ts';
 
 /** Defaults as go-libp2p's and rust-libp2p's where they agree. Loopback has no limit per host. */
 export interface RelayLimits {
@@ -31,17 +31,14 @@ export const DEFAULT_RELAY_LIMITS: RelayLimits = {
 };
 
 const MAX_COUNT = 2 ** 20;
-/** The longest timer, milliseconds. */
-const MAX_TIME = 2 ** 31 - 1;
 
-/** What each may be: whole numbers. */
-const RANGES: Readonly<Record<keyof RelayLimits, readonly [least: number, most: number]>> = {
+const RANGES: LimitRanges<RelayLimits> = {
   maxReservations: [0, MAX_COUNT],
   maxReservationsPerHost: [0, MAX_COUNT],
-  reservationTime: [1_000, MAX_TIME],
+  reservationTime: [1_000, MAX_TIMEOUT],
   maxCircuits: [0, MAX_COUNT],
   maxCircuitsPerPeer: [0, MAX_COUNT],
-  circuitTime: [0, MAX_TIME],
+  circuitTime: [0, MAX_TIMEOUT],
   circuitData: [0, 2 ** 48],
 };
 
@@ -49,13 +46,7 @@ export const isRelayLimit = (name: string): name is keyof RelayLimits =>
   Object.hasOwn(RANGES, name);
 
 /** @returns all of them. @throws ERR_OPTIONS for a limit that is unknown or out of range. */
-export const relayLimitsOf = (given: Partial<RelayLimits>): RelayLimits => {
-  for (const [name, value] of Object.entries(given)) {
-    if (!isRelayLimit(name)) throw new LeanError('ERR_OPTIONS', `a relay has no limit ${name}`);
-    const [least, most] = RANGES[name];
-    if (Number.isInteger(value) && value >= least && value <= most) continue;
-    const may = `a whole number in ${least} … ${most}`;
-    throw new LeanError('ERR_OPTIONS', `the relay's limit ${name} must be ${may}, not ${value}`);
-  }
-  return { ...DEFAULT_RELAY_LIMITS, ...given };
-};
+export const relayLimitsOf = (given: Partial<RelayLimits>): RelayLimits => ({
+  ...DEFAULT_RELAY_LIMITS,
+  ...checkRanges(given, RANGES, 'a relay'),
+});

@@ -3,8 +3,7 @@
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { LeanError } from '../errors.ts';
-import { addressOrNothing } from './circuit-messages.ts';
-import { readFields, writeBytes, writeFixed64, writeVarint } from './fields.ts';
+import { addressOrNothing, readFields, writeBytes, writeFixed64, writeVarint } from './fields.ts';
 
 /** The longest message, bytes; go-libp2p's value. */
 export const MAX_AUTONAT_MESSAGE = 8192;

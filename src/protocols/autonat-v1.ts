@@ -11,8 +11,7 @@ import { isLeanError, LeanError, messageOf } from '../errors.ts';
 import { type PeerId, peerIdFromMultihash } from '../identity/peer-id.ts';
 import { readMessage, writeMessage } from '../stream/messages.ts';
 import type { Stream } from '../stream.ts';
-import { addressOrNothing } from './circuit-messages.ts';
-import { readFields, writeBytes, writeVarint } from './fields.ts';
+import { addressOrNothing, readFields, writeBytes, writeVarint } from './fields.ts';
 
 export const AUTONAT_V1 = '/libp2p/autonat/1.0.0';
 

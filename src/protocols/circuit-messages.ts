@@ -3,12 +3,11 @@
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { CircuitLimit } from '../connection.ts';
-import { isLeanError, LeanError } from '../errors.ts';
+import { LeanError } from '../errors.ts';
 import type { HostKey } from '../identity/keys.ts';
 import { type PeerId, peerIdFromMultihash, peerIdOf } from '../identity/peer-id.ts';
 import { openEnvelope, sealEnvelope } from '../identity/signed-envelope.ts';
-import { decodeMultiaddr } from '../multiaddr.ts';
-import { readFields, writeBytes, writeVarint } from './fields.ts';
+import { addressOrNothing, readFields, writeBytes, writeVarint } from './fields.ts';
 
 /** The longest message, bytes; go-libp2p's and rust-libp2p's value. */
 export const MAX_CIRCUIT_MESSAGE = 4096;
@@ -199,16 +198,6 @@ const decodeReservation = (what: string, bytes: Uint8Array): ReservationMessage 
     },
   });
   return { expires, addresses, voucher };
-};
-
-/** Peers speak transports that we do not know. */
-export const addressOrNothing = (bytes: Uint8Array): Multiaddr | undefined => {
-  try {
-    return decodeMultiaddr(bytes);
-  } catch (error) {
-    if (isLeanError(error, 'ERR_ADDRESS')) return undefined;
-    throw error;
-  }
 };
 
 const VOUCHER_DOMAIN = 'libp2p-relay-rsvp';

@@ -10,8 +10,7 @@ import { withDeadline } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
 import { readMessage, writeMessage } from '../stream/messages.ts';
 import type { Stream } from '../stream.ts';
-import { addressOrNothing } from './circuit-messages.ts';
-import { readFields, writeBytes, writeVarint } from './fields.ts';
+import { addressOrNothing, readFields, writeBytes, writeVarint } from './fields.ts';
 
 export const DCUTR = '/libp2p/dcutr';
 

@@ -1,7 +1,9 @@
 /** Reading protobuf messages by their fields, as the small protocols here need it. */
 
 import { BinaryReader, type BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
-import { LeanError } from '../errors.ts';
+import type { Multiaddr } from '@multiformats/multiaddr';
+import { isLeanError, LeanError } from '../errors.ts';
+import { decodeMultiaddr } from '../multiaddr.ts';
 
 /** What to do with a field; called as often as it is there. Fields of other numbers or types are skipped. */
 export interface FieldReaders {
@@ -53,4 +55,14 @@ export const writeBytes = (writer: BinaryWriter, field: number, value: Uint8Arra
 
 export const writeFixed64 = (writer: BinaryWriter, field: number, value: bigint): void => {
   writer.tag(field, WireType.Bit64).fixed64(value);
+};
+
+/** The multiaddr in a field; `undefined` for one that cannot be parsed: peers know transports that we do not. */
+export const addressOrNothing = (bytes: Uint8Array): Multiaddr | undefined => {
+  try {
+    return decodeMultiaddr(bytes);
+  } catch (error) {
+    if (isLeanError(error, 'ERR_ADDRESS')) return undefined;
+    throw error;
+  }
 };

@@ -3,16 +3,16 @@
  * who it is; in a push the dialer tells. `signedPeerRecord` is neither sent nor read: go, rust and js do without it.
  */
 
-import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
+import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../connection.ts';
 import { withDeadline } from '../deadline.ts';
-import { isLeanError, LeanError } from '../errors.ts';
+import { LeanError } from '../errors.ts';
 import { parsePublicKey } from '../identity/keys.ts';
 import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
-import { decodeMultiaddr } from '../multiaddr.ts';
 import { encodeVarint, readExactly, readVarint, writeAll } from '../stream/bytes.ts';
 import type { Stream } from '../stream.ts';
+import { addressOrNothing, readFields, writeBytes } from './fields.ts';
 
 export const IDENTIFY = '/ipfs/id/1.0.0';
 /** The same message, unasked: something has changed. */
@@ -154,11 +154,10 @@ export const handleIdentifyPush = (stream: Stream, connection: Connection): Prom
 export const encodeIdentify = (info: IdentifyInfo): Uint8Array => {
   const writer = new BinaryWriter();
   const bytes = (field: number, value: Uint8Array | undefined): void => {
-    if (value !== undefined) writer.tag(field, WireType.LengthDelimited).bytes(value);
+    if (value !== undefined) writeBytes(writer, field, value);
   };
-  const string = (field: number, value: string | undefined): void => {
-    if (value !== undefined) writer.tag(field, WireType.LengthDelimited).string(value);
-  };
+  const string = (field: number, value: string | undefined): void =>
+    bytes(field, value === undefined ? undefined : Buffer.from(value));
   bytes(1, info.publicKey);
   for (const address of info.listenAddrs) bytes(2, address.bytes);
   for (const protocol of info.protocols) string(3, protocol);
@@ -168,7 +167,7 @@ export const encodeIdentify = (info: IdentifyInfo): Uint8Array => {
   return writer.finish();
 };
 
-/** @throws ERR_PROTOCOL_VIOLATION when it is not a protobuf message or a field has another type. */
+/** @throws ERR_PROTOCOL_VIOLATION when it is not a protobuf message. Fields of other types are skipped. */
 export const decodeIdentify = (message: Uint8Array): IdentifyInfo => {
   let publicKey: Uint8Array | undefined;
   let observedAddr: Multiaddr | undefined;
@@ -176,43 +175,30 @@ export const decodeIdentify = (message: Uint8Array): IdentifyInfo => {
   let protocolVersion: string | undefined;
   const listenAddrs: Multiaddr[] = [];
   const protocols: string[] = [];
-  try {
-    const reader = new BinaryReader(message);
-    while (reader.pos < reader.len) {
-      const [field, wireType] = reader.tag();
-      if (field < 1 || field > 6) {
-        reader.skip(wireType, field);
-        continue;
-      }
-      if (wireType !== WireType.LengthDelimited)
-        throw new Error(`field ${field} is of another type`);
-      const value = reader.bytes();
-      if (field === 1) publicKey = value;
-      else if (field === 2 && listenAddrs.length < MAX_ADDRESSES) {
-        const address = addressOrNothing(value);
+  readFields('identify', message, {
+    bytes: {
+      1: (value) => {
+        publicKey = value;
+      },
+      2: (value) => {
+        const address = listenAddrs.length < MAX_ADDRESSES ? addressOrNothing(value) : undefined;
         if (address !== undefined) listenAddrs.push(address);
-      } else if (field === 3 && protocols.length < MAX_PROTOCOLS)
-        protocols.push(decoder.decode(value));
-      else if (field === 4) observedAddr = addressOrNothing(value);
-      else if (field === 5) protocolVersion = decoder.decode(value);
-      else if (field === 6) agentVersion = decoder.decode(value);
-    }
-  } catch (cause) {
-    throw new LeanError('ERR_PROTOCOL_VIOLATION', 'identify: the peer sent a malformed message', {
-      cause,
-    });
-  }
+      },
+      3: (value) => {
+        if (protocols.length < MAX_PROTOCOLS) protocols.push(decoder.decode(value));
+      },
+      4: (value) => {
+        observedAddr = addressOrNothing(value);
+      },
+      5: (value) => {
+        protocolVersion = decoder.decode(value);
+      },
+      6: (value) => {
+        agentVersion = decoder.decode(value);
+      },
+    },
+  });
   return { publicKey, listenAddrs, observedAddr, protocols, agentVersion, protocolVersion };
-};
-
-/** Peers speak transports that we do not know. */
-const addressOrNothing = (bytes: Uint8Array): Multiaddr | undefined => {
-  try {
-    return decodeMultiaddr(bytes);
-  } catch (error) {
-    if (isLeanError(error, 'ERR_ADDRESS')) return undefined;
-    throw error;
-  }
 };
 
 const decoder = new TextDecoder();

@@ -105,7 +105,6 @@ describe('identify', () => {
       'ERR_MESSAGE_TOO_LONG',
     ],
     ['bytes that are no protobuf', framed(Buffer.alloc(100, 0xff)), 'ERR_PROTOCOL_VIOLATION'],
-    ['a number for a name', framed(Uint8Array.of(0x30, 0x07)), 'ERR_PROTOCOL_VIOLATION'],
     [
       'a field longer than the message',
       framed(Uint8Array.of(0x32, 0x7f, 0x41)),
@@ -124,8 +123,10 @@ describe('identify', () => {
 });
 
 describe('decodeIdentify', () => {
-  it('skips unknown fields and addresses that it cannot parse', () => {
+  it('skips unknown fields, those of another type, and addresses that it cannot parse', () => {
     const writer = new BinaryWriter();
+    writer.tag(6, WireType.LengthDelimited).string('name/1');
+    writer.tag(6, WireType.Varint).uint32(7);
     writer.tag(2, WireType.LengthDelimited).bytes(Uint8Array.of(0xff, 0xff, 0x03, 1)); // no such code
     writer.tag(2, WireType.LengthDelimited).bytes(Uint8Array.of(4, 127, 0, 0)); // ip4, truncated
     writer.tag(2, WireType.LengthDelimited).bytes(Uint8Array.of(4, 127, 0, 0, 1, 6, 1)); // tcp, truncated
@@ -136,6 +137,7 @@ describe('decodeIdentify', () => {
     const told = decodeIdentify(writer.finish());
     assert.deepEqual(told.listenAddrs.map(String), ['/ip4/127.0.0.1/tcp/80/ws']);
     assert.equal(told.observedAddr, undefined);
+    assert.equal(told.agentVersion, 'name/1');
   });
 
   it('bounds addresses and protocols', () => {
