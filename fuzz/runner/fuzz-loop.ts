@@ -3,7 +3,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import v8 from 'node:v8';
 import vm from 'node:vm';
-import type { Coverage } from './coverage.ts';
+import type { Coverage, Places } from './coverage.ts';
 import { mutate } from './mutate.ts';
 import { seededRandom } from './random.ts';
 import type { FuzzTarget } from './target.ts';
@@ -45,8 +45,16 @@ export interface Finding {
   readonly message: string;
 }
 
-/** Inputs between two looks at coverage. */
-const BATCH = 500;
+/**
+ * Inputs between two looks at coverage: few while there is much that is new, as each look that finds something
+ * is followed by others, then more and more, as a look costs as much as a hundred inputs.
+ */
+const LEAST_BATCH = 500;
+const MOST_BATCH = 16_000;
+/** Bytes of the inputs of a batch. */
+const MOST_BYTES = 8 << 20;
+/** Inputs between two turns of the event loop. */
+const TURN = 500;
 /** An answer that takes this thread longer, at work or waiting, is a finding, ms. */
 const SLOW = 100;
 const ATTEMPTS = 5;
@@ -103,18 +111,35 @@ export const fuzzLoop = async (options: LoopOptions): Promise<LoopResult> => {
     return { work: (user + system) / 1000, wait: idle };
   };
 
-  const execute = async (input: Uint8Array): Promise<void> => {
-    onInput(input);
-    executions++;
-    const start = performance.now();
+  const judgeTime = (input: Uint8Array, start: number): Promise<void> | undefined =>
+    performance.now() - start > SLOW ? judgeSlow(input) : undefined;
+
+  const finish = async (
+    input: Uint8Array,
+    start: number,
+    running: Promise<void>,
+  ): Promise<void> => {
     try {
-      const running = target.fuzz(input);
-      if (running !== undefined) await running;
+      await running;
     } catch (error) {
       find('error', input, error);
       return;
     }
-    if (performance.now() - start > SLOW) await judgeSlow(input);
+    await judgeTime(input, start);
+  };
+
+  const execute = (input: Uint8Array): Promise<void> | undefined => {
+    onInput(input);
+    executions++;
+    const start = performance.now();
+    let running: Promise<void> | void;
+    try {
+      running = target.fuzz(input);
+    } catch (error) {
+      find('error', input, error);
+      return undefined;
+    }
+    return running === undefined ? judgeTime(input, start) : finish(input, start, running);
   };
 
   /** Others use the machine, too: the clock says little. What counts is the least of several attempts. */
@@ -130,9 +155,12 @@ export const fuzzLoop = async (options: LoopOptions): Promise<LoopResult> => {
     find('slow', input, `${what}, ${ATTEMPTS} times`);
   };
 
-  const executeAll = async (inputs: readonly Uint8Array[]): Promise<void> => {
+  /** At most `TURN` inputs. */
+  const executeSome = async (inputs: readonly Uint8Array[]): Promise<void> => {
     for (const input of inputs) {
-      await execute(input);
+      // Without a promise for parsers that have none.
+      const running = execute(input);
+      if (running !== undefined) await running;
       if (finding !== undefined) return;
     }
     await turn();
@@ -152,34 +180,49 @@ export const fuzzLoop = async (options: LoopOptions): Promise<LoopResult> => {
     find('error', inputs.at(-1) ?? new Uint8Array(0), first);
   };
 
-  const seen = new Set<string>();
-  const takeNew = (): Set<string> => coverage.take().difference(seen);
+  const executeAll = async (inputs: readonly Uint8Array[]): Promise<void> => {
+    for (let at = 0; at < inputs.length && finding === undefined; at += TURN) {
+      await executeSome(inputs.slice(at, at + TURN));
+    }
+  };
 
   /** Of `inputs`, which together reached `blocks`, those that the corpus needs in order to reach them join it. */
-  const keep = async (inputs: readonly Uint8Array[], blocks: Set<string>): Promise<void> => {
+  const keep = async (inputs: readonly Uint8Array[], blocks: Places): Promise<void> => {
     const [only] = inputs;
     if (only !== undefined && inputs.length === 1) {
       corpus.push(only);
-      for (const block of blocks) seen.add(block);
+      coverage.know(blocks);
       return;
     }
     const half = inputs.length >> 1;
     for (const part of [inputs.slice(0, half), inputs.slice(half)]) {
       await executeAll(part);
       if (finding !== undefined) return;
-      const reached = takeNew().intersection(blocks);
+      const reached = coverage.take().intersection(blocks);
       if (reached.size > 0) await keep(part, reached);
     }
   };
 
-  const runBatch = async (inputs: readonly Uint8Array[]): Promise<void> => {
+  /** Whether it reached anything new. */
+  const runBatch = async (inputs: readonly Uint8Array[]): Promise<boolean> => {
     await executeAll(inputs);
-    if (finding !== undefined) return;
-    const blocks = takeNew();
-    if (blocks.size === 0) return;
+    if (finding !== undefined) return false;
+    const blocks = coverage.take();
+    if (blocks.size === 0) return false;
     await keep(inputs, blocks);
     // Some code runs now and then whatever the input.
-    for (const block of blocks) seen.add(block);
+    coverage.know(blocks);
+    return true;
+  };
+
+  const inputsFor = (batch: number): Uint8Array[] => {
+    const inputs: Uint8Array[] = [];
+    for (let bytes = 0; inputs.length < batch && bytes < MOST_BYTES; ) {
+      const input = mutate(other(), random, context);
+      inputs.push(input);
+      bytes += input.length;
+    }
+    return inputs;
   };
 
   try {
@@ -187,10 +230,11 @@ export const fuzzLoop = async (options: LoopOptions): Promise<LoopResult> => {
     coverage.take();
     const start = performance.now();
     let nextSample = 0;
+    let batch = LEAST_BATCH;
     for (const input of [...(await target.seeds()), ...options.corpus]) {
       await executeAll([input]);
       if (finding !== undefined) break;
-      const blocks = takeNew();
+      const blocks = coverage.take();
       if (blocks.size > 0 || corpus.length === 0) await keep([input], blocks);
     }
     while (finding === undefined && executions < options.executions) {
@@ -203,13 +247,17 @@ export const fuzzLoop = async (options: LoopOptions): Promise<LoopResult> => {
         memory.push({ executions, bytes: memoryInUse() - bytesOf(corpus) });
       }
       if (progress >= 1) break;
-      const inputs = Array.from({ length: BATCH }, () => mutate(other(), random, context));
-      await runBatch(inputs);
+      const begun = performance.now();
+      const isNew = await runBatch(inputsFor(Math.min(batch, options.executions - executions)));
+      const share = (performance.now() - begun) / options.time + batch / options.executions;
+      // Between two samples of the memory there are several batches.
+      if (isNew) batch = LEAST_BATCH;
+      else if (share < 1 / (4 * MEMORY_SAMPLES)) batch = Math.min(2 * batch, MOST_BATCH);
     }
     return {
       executions,
       seconds: (performance.now() - start) / 1000,
-      places: seen.size,
+      places: coverage.known,
       corpus,
       memory,
       finding,

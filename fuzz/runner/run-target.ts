@@ -17,8 +17,12 @@ export interface RunResult extends LoopResult {
   readonly growth: number;
 }
 
-/** An input that has not been answered for so long hangs, ms. What is slow is found by the loop itself. */
-const HANG = 60_000;
+/**
+ * An input that has not been answered for so many looks hangs, and how far they are apart, ms. Looks are counted, not the
+ * time between them: the process may have been stopped meanwhile. What is slow is found by the loop itself.
+ */
+const HANG_LOOKS = 60;
+const LOOK = 1_000;
 const MAX_INPUT = 1 << 16;
 /** Growth of the memory in use that is not the collector's and the compiler's, bytes. */
 const MAX_GROWTH = 8 << 20;
@@ -33,15 +37,16 @@ export const runTarget = async (name: TargetName, options: RunOptions): Promise<
   let watch: NodeJS.Timeout | undefined;
   const hang = new Promise<LoopResult>((resolve) => {
     let before = -1;
+    let looks = 0;
     watch = setInterval(() => {
       const now = Atomics.load(progress, 0);
-      const stuck = now === before && now > 0;
+      looks = now === before && now > 0 ? looks + 1 : 0;
       before = now;
-      if (!stuck) return;
+      if (looks < HANG_LOOKS) return;
       const finding: Finding = {
         kind: 'hang',
         input: input.slice(0, progress[1]),
-        message: `no answer within ${HANG} ms`,
+        message: `no answer within ${(HANG_LOOKS * LOOK) / 1000} s`,
       };
       const seconds = (performance.now() - start) / 1000;
       resolve({
@@ -52,7 +57,7 @@ export const runTarget = async (name: TargetName, options: RunOptions): Promise<
         memory: [],
         finding,
       });
-    }, HANG);
+    }, LOOK);
   });
   const done = new Promise<LoopResult>((resolve, reject) => {
     worker.once('message', resolve);

@@ -59,7 +59,7 @@ describe('the fuzzer', HANG, () => {
         const fuzz = (data) => { if (data.length > 12) { ${late}; } };
         const { finding } = await fuzzLoop({
           target: { fuzz, seeds: () => [new Uint8Array(8)] },
-          coverage: { take: () => new Set(), stop: () => {} },
+          coverage: { take: () => new Set(), know: () => {}, known: 0, stop: () => {} },
           corpus: [], seed: 1, executions: 100_000, time: 1e9, onInput: () => {},
         });
         parentPort.postMessage(finding);`;
