@@ -30,7 +30,7 @@ unit: install  ## all tests on the pinned Node.js (QUIC engines: quinn where the
 
 unit-node-quic: install  ## QUIC and harness tests on a Node.js with node:quic (NODE_QUIC)
 	@if [ -z "$$NODE_QUIC" ]; then echo 'skipped: tests on node:quic (NODE_QUIC is not set)'; else \
-	  set -x; "$$NODE_QUIC" $(QUIC_FLAGS) --test $(REPORT) 'test/quic/**/*.test.ts' 'test/node/*.test.ts' test/hostile-memory.test.ts test/transports/quic.test.ts test/transports/throwing-callbacks.test.ts test/interop/js-libp2p.test.ts 'test/js-libp2p/*.test.ts' test/harness/transport-test.test.ts test/harness/hostile-peers.test.ts; fi
+	  set -x; "$$NODE_QUIC" $(QUIC_FLAGS) --test $(REPORT) 'test/quic/**/*.test.ts' 'test/node/*.test.ts' test/hostile-memory.test.ts test/transports/quic.test.ts test/transports/throwing-callbacks.test.ts test/interop/js-libp2p.test.ts 'test/js-libp2p/*.test.ts' test/harness/transport-test.test.ts test/harness/hostile-peers.test.ts test/cli/quic-trace.test.ts; fi
 
 build: install  ## dist/: the library and the bundled command line
 	npm run --silent build

@@ -59,6 +59,7 @@ interface Flags extends Selection {
   readonly shard?: string;
   readonly requireAll: boolean;
   readonly debug: boolean;
+  readonly retry: boolean;
   readonly listTests: boolean;
   readonly listImages: boolean;
   readonly showIgnored: boolean;
@@ -230,6 +231,7 @@ const run = async (flags: Flags): Promise<number> => {
     // As a process, stay on this machine; in a container, do as the upstream harnesses do.
     listenerIp: flags.listenerIp ?? (flags.exec === 'docker' ? '0.0.0.0' : '127.0.0.1'),
     debug: flags.debug,
+    retry: flags.retry,
     shard,
     filters,
     signal: stop.signal,
@@ -279,6 +281,8 @@ const conclude = async (results: Results, out: string): Promise<number> => {
   const { summary } = results;
   for (const cell of results.cells) {
     if (cell.verdict === 'fail') print(`FAILED  ${cell.name}`);
+    const timeline = cell.verdict === 'fail' ? cell.retry?.trace?.timeline : undefined;
+    if (timeline !== undefined) print(`        its retry: ${join(out, timeline)}`);
     if (cell.verdict === 'unexpected-pass') {
       print(`PASSED  ${cell.name}: it is listed in known-failures.yaml; take it off the list`);
     }
@@ -380,6 +384,7 @@ main
   )
   .option('--require-all', 'fail if an implementation had to be skipped', false)
   .option('--debug', 'participants log every step', process.env.DEBUG === 'true')
+  .option('--no-retry', 'do not run a failed cell once more with traces and debug logs')
   .option('--list-tests', 'print the selected tests and stop', false)
   .option('--list-images', 'print the implementations and stop', false)
   .option('--show-ignored', 'with --list-tests: the others too', false)

@@ -12,6 +12,7 @@ import { start } from './processes.ts';
 import { publicationsOf, startWatchedRedis, type WatchedRedis } from './redis.ts';
 import type { Role } from './results.ts';
 import type { AttemptContext } from './run-cell.ts';
+import { traceFolder, traceVariables } from './traces.ts';
 
 /** How one implementation is run. */
 export interface Participant {
@@ -24,8 +25,8 @@ export interface Participant {
 
 /** Runs the participants of all cells of a run. */
 export interface Executor {
-  /** Prepares one attempt: its Redis, and how its two participants are started. */
-  prepare(cell: Cell, testKey: string, attempt: number): Promise<AttemptContext>;
+  /** Prepares one attempt: its Redis, and how its two participants are started. `traced`: with traces and debug logs. */
+  prepare(cell: Cell, testKey: string, attempt: number, traced: boolean): Promise<AttemptContext>;
   /** Settles with a line when the run cannot go on. */
   readonly lost: Promise<string>;
   close(): Promise<void>;
@@ -109,7 +110,7 @@ export const processExecutor = async (options: ExecutorOptions): Promise<Executo
   return {
     lost: pool.lost,
     close: pool.close,
-    prepare: async (cell, testKey, attempt) => {
+    prepare: async (cell, testKey, attempt, traced) => {
       const redis = await pool.forAttempt(testKey);
       const condition = CONDITIONS.find(({ name }) => name === cell.condition);
       const path =
@@ -133,13 +134,15 @@ export const processExecutor = async (options: ExecutorOptions): Promise<Executo
           const command = path?.wrap(role, own) ?? own;
           const contract = contractEnv({
             ...options,
+            debug: options.debug || traced,
             cell,
             role,
             redisAddress: redis.address,
             listenerIp: path?.listenerIp ?? options.listenerIp,
             testKey: path?.keyOf(role, connection) ?? testKey,
           });
-          const env = { ...extra, ...contract };
+          const traces = traced ? traceVariables(await traceFolder(log)) : {};
+          const env = { ...extra, ...contract, ...traces };
           const child = await start({
             command,
             env: { ...inherited, ...env },
@@ -154,6 +157,8 @@ export const processExecutor = async (options: ExecutorOptions): Promise<Executo
   };
 };
 
+/** Where a container finds the folder of its traces. */
+const CONTAINER_TRACES = '/traces';
 const REDIS_IMAGE = 'redis:7-alpine';
 
 /** The docker CLI; throws {@link MatrixError} with its message when it fails. */
@@ -241,7 +246,7 @@ export const dockerExecutor = async (options: ExecutorOptions): Promise<Executor
       await pool.close();
       await removeAll();
     },
-    prepare: async (cell, testKey) => {
+    prepare: async (cell, testKey, _attempt, traced) => {
       const redis = await pool.forAttempt(testKey);
       const containers: string[] = [];
       return {
@@ -257,8 +262,17 @@ export const dockerExecutor = async (options: ExecutorOptions): Promise<Executor
           const { image = '', env: own } = participantOf(options, cell[role]);
           const env = {
             ...own,
-            ...contractEnv({ ...options, cell, role, redisAddress: redis.address, testKey }),
+            ...contractEnv({
+              ...options,
+              debug: options.debug || traced,
+              cell,
+              role,
+              redisAddress: redis.address,
+              testKey,
+            }),
+            ...(traced && traceVariables(CONTAINER_TRACES)),
           };
+          const volume = traced ? ['-v', `${await traceFolder(log)}:${CONTAINER_TRACES}`] : [];
           const name = `${run}-${testKey}-${role}`;
           containers.push(name);
           // Attached and without a terminal: the CLI keeps stdout and stderr apart, passes signals
@@ -266,6 +280,7 @@ export const dockerExecutor = async (options: ExecutorOptions): Promise<Executor
           const command = [
             ...['docker', 'run', '--rm', '--init', '--name', name, '--network', run, ...label],
             ...Object.entries(env).flatMap(([key, value]) => ['-e', `${key}=${value}`]),
+            ...volume,
             image,
           ];
           const child = await start({

@@ -250,6 +250,10 @@ export const renderMarkdown = (results: Results): string => {
           add(`- ${role} log: ${side.log}`);
         }
       }
+      if (cell.retry?.trace !== undefined) {
+        const how = cell.retry.failure?.message ?? 'it passed';
+        add(`- once more, with traces: ${escapeCell(how)}; timeline: ${cell.retry.trace.timeline}`);
+      }
       add('');
     }
   }

@@ -20,6 +20,8 @@ export interface Exit {
 export interface Child {
   /** 0 when it could not be started. */
   readonly pid: number;
+  /** Milliseconds since 1970; the times in the log count from here. */
+  readonly startedAt: number;
   /** Settles once the process has exited and its output is on disk; never rejects. */
   readonly exited: Promise<Exit>;
   /** stdout so far, cut at 64 KiB. */
@@ -150,6 +152,7 @@ export const start = async (options: ChildOptions): Promise<Child> => {
 
   return {
     pid: child.pid ?? 0,
+    startedAt: performance.timeOrigin + began,
     exited,
     stdout: () => stdout,
     stop: async (graceMs = 2000) => {

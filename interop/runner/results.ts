@@ -62,6 +62,16 @@ export interface Attempt {
   /** In the NAT laboratory only. */
   readonly relay?: ParticipantRecord;
   readonly holePunch?: HolePunch | null;
+  /** Of a traced attempt only. */
+  readonly trace?: TraceRecord;
+}
+
+/** What a traced attempt leaves behind; paths are relative to the folder of results.json. */
+export interface TraceRecord {
+  /** A page with both sides' log lines and qlog events in the order of their time. */
+  readonly timeline: string;
+  /** qlog files and TLS key logs, as far as the participants write any. */
+  readonly files: readonly string[];
 }
 
 /** What became of a connection through a relay. */
@@ -85,6 +95,8 @@ export interface CellResult extends Cell {
   readonly verdict: Verdict;
   readonly known: { readonly reason: string; readonly evidence: string } | null;
   readonly attempts: readonly Attempt[];
+  /** One more attempt, with traces and debug logs, at a cell that failed; says nothing about the verdict. */
+  readonly retry?: Attempt;
 }
 
 export interface ImplementationRecord {
@@ -145,11 +157,12 @@ export const tellingLine = (attempt: Attempt): string | undefined => {
   return sides.flatMap((role) => attempt[role].errorLines)[0];
 };
 
-/** A cell's result, from its attempts and the list of known failures. */
+/** A cell's result, from its attempts and the list of known failures; `retry` goes with it. */
 export const judge = (
   cell: Cell,
   attempts: readonly Attempt[],
   known: ReadonlyMap<string, KnownFailure>,
+  retry?: Attempt,
 ): CellResult => {
   const status = attempts.every((attempt) => attempt.status === 'pass') ? 'pass' : 'fail';
   const listed = known.get(cell.name);
@@ -169,6 +182,7 @@ export const judge = (
     verdict,
     known: listed === undefined ? null : { reason: listed.reason, evidence: listed.evidence },
     attempts,
+    ...(retry !== undefined && { retry }),
   };
 };
 
@@ -235,7 +249,10 @@ export const mergeResults = (
     }
   }
   const implementations = new Map<string, ImplementationRecord>();
-  const cells = new Map<string, { cell: CellResult; attempts: Attempt[] }>();
+  const cells = new Map<
+    string,
+    { readonly cell: CellResult; readonly attempts: Attempt[]; retry: Attempt | undefined }
+  >();
   const shards = new Map<string, Shard>();
   for (const part of parts) {
     for (const implementation of part.implementations) {
@@ -247,8 +264,12 @@ export const mergeResults = (
     }
     for (const cell of part.cells) {
       const seen = cells.get(cell.name);
-      if (seen === undefined) cells.set(cell.name, { cell, attempts: [...cell.attempts] });
-      else seen.attempts.push(...cell.attempts);
+      if (seen === undefined) {
+        cells.set(cell.name, { cell, attempts: [...cell.attempts], retry: cell.retry });
+      } else {
+        seen.attempts.push(...cell.attempts);
+        seen.retry ??= cell.retry;
+      }
     }
     for (const shard of part.shards) shards.set(`${shard.index}/${shard.count}`, shard);
   }
@@ -266,7 +287,9 @@ export const mergeResults = (
     ...new Set(parts.flatMap((part) => part.interrupted ?? [])),
     ...(missing.length > 0 ? [`shard ${missing.join(', ')} is missing`] : []),
   ];
-  const merged = [...cells.values()].map(({ cell, attempts }) => judge(cell, attempts, known));
+  const merged = [...cells.values()].map(({ cell, attempts, retry }) =>
+    judge(cell, attempts, known, retry),
+  );
   const extreme = (pick: (part: Results) => string, sign: 1 | -1) =>
     parts.map(pick).reduce((a, b) => (sign * (Date.parse(a) - Date.parse(b)) <= 0 ? a : b));
   return {

@@ -11,6 +11,7 @@ import { addressKey, type Dialect, type Latencies, parseResult } from './partici
 import type { Child, Exit } from './processes.ts';
 import type { Publication } from './redis.ts';
 import type { Attempt, FailureKind, NetworkRecord, ParticipantRecord, Role } from './results.ts';
+import { type LoggedSide, writeTimeline } from './timeline.ts';
 
 /** What an executor (of processes, or of containers) gives to one attempt. */
 export interface AttemptContext {
@@ -39,6 +40,8 @@ export interface AttemptOptions {
   /** Folder of results.json. */
   readonly out: string;
   readonly timeoutSecs: number;
+  /** The retry of a failed cell, which leaves traces behind; in a folder of its own, under a key of its own. */
+  readonly traced: boolean;
   /** Aborted when the whole run is to stop; its reason is a line. */
   readonly signal: AbortSignal;
   readonly prepare: (testKey: string) => Promise<AttemptContext>;
@@ -65,8 +68,9 @@ type Event =
 /** Runs one attempt. Never rejects for anything a participant does. */
 export const runAttempt = async (options: AttemptOptions): Promise<Attempt> => {
   const { cell, number, out, timeoutSecs, signal } = options;
-  const testKey = testKeyOf(cell.name, number);
-  const folder = join(out, 'logs', slugOf(cell.name), ...(number === 1 ? [] : [String(number)]));
+  const testKey = testKeyOf(options.traced ? `${cell.name} again` : cell.name, number);
+  const place = options.traced ? ['retry'] : number === 1 ? [] : [String(number)];
+  const folder = join(out, 'logs', slugOf(cell.name), ...place);
   const logs: Record<Role, string> = {
     listener: join(folder, 'listener.log'),
     dialer: join(folder, 'dialer.log'),
@@ -83,6 +87,10 @@ export const runAttempt = async (options: AttemptOptions): Promise<Attempt> => {
     context.start('dialer', logs.dialer, 1),
   ]);
   let dialer = firstDialer;
+  const logged: LoggedSide[] = [
+    { role: 'listener', log: logs.listener, startedAt: listener.child.startedAt },
+    { role: 'dialer', log: logs.dialer, startedAt: dialer.child.startedAt },
+  ];
 
   const timers: NodeJS.Timeout[] = [];
   const after = (ms: number, kind: 'timeout' | 'listener-gone') =>
@@ -119,6 +127,7 @@ export const runAttempt = async (options: AttemptOptions): Promise<Attempt> => {
     const connection = earlier.length + 1;
     logs.dialer = join(folder, `dialer-${connection}.log`);
     dialer = await context.start('dialer', logs.dialer, connection);
+    logged.push({ role: 'dialer', log: logs.dialer, startedAt: dialer.child.startedAt });
   }
   for (const timer of timers) clearTimeout(timer);
   signal.removeEventListener('abort', onAbort);
@@ -159,6 +168,9 @@ export const runAttempt = async (options: AttemptOptions): Promise<Attempt> => {
     record('dialer', dialer, dialerExit),
     record('listener', listener, listenerExit),
   ]);
+  const trace = options.traced
+    ? await writeTimeline({ title: `${cell.name}, again`, out, folder, sides: logged })
+    : undefined;
   return {
     status: failed ? 'fail' : 'pass',
     testKey,
@@ -173,6 +185,7 @@ export const runAttempt = async (options: AttemptOptions): Promise<Attempt> => {
     failure: failed ? outcome : null,
     dialer: dialerRecord,
     listener: listenerRecord,
+    ...(trace && { trace }),
   };
 };
 

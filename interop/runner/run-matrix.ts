@@ -41,6 +41,8 @@ export interface RunOptions {
   readonly seed: number;
   readonly listenerIp: string;
   readonly debug: boolean;
+  /** Whether a cell that failed unexpectedly is run once more, with traces. */
+  readonly retry: boolean;
   readonly shard: Shard | undefined;
   readonly filters: Readonly<Record<string, string>>;
   /** Aborted by Ctrl-C or SIGTERM; its reason is a line. */
@@ -62,6 +64,13 @@ export interface CellRun<C extends Cell> {
    * @throws what keeps the run from going on
    */
   readonly attempt: (cell: C, number: number, worker: number) => Promise<Attempt>;
+  /**
+   * One more attempt at a cell that failed unexpectedly, with traces: the network does what it did in the failed
+   * one. None if missing.
+   *
+   * @param number of the first attempt that failed
+   */
+  readonly retry?: (cell: C, number: number, worker: number) => Promise<Attempt>;
 }
 
 /** Runs every cell, as often as told. Resolves with those that were not cut short, in the order of `cells`. */
@@ -70,6 +79,20 @@ export const runCells = async <C extends Cell>(run: CellRun<C>): Promise<CellRes
   const results = new Map<string, CellResult>();
   reporter.begin(cells.length, run.workers);
   const queue = cells[Symbol.iterator]();
+  const retryOf = async (
+    cell: C,
+    { verdict, attempts }: CellResult,
+    worker: number,
+  ): Promise<Pick<CellResult, 'retry'>> => {
+    if (run.retry === undefined || stop.signal.aborted) return {};
+    // What is listed is explained already.
+    if (verdict !== 'fail' && verdict !== 'peer') return {};
+    const number = 1 + attempts.findIndex(({ failure }) => failure !== null);
+    const retry = await run.retry(cell, number, worker).catch((error: unknown) => {
+      stop.abort(messageOf(error));
+    });
+    return retry === undefined || retry.failure?.kind === 'interrupted' ? {} : { retry };
+  };
   const work = async (worker: number) => {
     for (const cell of queue) {
       if (stop.signal.aborted) return;
@@ -83,7 +106,8 @@ export const runCells = async <C extends Cell>(run: CellRun<C>): Promise<CellRes
         if (attempt.failure?.kind !== 'interrupted') attempts.push(attempt);
       }
       if (attempts.length < repeat) return;
-      const result = judge(cell, attempts, run.known);
+      const first = judge(cell, attempts, run.known);
+      const result = { ...first, ...(await retryOf(cell, first, worker)) };
       results.set(cell.name, result);
       reporter.cell(result);
     }
@@ -115,17 +139,23 @@ export const runMatrix = async (options: RunOptions): Promise<Results> => {
   if (cells.length > 0) {
     const executor = await (options.exec === 'docker' ? dockerExecutor : processExecutor)(options);
     executor.lost.then((reason) => stop.abort(reason));
-    const attempt = (cell: Cell, number: number) =>
+    const attemptAt = (cell: Cell, number: number, traced: boolean) =>
       runAttempt({
         cell,
         number,
         out,
         timeoutSecs,
+        traced,
         signal: stop.signal,
-        prepare: (testKey) => executor.prepare(cell, testKey, number),
+        prepare: (testKey) => executor.prepare(cell, testKey, number, traced),
       });
+    const attempt = (cell: Cell, number: number) => attemptAt(cell, number, false);
+    const retry = options.retry && ((cell: Cell, number: number) => attemptAt(cell, number, true));
     try {
-      done = await runCells({ cells, known, workers, repeat, reporter, stop, attempt });
+      done = await runCells({
+        ...{ cells, known, workers, repeat, reporter, stop, attempt },
+        ...(retry && { retry }),
+      });
     } finally {
       options.signal.removeEventListener('abort', onAbort);
       await executor.close();

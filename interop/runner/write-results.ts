@@ -3,7 +3,7 @@ import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join, normalize, resolve, sep } from 'node:path';
 import { renderDashboard } from './dashboard/dashboard.ts';
 import { renderMarkdown } from './markdown.ts';
-import type { Attempt, ParticipantRecord, Results } from './results.ts';
+import type { Attempt, ParticipantRecord, Results, TraceRecord } from './results.ts';
 
 /** Characters of each log that are put into the page; the file has all. */
 const EXCERPT = { head: 4 * 1024, tail: 12 * 1024 };
@@ -20,12 +20,14 @@ const inside = (folder: string, path: string): string | undefined => {
 };
 
 const logsOf = (results: Results): string[] =>
-  results.cells.flatMap((cell) =>
-    cell.attempts.flatMap(({ dialer, listener, relay }) => [
-      dialer.log,
-      listener.log,
-      ...(relay === undefined ? [] : [relay.log]),
-    ]),
+  results.cells.flatMap(({ attempts, retry }) =>
+    [...attempts, ...(retry === undefined ? [] : [retry])].flatMap(
+      ({ dialer, listener, relay }) => [
+        dialer.log,
+        listener.log,
+        ...(relay === undefined ? [] : [relay.log]),
+      ],
+    ),
   );
 
 /** Writes the files into `out`; returns their paths. */
@@ -64,27 +66,40 @@ export const gatherLogs = async (
   const moved: Results[] = [];
   for (const [index, part] of parts.entries()) {
     const from = dirname(files[index] ?? '');
-    const move = async (record: ParticipantRecord): Promise<ParticipantRecord> => {
-      const log = join('logs', `part-${index + 1}`, record.log.replace(/^logs[/\\]/, ''));
-      const [source, target] = [inside(from, record.log), inside(out, log)];
+    /** Copies the file at `path`; the path it has now. A result is kept even if its files were not. */
+    const copy = async (path: string): Promise<string> => {
+      const moved = join('logs', `part-${index + 1}`, path.replace(/^logs[/\\]/, ''));
+      const [source, target] = [inside(from, path), inside(out, moved)];
       if (source !== undefined && target !== undefined) {
         await mkdir(dirname(target), { recursive: true });
-        // A result is kept even if its log was not.
         await copyFile(source, target).catch(() => {});
       }
-      return { ...record, log };
+      return moved;
     };
-    const attempts = (list: readonly Attempt[]) =>
-      Promise.all(
-        list.map(async (attempt) => ({
-          ...attempt,
-          dialer: await move(attempt.dialer),
-          listener: await move(attempt.listener),
-          ...(attempt.relay === undefined ? {} : { relay: await move(attempt.relay) }),
-        })),
-      );
+    const move = async (record: ParticipantRecord): Promise<ParticipantRecord> => ({
+      ...record,
+      log: await copy(record.log),
+    });
+    const moveTrace = async ({ timeline, files }: TraceRecord): Promise<TraceRecord> => ({
+      timeline: await copy(timeline),
+      files: await Promise.all(files.map(copy)),
+    });
+    const moveAttempt = async (attempt: Attempt): Promise<Attempt> => ({
+      ...attempt,
+      dialer: await move(attempt.dialer),
+      listener: await move(attempt.listener),
+      ...(attempt.relay && { relay: await move(attempt.relay) }),
+      ...(attempt.trace && { trace: await moveTrace(attempt.trace) }),
+    });
     const cells = [];
-    for (const cell of part.cells) cells.push({ ...cell, attempts: await attempts(cell.attempts) });
+    for (const cell of part.cells) {
+      const attempts = await Promise.all(cell.attempts.map(moveAttempt));
+      cells.push({
+        ...cell,
+        attempts,
+        ...(cell.retry && { retry: await moveAttempt(cell.retry) }),
+      });
+    }
     moved.push({ ...part, cells });
   }
   return moved;

@@ -107,16 +107,22 @@ pub fn varint(value: f64) -> VarInt {
 #[cfg(feature = "qlog")]
 fn trace(transport: &mut TransportConfig, path: Option<&Path>) {
     use std::fs::File;
-    use std::io::BufWriter;
+    use std::io::LineWriter;
+    use std::time::{SystemTime, UNIX_EPOCH};
 
     // Without its trace, a connection is as good.
     let Some(file) = path.and_then(|path| File::create(path).ok()) else {
         return;
     };
     let mut config = quinn::QlogConfig::default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let began = now.unwrap_or_default().as_secs_f64() * 1_000.0;
     config
-        .writer(Box::new(BufWriter::new(file)))
-        .title(Some("libp2p-lean".to_owned()));
+        // An event is a line: so what there is of them is in the file even if the process is killed.
+        .writer(Box::new(LineWriter::new(file)))
+        .title(Some("libp2p-lean".to_owned()))
+        // Times count from here, and there is no other place that says when that was.
+        .description(Some(format!("reference_time {began:.3}")));
     transport.qlog_stream(config.into_stream());
 }
 

@@ -167,11 +167,11 @@ export const ALPN = 'libp2p';
 /** A listener that has no room for a connection (RFC 9000 section 20.1). */
 export const CONNECTION_REFUSED = 0x2;
 
-/** For those who look for an error; the engine quinn alone writes them. */
+/** For those who look for an error. */
 export interface QuicTrace {
   /** A file that TLS secrets are appended to, in NSS format: who has them can read everything. */
   readonly keyLog?: string;
-  /** A directory for qlog traces, one file a connection. */
+  /** A directory for qlog traces, one file a connection. The engine quiche writes none. */
   readonly qlog?: string;
 }
 

@@ -56,12 +56,12 @@ const CAUTION =
 
 const load: Record<EngineName, (role: Role, trace: QuicTrace) => Promise<QuicEngine>> = {
   quinn: async (_, trace) => (await import('./quinn/engine.ts')).quinnEngine(trace),
-  node: async (role) => {
+  node: async (role, trace) => {
     const lack = lackOfNodeQuic(role);
     if (lack !== undefined) throw unavailable(`the engine node (node:quic): ${lack}`);
-    return (await import('./node/engine.ts')).nodeQuicEngine();
+    return (await import('./node/engine.ts')).nodeQuicEngine(trace);
   },
-  quiche: async () => (await import('./quiche/engine.ts')).quicheEngine(),
+  quiche: async (_, trace) => (await import('./quiche/engine.ts')).quicheEngine(trace),
 };
 
 /** Why `node:quic` cannot do `role` here; `undefined` when it can. Costs nothing. */

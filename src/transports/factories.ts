@@ -14,7 +14,7 @@ import { selectEngine } from '../quic/select.ts';
 import type { SecureChannelName } from '../secure/secure-channel.ts';
 import type { TlsCredentials } from '../tls/credentials.ts';
 import type { Relays } from './circuit.ts';
-import { openKeyLog, warnOfKeyLog } from './key-log.ts';
+import { openKeyLog, warnOfKeyLog, warnOfNoQlog } from './key-log.ts';
 import type { QuicTransport } from './quic.ts';
 import type { Transport, TransportContext, TransportFactory } from './transport.ts';
 import type { UpgradeLimits, UpgradeOptions } from './upgrade.ts';
@@ -41,7 +41,8 @@ export const quic =
           selectEngine(wanted, role, trace),
           context.tls(),
         ]);
-        if (trace?.keyLog !== undefined && engine.name === 'quinn') warnOfKeyLog(trace.keyLog);
+        if (trace?.keyLog !== undefined) warnOfKeyLog(trace.keyLog);
+        if (trace?.qlog !== undefined && engine.name === 'quiche') warnOfNoQlog(engine.name);
         context.emit('engine:select', { engine: engine.name, role, why });
         const ignored = engine.lacks.filter((name) => limits[name] !== undefined);
         if (ignored.length > 0) {

@@ -11,13 +11,19 @@ const CAUTION = 'LeanCaution';
 
 const warned = new Set<string>();
 
-/** Warns of it, once for each file. */
-export const warnOfKeyLog = (file: string): void => {
-  if (warned.has(file)) return;
-  warned.add(file);
-  const what = `TLS secrets are appended to ${file}: who has it can read these connections`;
+const warnOnce = (what: string): void => {
+  if (warned.has(what)) return;
+  warned.add(what);
   process.emitWarning(what, CAUTION);
 };
+
+/** Warns of it, once for each file. */
+export const warnOfKeyLog = (file: string): void =>
+  warnOnce(`TLS secrets are appended to ${file}: who has it can read these connections`);
+
+/** Warns, once, that no file will come. */
+export const warnOfNoQlog = (engine: string): void =>
+  warnOnce(`the QUIC engine ${engine} writes no qlog traces`);
 
 /**
  * Opens `file`, which only its owner may read if it is new, and warns of it.

@@ -1,11 +1,12 @@
-/** SSLKEYLOGFILE, QLOGDIR and `--debug`: what the quinn engine tells of its connections. */
+/** SSLKEYLOGFILE, QLOGDIR and `--debug`: what the QUIC engines tell of their connections. */
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
-import { whyNoQuinn } from '../support/engines.ts';
+import { qlogEvents } from '../../interop/runner/qlog.ts';
+import { enginesHere, whyNoQuinn } from '../support/engines.ts';
 import { run, start } from '../support/participant.ts';
 
 const OPTIONS = { timeout: 60_000, skip: whyNoQuinn ?? false };
@@ -26,6 +27,56 @@ test('traces are written, and statistics logged', OPTIONS, async (t) => {
   assert.match(readFileSync(keys, 'utf8'), /^CLIENT_TRAFFIC_SECRET_0 [0-9a-f]{64} [0-9a-f]{64,}$/m);
   assert.equal(readdirSync(folder).filter((name) => name.endsWith('dialer.sqlog')).length, 1);
 });
+
+const HANG = { timeout: 60_000 };
+
+/** Each line of a form that Wireshark takes (NSS key log format). */
+const SECRET = /^[A-Z]+(_[A-Z0-9]+)+ [0-9a-f]{64} [0-9a-f]{64,96}$/;
+
+for (const engine of await enginesHere(['listener', 'dialer'])) {
+  test(
+    `${engine}: both sides log the same secrets, and qlog where the engine has it`,
+    HANG,
+    async (t) => {
+      const folder = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-'));
+      t.after(() => rmSync(folder, { recursive: true }));
+      const variables = (side: string) => ({
+        SSLKEYLOGFILE: path.join(folder, side),
+        QLOGDIR: folder,
+        ...(process.env.NODE_QUIC && { NODE_QUIC: process.env.NODE_QUIC }),
+      });
+      const listen = ['listen', '--engine', engine, '/ip4/127.0.0.1/udp/0/quic-v1'];
+      const listener = start(listen, variables('there'));
+      t.after(() => listener.dispose());
+      const [address = ''] = await listener.waitFor(/\S+\/p2p\/\S+/);
+      const ping = ['ping', '-c', '1', '--engine', engine, address];
+      const { code, stderr } = await run(ping, variables('here'));
+      assert.equal(code, 0, stderr);
+      const secretsOf = (side: string) =>
+        readFileSync(path.join(folder, side), 'utf8').trimEnd().split('\n').toSorted();
+      for (const line of secretsOf('here')) assert.match(line, SECRET);
+      assert.deepEqual(secretsOf('here'), secretsOf('there'));
+      assert.match(stderr, /TLS secrets are appended to/);
+      if (engine === 'quiche') {
+        assert.match(stderr, /the QUIC engine quiche writes no qlog traces/);
+        return;
+      }
+      for (const role of ['dialer', 'listener']) {
+        const [name = ''] = readdirSync(folder).filter((it) => it.endsWith(`${role}.sqlog`));
+        const events = qlogEvents(readFileSync(path.join(folder, name), 'utf8'), 0);
+        assert.ok(
+          events.some(({ text }) => /packet_sent/.test(text)),
+          role,
+        );
+        // It says itself when it began.
+        assert.ok(
+          events.every(({ at }) => Math.abs(at - Date.now()) < 3_600_000),
+          role,
+        );
+      }
+    },
+  );
+}
 
 test('a trace that cannot be written: one line, exit code 2', OPTIONS, async () => {
   const args = ['ping', '-c', '1', '--engine', 'quinn', '/ip4/127.0.0.1/udp/9/quic-v1'];

@@ -45,6 +45,10 @@ const FAILS = 'libp2p-lean-v0.1 x js-v3 (quic-v1)';
 const KNOWN = 'go-v1 x libp2p-lean-v0.1 (tcp, tls, yamux)';
 const PEERS = 'js-v3 x go-v1 (quic-v1)';
 
+/** Of the retry of the cell that fails. */
+const TIMELINE = 'logs/lean_x_js-v3/retry/timeline.html';
+const TRACE = 'logs/lean_x_js-v3/retry/dialer.traces/1-1-dialer.sqlog';
+
 const folder = mkdtempSync(join(tmpdir(), 'libp2p-lean-dashboard-'));
 const page = pathToFileURL(join(folder, 'results.html')).href;
 let browser: Browser;
@@ -86,7 +90,10 @@ const write = async (): Promise<void> => {
       dialer: await record(cell.name, 'dialer', failed),
       listener: await record(cell.name, 'listener', failed),
     };
-    cells.push(judge(cell, [attempt], known));
+    const trace = { timeline: TIMELINE, files: [TRACE, `../${HOSTILE}`] };
+    cells.push(
+      judge(cell, [attempt], known, cell.name === FAILS ? { ...attempt, trace } : undefined),
+    );
   }
   const implementations: ImplementationRecord[] = images.implementations.map((one) => ({
     ...one,
@@ -269,6 +276,21 @@ test(
       assert.equal(await tab.locator('.matrix').nth(1).locator(':focus').count(), 1);
       await tab.keyboard.press('Enter');
       assert.equal(await tab.locator('dialog').isVisible(), true);
+    }),
+);
+
+test(
+  'a failed cell leads to its retry: the timeline, the traces; nowhere outside of the folder',
+  {
+    skip,
+  },
+  () =>
+    withPage({}, async (tab) => {
+      await tab.locator('#failures button', { hasText: FAILS }).click();
+      await tab.locator('#detail .runs button', { hasText: 'retry' }).click();
+      const links = tab.locator('#detail .callout a');
+      const targets = (await links.all()).map((link) => link.getAttribute('href'));
+      assert.deepEqual(await Promise.all(targets), [TIMELINE, TRACE]);
     }),
 );
 

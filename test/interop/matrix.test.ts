@@ -254,7 +254,7 @@ test('participants that break it: one clear line each, the run goes on, nothing 
     `${id} x ours `,
   ]);
   const run = await matrix([
-    ...['--images', images, '--no-known', '--timeout', '2', '--workers', '4'],
+    ...['--images', images, '--no-known', '--no-retry', '--timeout', '2', '--workers', '4'],
     ...['--test-select', `${tests.join('|')}|ours x ours`],
   ]);
   assert.equal(run.code, 1, run.stderr);

@@ -111,6 +111,7 @@
     const number = (value) => (value === null ? ['–', null] : [ms(value), 'ms']);
     return [
       attempt.failure ? el('p', { class: 'callout' }, attempt.failure.message) : null,
+      traces(attempt),
       el(
         'div',
         { class: 'tiles' },
@@ -145,6 +146,26 @@
     ].filter((node) => node !== null);
   };
 
+  /** Files beside the page; a path from results.json may lead nowhere else. */
+  const file = (path, text) =>
+    /^logs\/[\w./-]+$/.test(path) && !path.split('/').includes('..')
+      ? el('a', { href: path }, text)
+      : el('code', {}, path);
+
+  const traces = ({ trace }) =>
+    trace
+      ? el(
+          'p',
+          { class: 'callout' },
+          'Run once more with debug logs, qlog and TLS keys: ',
+          file(trace.timeline, 'timeline of both sides'),
+          ...trace.files.flatMap((path) => [
+            ' · ',
+            file(path, path.split('/').slice(-2).join('/')),
+          ]),
+        )
+      : null;
+
   const known = (cell) => {
     if (!cell.known) return null;
     const { reason, evidence } = cell.known;
@@ -165,19 +186,21 @@
     );
     const body = el('div');
     const runs = el('div', { class: 'runs', role: 'group', 'aria-label': 'Runs' });
+    const views = [...cell.attempts, ...(cell.retry ? [cell.retry] : [])];
     const show = (place) => {
-      body.replaceChildren(...attemptView(cell, cell.attempts[place]));
+      body.replaceChildren(...attemptView(cell, views[place]));
       [...runs.children].forEach((button, other) => {
         button.setAttribute('aria-pressed', String(other === place));
       });
     };
-    if (cell.attempts.length > 1) {
-      cell.attempts.forEach((attempt, place) => {
+    if (views.length > 1) {
+      views.forEach((attempt, place) => {
+        const name = attempt === cell.retry ? 'retry, traced' : `run ${place + 1}`;
         runs.append(
           el(
             'button',
             { class: 'chip', type: 'button', onclick: () => show(place) },
-            `${attempt.failure ? '✗' : '✓'} run ${place + 1}`,
+            `${attempt.failure ? '✗' : '✓'} ${name}`,
           ),
         );
       });

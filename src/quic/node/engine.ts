@@ -28,9 +28,12 @@ import {
   type QuicEngine,
   type QuicLimits,
   type QuicListener,
+  type QuicTrace,
 } from '../engine.ts';
+import { checkTrace } from '../trace.ts';
 import { addressOf, NodeQuicEngineConnection } from './connection.ts';
 import { STREAM_BYTES } from './memory-poll.ts';
+import { traceOptions } from './trace.ts';
 import type {
   Identity,
   NodeQuic,
@@ -68,9 +71,10 @@ const NO_RATE_LIMIT = 1_000_000;
 /** Its connections have no window of their own, and it makes every client prove its address. */
 const LACKS: readonly (keyof QuicLimits)[] = ['connectionWindow', 'retryAbove'];
 
-/** @throws ERR_ENGINE_UNAVAILABLE with what is missing. */
-export const nodeQuicEngine = async (): Promise<QuicEngine> => {
+/** @throws ERR_ENGINE_UNAVAILABLE with what is missing; ERR_OPTIONS when the trace cannot be written. */
+export const nodeQuicEngine = async (trace: QuicTrace = {}): Promise<QuicEngine> => {
   const quic = await load();
+  checkTrace(trace);
   // OpenSSL's start-up, 10 ms, which would else be part of the first handshake.
   createSecureContext();
   const sockets: DialSockets = new Map();
@@ -80,8 +84,8 @@ export const nodeQuicEngine = async (): Promise<QuicEngine> => {
     // listener's, to an address that a peer made up, would end the listener.
     dialsFromListener: false,
     lacks: RUNTIME.quicCounts ? LACKS : [...LACKS, 'connectionMemory', 'stallTimeout'],
-    listen: (options) => listen(quic, options),
-    dial: (remote, options) => dial(quic, sockets, remote, options),
+    listen: (options) => listen(quic, trace, options),
+    dial: (remote, options) => dial(quic, trace, sockets, remote, options),
   };
 };
 
@@ -243,6 +247,7 @@ const socketTo = (
 
 const dial = async (
   quic: NodeQuic,
+  trace: QuicTrace,
   sockets: DialSockets,
   remote: SocketAddress,
   options: DialOptions,
@@ -261,6 +266,7 @@ const dial = async (
   try {
     session = await quic.connect(address, {
       ...sessionOptions(limits, limit, (stream) => void early.push(stream)),
+      ...traceOptions(trace, 'dialer'),
       ...identity,
       endpoint: socketTo(quic, sockets, address),
       alpn: ALPN,
@@ -339,7 +345,11 @@ const dialError = (error: unknown, remote: SocketAddress): LeanError => {
 
 // ------------------------------------------------------------------ listen
 
-const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListener> => {
+const listen = async (
+  quic: NodeQuic,
+  trace: QuicTrace,
+  options: ListenOptions,
+): Promise<QuicListener> => {
   if (!RUNTIME.quicListens) {
     throw unavailable(`node:quic of ${RUNTIME.name} cannot listen: it refuses self-signed clients`);
   }
@@ -431,6 +441,7 @@ const listen = async (quic: NodeQuic, options: ListenOptions): Promise<QuicListe
     endpoint = await quic.listen(onSession, {
       // Set anew for each session, so that every stream finds its connection.
       ...sessionOptions(limits, limits.handshakeTimeout, ignore),
+      ...traceOptions(trace, 'listener'),
       endpoint: {
         address,
         // As go and rust: `::` does not take the IPv4 port too.

@@ -163,6 +163,13 @@ export interface SessionOptions {
   /** Marks the session's and its streams' promises as handled. */
   readonly onerror: () => void;
   readonly onstream: (this: NodeQuicSession, stream: NodeQuicStream) => void;
+  /** With these, `onkeylog` and `onqlog` are called. Not in Bun 1.4. */
+  readonly keylog?: boolean;
+  readonly qlog?: boolean;
+  /** A line in NSS format. */
+  readonly onkeylog?: (this: NodeQuicSession, line: string) => void;
+  /** JSON text sequences, in pieces; `fin`: the last one. */
+  readonly onqlog?: (this: NodeQuicSession, data: string, fin: boolean) => void;
 }
 
 export interface Identity {

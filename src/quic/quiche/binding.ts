@@ -65,6 +65,8 @@ export interface QuicheConfig {
   setMaxStreamWindow(bytes: number): void;
   setDisableActiveMigration(disable: boolean): void;
   enablePacing(enable: boolean): void;
+  /** The secrets of connections made with it may be logged. */
+  logKeys(): void;
 }
 
 /** One connection. Calls that find nothing to do return `null`; errors are thrown by name. */
@@ -82,6 +84,8 @@ export interface QuicheHandle {
   /** Milliseconds, rounded down; `null`: no timer. */
   timeout(): number | null;
   onTimeout(): void;
+  /** Appends the secrets of the connection to a file. */
+  setKeylog(path: string): void;
   /** The next packet asks for an acknowledgement. */
   sendAckEliciting(): void;
   stats(): { sentBytes: number | bigint; lostBytes: number | bigint };

@@ -18,29 +18,34 @@ const SIGNATURE_ALGORITHMS = [
   'rsa_pkcs1_sha512',
 ].join(':');
 
-/** The last configuration that dials with these credentials used, and for which limits it was made. */
-export type Configs = WeakMap<
-  TlsCredentials,
-  { readonly limits: string; readonly config: QuicheConfig }
->;
+/** What configurations are made of and kept by. */
+export interface ConfigContext {
+  readonly quiche: Quiche;
+  /** The last configuration that dials with these credentials used, and for which limits it was made. */
+  readonly configs: WeakMap<
+    TlsCredentials,
+    { readonly limits: string; readonly config: QuicheConfig }
+  >;
+  /** A file that gets the secrets of connections. */
+  readonly keyLog: string | undefined;
+}
 
 /** Reading the key and the certificate takes longer than all else before the first packet. */
 export const configureOnce = (
-  quiche: Quiche,
-  configs: Configs,
+  context: ConfigContext,
   options: EngineOptions,
   limits: QuicLimits,
 ): QuicheConfig => {
   const key = JSON.stringify(limits);
-  const last = configs.get(options.credentials);
+  const last = context.configs.get(options.credentials);
   if (last?.limits === key) return last.config;
-  const config = configure(quiche, options, limits);
-  configs.set(options.credentials, { limits: key, config });
+  const config = configure(context, options, limits);
+  context.configs.set(options.credentials, { limits: key, config });
   return config;
 };
 
 export const configure = (
-  quiche: Quiche,
+  { quiche, keyLog }: ConfigContext,
   options: EngineOptions,
   limits: QuicLimits,
 ): QuicheConfig => {
@@ -67,5 +72,6 @@ export const configure = (
   config.setMaxStreamWindow(streamWindow);
   config.setDisableActiveMigration(true);
   config.enablePacing(false);
+  if (keyLog !== undefined) config.logKeys();
   return config;
 };

@@ -18,9 +18,11 @@ import {
   type QuicConnection,
   type QuicEngine,
   type QuicListener,
+  type QuicTrace,
 } from '../engine.ts';
-import { loadQuiche, type Quiche, type QuicheConfig, type QuicheHandle } from './binding.ts';
-import { type Configs, configure, configureOnce } from './config.ts';
+import { checkTrace } from '../trace.ts';
+import { loadQuiche, type QuicheConfig, type QuicheHandle } from './binding.ts';
+import { type ConfigContext, configure, configureOnce } from './config.ts';
 import { QuicheConnection } from './connection.ts';
 import { BASE_DATAGRAM, MAX_DATAGRAM, MAX_LOOPBACK_DATAGRAM } from './datagram-size.ts';
 import { isLongHeader, parseLongHeader } from './packet-header.ts';
@@ -32,23 +34,39 @@ const CID_LENGTH = 16;
 /** A client's first packet is at least this long (RFC 9000 section 14.1). */
 const MIN_INITIAL = 1200;
 
-/** @throws ERR_ENGINE_UNAVAILABLE when there is no quiche binding for this platform. */
-export const quicheEngine = async (): Promise<QuicEngine> => {
+/**
+ * Of `trace` it writes the key log alone: the binding has no qlog.
+ *
+ * @throws ERR_ENGINE_UNAVAILABLE when there is no quiche binding for this platform; ERR_OPTIONS when the
+ * trace cannot be written.
+ */
+export const quicheEngine = async (trace: QuicTrace = {}): Promise<QuicEngine> => {
   const quiche = loadQuiche();
-  const configs: Configs = new WeakMap();
-  const dialsFrom: DialsFrom = new WeakMap();
+  checkTrace(trace);
+  const { keyLog } = trace;
+  const context: Context = { quiche, keyLog, configs: new WeakMap(), dialsFrom: new WeakMap() };
   return {
     name: 'quiche',
     lacks: [],
     dialsFromListener: true,
-    listen: (options) => listen(quiche, configs, dialsFrom, options),
+    listen: (options) => listen(context, options),
     dial: (remote, options) => {
-      if (options.from === undefined) return dial(quiche, configs, remote, options);
-      const dialFrom = dialsFrom.get(options.from);
+      if (options.from === undefined) return dial(context, remote, options);
+      const dialFrom = context.dialsFrom.get(options.from);
       if (dialFrom !== undefined) return dialFrom(remote, options);
       return Promise.reject(new LeanError('ERR_DIAL', "the listener is not this engine's"));
     },
   };
+};
+
+interface Context extends ConfigContext {
+  readonly dialsFrom: DialsFrom;
+}
+
+/** Before the first packet. */
+const logKeys = ({ keyLog }: Context, handle: QuicheHandle): QuicheHandle => {
+  if (keyLog !== undefined) handle.setKeylog(keyLog);
+  return handle;
 };
 
 /** How to dial from the socket of each listener. */
@@ -65,15 +83,14 @@ const maxDatagramTo = (host: string, config: QuicheConfig): number => {
 // ── Dialer ─────────────────────────────────────────────────────────────────────────────────────
 
 const dial = async (
-  quiche: Quiche,
-  configs: Configs,
+  context: Context,
   remote: SocketAddress,
   options: DialOptions,
 ): Promise<QuicConnection> => {
   const { signal } = options;
   if (signal?.aborted === true) throw new LeanError('ERR_ABORTED', 'the dial was aborted');
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
-  const config = configureOnce(quiche, configs, options, limits);
+  const config = configureOnce(context, options, limits);
   const where = `${remote.host} port ${remote.port}`;
   const socket = bindSocket(remote.host);
   try {
@@ -104,7 +121,10 @@ const dial = async (
     };
     const { schedule, flush, flushAll } = pump(socket, true, closeSocket);
     const connection = new QuicheConnection(
-      quiche.Connection.connect(null, randomBytes(CID_LENGTH), local, target, config),
+      logKeys(
+        context,
+        context.quiche.Connection.connect(null, randomBytes(CID_LENGTH), local, target, config),
+      ),
       'dialer',
       { local, remote: target },
       {
@@ -160,14 +180,10 @@ const dial = async (
 
 // ── Listener ───────────────────────────────────────────────────────────────────────────────────
 
-const listen = async (
-  quiche: Quiche,
-  configs: Configs,
-  dialsFrom: DialsFrom,
-  options: ListenOptions,
-): Promise<QuicListener> => {
+const listen = async (context: Context, options: ListenOptions): Promise<QuicListener> => {
+  const { quiche, dialsFrom } = context;
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
-  const config = configure(quiche, options, limits);
+  const config = configure(context, options, limits);
   const { host, port } = options.address;
   const socket = bindSocket(host);
   try {
@@ -251,7 +267,10 @@ const listen = async (
     const maxDatagram = maxDatagramTo(remote.host, config);
     let handle: QuicheHandle;
     try {
-      handle = quiche.Connection.accept(scid, original ?? null, local, remote, config);
+      handle = logKeys(
+        context,
+        quiche.Connection.accept(scid, original ?? null, local, remote, config),
+      );
     } catch (error) {
       guest.leave();
       throw error;
@@ -301,7 +320,7 @@ const listen = async (
       if (!open) throw new LeanError('ERR_DIAL', 'the listener is closed');
       if (signal?.aborted === true) throw new LeanError('ERR_ABORTED', 'the dial was aborted');
       const bounds = { ...DEFAULT_LIMITS, ...dialOptions.limits };
-      const dialConfig = configureOnce(quiche, configs, dialOptions, bounds);
+      const dialConfig = configureOnce(context, dialOptions, bounds);
       const target = { host: withoutZone(remote.host), port: remote.port };
       const maxDatagram = maxDatagramTo(target.host, dialConfig);
       const scid = randomBytes(CID_LENGTH);
@@ -309,7 +328,7 @@ const listen = async (
         connection.fail(new LeanError('ERR_ABORTED', 'the dial was aborted'));
       const settle = (): void => signal?.removeEventListener('abort', onAbort);
       const connection = new QuicheConnection(
-        quiche.Connection.connect(null, scid, local, target, dialConfig),
+        logKeys(context, quiche.Connection.connect(null, scid, local, target, dialConfig)),
         'dialer',
         { local, remote: target },
         {

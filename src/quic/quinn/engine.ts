@@ -4,7 +4,6 @@
  * anything of the connection is handed up.
  */
 
-import { accessSync, appendFileSync, constants, readdirSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { type CloseReason, describeClose } from '../../close-reason.ts';
 import { LeanError, messageOf } from '../../errors.ts';
@@ -23,6 +22,7 @@ import {
   type QuicListener,
   type QuicTrace,
 } from '../engine.ts';
+import { checkTrace } from '../trace.ts';
 import type { NativeCredentials, NativeLimits } from './binding.ts';
 import { described, nativeWindowsOf, QuinnConnection } from './connection.ts';
 import { type Driver, quinnDriver } from './driver.ts';
@@ -52,18 +52,6 @@ export const quinnEngine = async (options: QuinnOptions = {}): Promise<QuicEngin
     listen: (listenOptions) => listen(context, listenOptions),
     dial: (remote, dialOptions) => dial(context, remote, dialOptions),
   };
-};
-
-const checkTrace = ({ keyLog, qlog }: QuicTrace): void => {
-  try {
-    if (keyLog !== undefined) appendFileSync(keyLog, '');
-    if (qlog !== undefined) {
-      readdirSync(qlog);
-      accessSync(qlog, constants.W_OK);
-    }
-  } catch (error) {
-    throw new LeanError('ERR_OPTIONS', `the trace cannot be written: ${messageOf(error)}`);
-  }
 };
 
 interface Context {
