@@ -30,6 +30,7 @@ export type { MuxerName, MuxLimits } from './mux/muxer.ts';
 export { type AutonatLimits, DEFAULT_AUTONAT_LIMITS } from './node/autonat-limits.ts';
 export type { DialOptions } from './node/dialing.ts';
 export type { NodeEvent, NodeEvents, NodeEventTarget, StreamDetail } from './node/events.ts';
+export { DEFAULT_HOLE_PUNCH_LIMITS, type HolePunchLimits } from './node/hole-punch-limits.ts';
 export { DEFAULT_NODE_LIMITS, type NodeLimits } from './node/limits.ts';
 export type { Listener } from './node/listener.ts';
 export type { PortMapping } from './node/mapped-port.ts';

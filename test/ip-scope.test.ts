@@ -6,7 +6,7 @@ import { generateHostKey } from '../src/identity/keys.ts';
 import { peerIdOf } from '../src/identity/peer-id.ts';
 import { isPublicIp, scopeOf } from '../src/ip-scope.ts';
 import { parseMultiaddr } from '../src/multiaddr.ts';
-import { directAddresses } from '../src/node/direct-addresses.ts';
+import { directAddresses, punchTargets } from '../src/node/direct-addresses.ts';
 
 describe('scopes of IP addresses', () => {
   const cases: [string, string | undefined][] = [
@@ -90,5 +90,34 @@ describe('addresses of a hole punch', () => {
       '/ip4/1.2.3.4/udp/1',
     ];
     assert.deepEqual(choose('public', ...list), []);
+  });
+
+  it('are dialled at few hosts, and each host so often, however many addresses it has', () => {
+    const chosen = (maxHosts: number, maxDialsPerHost: number, ...list: string[]) =>
+      punchTargets(list.map(parseMultiaddr), { maxHosts, maxDialsPerHost, maxPunches: 1 }).map(
+        ({ address, dials }) => [address.toString(), dials],
+      );
+    const [one, two, three, six] = [
+      '/ip4/1.2.3.4/udp/1/quic-v1',
+      '/ip4/1.2.3.4/tcp/1',
+      '/ip4/1.2.3.4/tcp/2',
+      '/ip6/2606:4700:0:1::1/tcp/1',
+    ];
+    const other = '/ip4/4.3.2.1/tcp/1';
+    assert.deepEqual(chosen(3, 8, one), [[one, 8]]);
+    assert.deepEqual(chosen(3, 8, one, two, three), [
+      [one, 2],
+      [two, 2],
+      [three, 2],
+    ]);
+    assert.deepEqual(chosen(3, 2, one, two, three), [
+      [one, 1],
+      [two, 1],
+    ]);
+    assert.deepEqual(chosen(2, 3, one, six, other, '/ip6/2606:4700:0:ff::1/tcp/9'), [
+      [one, 3],
+      [six, 1],
+      ['/ip6/2606:4700:0:ff::1/tcp/9', 1],
+    ]);
   });
 });

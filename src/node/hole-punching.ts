@@ -15,29 +15,27 @@ import { type Agreement, handleDcutr, initiateDcutr } from '../protocols/dcutr.t
 import { identify } from '../protocols/identify.ts';
 import type { Connections } from './connections.ts';
 import type { Dialing } from './dialing.ts';
-import { directAddresses } from './direct-addresses.ts';
+import { directAddresses, type PunchTarget, punchTargets } from './direct-addresses.ts';
 import type { Events } from './events.ts';
+import type { HolePunchLimits } from './hole-punch-limits.ts';
 import type { StreamHandler } from './protocols.ts';
 import type { Transports } from './transports.ts';
 
-/** Of the initiator: libp2p/specs relay/DCUtR.md. */
+/** For one relayed connection: libp2p/specs relay/DCUtR.md. No peer gets more of us, either. */
 const MAX_ATTEMPTS = 3;
 /** The one in which the initiator is the dialer: go-libp2p before v0.41 has the roles the other way round. */
 const SWAPPED_ATTEMPT = 2;
-/** Agreements that one relayed connection may ask of us: each makes us dial where its peer says. */
-const MAX_AGREEMENTS = 6;
 /** Milliseconds for one attempt; go-libp2p's and rust-libp2p's for QUIC. */
 const ATTEMPT_TIMEOUT = 5_000;
 /** Milliseconds that dialling the peer's own addresses gets before it is told to dial us. */
 const HEAD_START = 500;
-/** Milliseconds between dials to one address in an attempt: the first packets may come before there is a hole. */
-const REDIAL = 200;
-/** The same after a dial over TCP that failed at once. */
-const FIRST_REDIAL = 25;
-/** Dials to one address in an attempt. */
-const MAX_DIALS = 8;
-/** Hole punches at once; further relayed connections stay so. */
-const MAX_PUNCHES = 32;
+/**
+ * Milliseconds until an address is dialled again in an attempt, as the first packets may come before there is a
+ * hole, and by how much the time grows with each dial. Over QUIC dials overlap, and each repeats its packets; over
+ * TCP one begins when the one before has failed.
+ */
+const QUIC_REDIAL = { first: 200, factor: 2 };
+const TCP_REDIAL = { first: 25, factor: 3 };
 /** A replaced connection without streams is closed after this time, in which none was opened; milliseconds. */
 const RETIRE_AFTER = 2_000;
 const RETIRE_CHECK = 500;
@@ -56,6 +54,7 @@ export interface HolePunchingOptions {
   readonly events: Events;
   /** Where this node may be reached, the best first: to be chosen from. */
   readonly addresses: () => readonly Multiaddr[];
+  readonly limits: HolePunchLimits;
   /** Fires when the node closes. */
   readonly closing: AbortSignal;
 }
@@ -66,6 +65,7 @@ export const createHolePunching = ({
   transports,
   events,
   addresses,
+  limits,
   closing,
 }: HolePunchingOptions): HolePunching => {
   /** By peer id, those that we initiate. */
@@ -108,30 +108,34 @@ export const createHolePunching = ({
       waiting.set(id, group.add(found));
     });
 
-  /** Dials over QUIC again and again until `signal` fires: what came too early is not waited for. */
+  /** Dials over QUIC so many times, until `signal` fires: what came too early is not waited for. Never rejects. */
   const dialQuic = async (
-    address: Multiaddr,
+    { address, dials }: PunchTarget,
     peer: PeerId,
     signal: AbortSignal,
     after = 0,
   ): Promise<void> => {
     await pause(after, signal);
-    for (let dials = 0; dials < MAX_DIALS && !signal.aborted; dials++) {
+    let wait = QUIC_REDIAL.first;
+    for (let left = dials; left > 0 && !signal.aborted; left--) {
       dialing.punch(address, peer, { signal, holePunch: 'dialer' }).catch(() => {});
-      await pause(REDIAL, signal);
+      await pause(wait, signal);
+      wait *= QUIC_REDIAL.factor;
     }
   };
 
   /** The same over TCP, one dial after the other: there can be one connection only between two ports. */
   const dialTcp = async (
-    address: Multiaddr,
+    { address, dials }: PunchTarget,
     peer: PeerId,
     holePunch: Role,
     signal: AbortSignal,
   ): Promise<void> => {
-    for (let wait = FIRST_REDIAL; !signal.aborted; wait = Math.min(2 * wait, REDIAL)) {
+    let wait = TCP_REDIAL.first;
+    for (let left = dials; left > 0 && !signal.aborted; left--) {
       await dialing.punch(address, peer, { signal, holePunch }).catch(() => {});
       await pause(wait, signal);
+      wait *= TCP_REDIAL.factor;
     }
   };
 
@@ -152,14 +156,14 @@ export const createHolePunching = ({
     const { signal } = deadline;
     try {
       const direct = untilDirect(peer, signal);
-      for (const address of list) {
-        if (kindOf(address) !== 'quic-v1') dialTcp(address, peer, role, signal);
-        else if (role === 'dialer') dialQuic(address, peer, signal);
+      for (const target of punchTargets(list, limits)) {
+        if (kindOf(target.address) !== 'quic-v1') dialTcp(target, peer, role, signal);
+        else if (role === 'dialer') dialQuic(target, peer, signal);
         else {
-          transports.punch(address, signal);
+          transports.punch(target.address, signal);
           // Where our NAT gives each peer another port, only we can reach the other. Late, so that the peer's
           // own dial, which mostly gets through, is done by then.
-          dialQuic(address, peer, signal, rtt);
+          dialQuic(target, peer, signal, rtt);
         }
       }
       return await direct;
@@ -173,7 +177,8 @@ export const createHolePunching = ({
   const dialable = (said: readonly Multiaddr[], relayed: Connection): Multiaddr[] => {
     const own = new Set(addresses().map(String));
     const list = directAddresses(said, scopeOfRelay(relayed), relayed.remotePeer);
-    return list.filter((address) => !own.has(address.toString()) && transports.has(address));
+    const usable = list.filter((it) => !own.has(it.toString()) && transports.has(it));
+    return punchTargets(usable, limits).map(({ address }) => address);
   };
 
   /** What `peer` says of itself may be true: some are not behind a NAT. */
@@ -270,7 +275,7 @@ export const createHolePunching = ({
       if (connection.circuit === undefined || connection.role !== 'dialer') {
         throw new LeanError('ERR_PROTOCOL_VIOLATION', 'dcutr: the connection is not relayed to it');
       }
-      if (asked >= MAX_AGREEMENTS) {
+      if (asked >= MAX_ATTEMPTS) {
         throw new LeanError('ERR_PROTOCOL_VIOLATION', 'dcutr: the peer asks without end');
       }
       agreements.set(connection, asked + 1);
@@ -294,7 +299,7 @@ export const createHolePunching = ({
       openedAt.set(connection, performance.now());
       const direct = directTo(peer);
       if (direct !== undefined) replace(connection, direct);
-      else if (role === 'listener' && !running.has(id) && running.size < MAX_PUNCHES) {
+      else if (role === 'listener' && !running.has(id) && running.size < limits.maxPunches) {
         running.add(id);
         initiate(connection).finally(() => running.delete(id));
       }

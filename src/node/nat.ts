@@ -6,6 +6,7 @@ import type { AutonatLimits } from './autonat-limits.ts';
 import type { AutonatDialer } from './autonat-server.ts';
 import type { Connections } from './connections.ts';
 import type { Events } from './events.ts';
+import type { HolePunchLimits } from './hole-punch-limits.ts';
 import type { PortMappings } from './port-mapping.ts';
 import type { Protocols } from './protocols.ts';
 import type { ReachabilityCheck } from './reachability.ts';
@@ -13,9 +14,10 @@ import type { ReachabilityCheck } from './reachability.ts';
 export interface NatOptions {
   /**
    * Replaces relayed connections by direct ones (DCUtR), event `connection:direct`. Peers that are connected
-   * through a relay are then told where relays see this node. Default: true.
+   * through a relay are then told where relays see this node. Peers say where they are to be dialled, within
+   * limits. Default: true, with the default limits.
    */
-  readonly holePunching?: boolean;
+  readonly holePunching?: boolean | Partial<HolePunchLimits>;
   /**
    * Asks peers that serve AutoNAT v2 which of this node's addresses can be dialled: `node.reachability`, event
    * `reachability:change`. Default: false.

@@ -31,6 +31,7 @@ import { AGENT_VERSION } from '../version.ts';
 import { createConnections } from './connections.ts';
 import { createDialing, type DialOptions } from './dialing.ts';
 import { createEvents, type NodeEventTarget } from './events.ts';
+import { holePunchLimitsOf } from './hole-punch-limits.ts';
 import { createHolePunching } from './hole-punching.ts';
 import { createIdentifyPush } from './identify-push.ts';
 import { checkLimits, DEFAULT_NODE_LIMITS, type NodeLimits } from './limits.ts';
@@ -149,6 +150,8 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
   const { dialTimeout = DIAL_TIMEOUT, agentVersion = AGENT_VERSION } = options;
   const limits = checkLimits(options.limits);
   const relayLimits = relayLimitsOf(typeof options.relay === 'object' ? options.relay : {});
+  const { holePunching = true } = options.nat ?? {};
+  const punchLimits = holePunchLimitsOf(typeof holePunching === 'object' ? holePunching : {});
   const hostKey = options.hostKey ?? generateHostKey();
   const peerId = peerIdOf(hostKey.publicKey);
   const closing = new AbortController();
@@ -209,7 +212,7 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
   };
 
   const punching =
-    options.nat?.holePunching === false
+    holePunching === false
       ? undefined
       : createHolePunching({
           connections,
@@ -217,6 +220,7 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
           transports,
           events,
           addresses: () => ownAddresses(true),
+          limits: punchLimits,
           closing: closing.signal,
         });
   if (options.relay) {

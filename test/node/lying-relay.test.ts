@@ -1,6 +1,9 @@
 /** Relays that lie, peers that flood a relay, and hole punches that lead where they must not. */
 
 import assert from 'node:assert/strict';
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { describe, it, type TestContext } from 'node:test';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
@@ -9,6 +12,7 @@ import { isLeanError } from '../../src/errors.ts';
 import { generateHostKey, type HostKey } from '../../src/identity/keys.ts';
 import { type PeerId, peerIdOf } from '../../src/identity/peer-id.ts';
 import { parseMultiaddr } from '../../src/multiaddr.ts';
+import type { HolePunchLimits } from '../../src/node/hole-punch-limits.ts';
 import type { LeanNode, NodeOptions } from '../../src/node/node.ts';
 import { CIRCUIT_HOP, connectThrough, reserve } from '../../src/protocols/circuit-hop.ts';
 import {
@@ -22,7 +26,8 @@ import { DCUTR, encodeHolePunch } from '../../src/protocols/dcutr.ts';
 import { ping } from '../../src/protocols/ping.ts';
 import { readMessage, writeMessage } from '../../src/stream/messages.ts';
 import type { Stream } from '../../src/stream.ts';
-import { tcp } from '../../src/transports/factories.ts';
+import { quic, tcp } from '../../src/transports/factories.ts';
+import { enginesHere } from '../support/engines.ts';
 import { acceptedFrom, eventsOf, makeNode } from '../support/nodes.ts';
 
 const HANG = { timeout: 60_000 };
@@ -37,9 +42,11 @@ const code = (expected: string, message?: RegExp) => (error: unknown) => {
   return true;
 };
 
+const TCP = tcp({ secureChannels: ['noise'], muxers: ['yamux'] });
+
 const make = (t: TestContext, options: NodeOptions = {}): Promise<LeanNode> =>
   makeNode(t, {
-    transports: [tcp({ secureChannels: ['noise'], muxers: ['yamux'] })],
+    transports: [TCP],
     nat: { holePunching: false },
     ...options,
   });
@@ -441,7 +448,37 @@ describe('a relay under pressure', HANG, () => {
   });
 });
 
-describe('hole punches that lead where they must not', HANG, () => {
+/** Somebody who has not asked to be dialled, over QUIC and TCP. */
+const victimAt = async (t: TestContext, host: string) => {
+  const [udp, server] = [createSocket('udp4'), createServer()];
+  t.after(() => udp.close());
+  t.after(() => server.close());
+  let sockets = 0;
+  server.on('connection', (socket) => {
+    sockets++;
+    socket.on('error', () => {});
+    socket.destroy();
+  });
+  /** Each dial has a destination connection id of its own (RFC 9000 section 17.2). */
+  const initials = new Set<string>();
+  udp.on('message', (datagram) => {
+    const [first = 0, length = 0] = [datagram[0], datagram[5]];
+    if (first & 0x80) initials.add(datagram.toString('hex', 6, 6 + length));
+  });
+  udp.bind(0, host);
+  server.listen(0, host);
+  await Promise.all([once(udp, 'listening'), once(server, 'listening')]);
+  const { port } = server.address() as AddressInfo;
+  return {
+    addresses: {
+      QUIC: `/ip4/${host}/udp/${udp.address().port}/quic-v1`,
+      TCP: `/ip4/${host}/tcp/${port}`,
+    },
+    dials: () => initials.size + sockets,
+  };
+};
+
+describe('hole punches that lead where they must not', { ...HANG, concurrency: true }, () => {
   const hostile = [
     '/ip4/192.168.1.1/tcp/80',
     '/ip4/10.0.0.1/udp/53/quic-v1',
@@ -460,12 +497,15 @@ describe('hole punches that lead where they must not', HANG, () => {
   ];
 
   /** `listener` has accepted a relayed connection of `dialer`, which knows an address of its own. */
-  const relayed = async (t: TestContext) => {
-    const punching = { nat: { holePunching: true } };
+  const relayed = async (
+    t: TestContext,
+    holePunching: Partial<HolePunchLimits> = {},
+    transports: NodeOptions['transports'] = [TCP],
+  ) => {
     const [relay, listener, dialer] = [
       await make(t, { relay: true }),
       await make(t),
-      await make(t, punching),
+      await make(t, { transports, nat: { holePunching } }),
     ];
     const { address } = await relay.listen(LOOPBACK);
     await dialer.listen(LOOPBACK);
@@ -503,9 +543,35 @@ describe('hole punches that lead where they must not', HANG, () => {
     assert.ok((await ping(back)) > 0);
   });
 
+  for (const [over, limits, hosts, dialsPerHost] of [
+    ['QUIC', {}, 3, 8],
+    ['TCP', {}, 3, 8],
+    ['QUIC', { maxHosts: 1, maxDialsPerHost: 2 }, 1, 2],
+    ['TCP', { maxHosts: 1, maxDialsPerHost: 2 }, 1, 2],
+  ] as const) {
+    it(`dial ${hosts} of the hosts that are named, ${dialsPerHost} times at most, over ${over}`, async (t) => {
+      const victims = await Promise.all(
+        Array.from({ length: 8 }, (_, i) => victimAt(t, `127.0.0.${i + 2}`)),
+      );
+      const [engine] = await enginesHere(['dialer', 'listener']);
+      const { dialer, back } = await relayed(t, limits, [quic({ engine: engine ?? 'auto' }), TCP]);
+      const failed = eventsOf(dialer, 'punch:error');
+      await exchange(
+        back,
+        victims.map(({ addresses }) => addresses[over]),
+      );
+      assert.ok(isLeanError((await failed.next()).error, 'ERR_TIMEOUT'));
+      const dials = victims.map((victim) => victim.dials());
+      const hit = dials.filter((count) => count > 0);
+      assert.equal(hit.length, hosts, `${dials}`);
+      for (const count of hit) assert.ok(count <= dialsPerHost, `${dials}`);
+      assert.ok(Math.max(...hit) > dialsPerHost / 2, `${dials}`);
+    });
+  }
+
   it('are not asked for without end, nor by whom we have accepted, nor directly', async (t) => {
     const { listener, dialer, there, back } = await relayed(t);
-    for (let i = 0; i < 6; i++) await exchange(back, []);
+    for (let i = 0; i < 3; i++) await exchange(back, []);
     await assert.rejects(exchange(back, []), (error) => isLeanError(error));
     assert.ok((await ping(back)) > 0);
     await assert.rejects(exchange(there, []), code('ERR_PROTOCOL_NOT_SUPPORTED'));
