@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { describe, it } from 'node:test';
-import { startDeadline, withDeadline } from '../src/deadline.ts';
+import { pause, startDeadline, withDeadline } from '../src/deadline.ts';
 import { isLeanError, LeanError } from '../src/errors.ts';
 
 const never = new Promise<never>(() => {});
@@ -74,5 +75,39 @@ describe('startDeadline', () => {
     parent.abort();
     t.mock.timers.tick(10);
     assert.equal(deadline.signal.aborted, false);
+  });
+});
+
+/** Timers that keep this process alive. */
+const timers = (): number =>
+  process.getActiveResourcesInfo().filter((type) => type === 'Timeout').length;
+
+describe('pause', () => {
+  it('ends when the signal fires, also before it began, and leaves no timer or listener behind', async () => {
+    const before = timers();
+    const controller = new AbortController();
+    const { signal } = controller;
+    const paused = pause(60_000, signal);
+    assert.deepEqual([timers() - before, getEventListeners(signal, 'abort').length], [1, 1]);
+    controller.abort();
+    await paused;
+    assert.deepEqual([timers() - before, getEventListeners(signal, 'abort').length], [0, 0]);
+    await pause(60_000, signal);
+    assert.deepEqual([timers() - before, getEventListeners(signal, 'abort').length], [0, 0]);
+  });
+
+  it('ends when its time is over, and leaves no listener behind', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const { signal } = new AbortController();
+    let ended = false;
+    const paused = pause(10, signal).then(() => {
+      ended = true;
+    });
+    t.mock.timers.tick(9);
+    await Promise.resolve();
+    assert.equal(ended, false);
+    t.mock.timers.tick(1);
+    await paused;
+    assert.equal(getEventListeners(signal, 'abort').length, 0);
   });
 });
