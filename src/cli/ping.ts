@@ -1,9 +1,10 @@
 /** `libp2p-lean ping`: ping(8) for libp2p nodes. */
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { type CloseReason, describeClose } from '../close-reason.ts';
 import type { Connection } from '../connection.ts';
-import { startDeadline } from '../deadline.ts';
+import { pause, startDeadline } from '../deadline.ts';
 import { messageOf } from '../errors.ts';
 import { isCircuit } from '../multiaddr.ts';
 import { createNode, type LeanNode } from '../node/node.ts';
@@ -146,9 +147,10 @@ const pingUntil = async (
     }
     const relayed = connection.circuit !== undefined;
     try {
-      const open = stream ?? (await connection.newStream(PING, { signal: either }));
+      const limits = { signal: either, timeout: flags.timeout * 1000 };
+      const open = stream ?? (await connection.newStream(PING, limits));
       stream = open;
-      const rttMs = await pingOnce(open, { timeout: flags.timeout * 1000, signal: either });
+      const rttMs = await pingOnce(open, limits);
       (relayed ? relayedRtts : rtts).push(rttMs);
       const via = followed.wasRelayed ? { relayed } : {};
       await say({ event: 'answer', peer: connection.remotePeer.toString(), seq, rttMs, ...via });
@@ -159,7 +161,8 @@ const pingUntil = async (
       stream?.reset();
       stream = undefined;
     }
-    if (seq < count) await pause(next - performance.now(), either);
+    const left = next - performance.now();
+    if (seq < count) await (left > 0 ? pause(left, either) : nextTurn());
   }
   stream?.closeWrite();
   if (closed !== undefined && !signal.aborted) failure = describeClose(closed);
@@ -168,21 +171,6 @@ const pingUntil = async (
   // It has never become direct.
   return { sent: seq, rtts: relayedRtts, relayedRtts: [], timeMs, failure };
 };
-
-const pause = (ms: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (ms <= 0 || signal.aborted) {
-      setImmediate(resolve);
-      return;
-    }
-    const end = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', end);
-      resolve();
-    };
-    const timer = setTimeout(end, ms);
-    signal.addEventListener('abort', end, { once: true });
-  });
 
 interface Statistics {
   readonly minMs: number;

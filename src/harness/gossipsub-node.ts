@@ -23,9 +23,11 @@ import { tcp } from '@libp2p/tcp';
 import { yamux } from '@libp2p/yamux';
 import { multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p } from 'libp2p';
+import { orAborted } from '../deadline.ts';
 import { LeanError, messageOf } from '../errors.ts';
 import { quic } from '../js-libp2p/transport.ts';
 import { printable } from '../printable.ts';
+import { closeInTime } from './closing.ts';
 import type { GossipSubParams, Instruction } from './gossipsub-script.ts';
 
 /** Where every node listens. */
@@ -99,8 +101,8 @@ export const runGossipsubNode = async (options: GossipsubNodeOptions): Promise<v
   try {
     for (const instruction of script) await execute(instruction, state, options);
   } finally {
-    await state.pubsub?.stop();
-    await node.stop();
+    await closeInTime('GossipSub', async () => state.pubsub?.stop(), options.note);
+    await closeInTime('the node', () => node.stop(), options.note);
   }
 };
 
@@ -261,9 +263,10 @@ const connect = async (
   const limited = AbortSignal.any([signal, AbortSignal.timeout(CONNECT_TIMEOUT)]);
   for (;;) {
     try {
-      const { address } = await lookup(`node${target}`, { family: 4 });
+      const { address } = await orAborted(lookup(`node${target}`, { family: 4 }), limited);
       const rest = transport === 'tcp' ? `tcp/${PORT}` : `udp/${PORT}/quic-v1`;
-      await node.dial(multiaddr(`/ip4/${address}/${rest}/p2p/${peer}`), { signal: limited });
+      const remote = multiaddr(`/ip4/${address}/${rest}/p2p/${peer}`);
+      await orAborted(node.dial(remote, { signal: limited }), limited);
       return;
     } catch (error) {
       if (signal.aborted) throw signal.reason;

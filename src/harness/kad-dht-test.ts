@@ -23,6 +23,7 @@ import { orAborted, startDeadline } from '../deadline.ts';
 import { LeanError, messageOf } from '../errors.ts';
 import { quic } from '../js-libp2p/transport.ts';
 import { quote } from '../printable.ts';
+import { closeInTime } from './closing.ts';
 import { HarnessError } from './errors.ts';
 import type { KadDhtConfig } from './kad-dht-environment.ts';
 import { makeLenient } from './kad-dht-leniency.ts';
@@ -81,7 +82,7 @@ export const runKadDhtTest = async (
   } finally {
     deadline.abort(new LeanError('ERR_ABORTED', 'the test is over'));
     deadline.clear();
-    await node?.stop();
+    await closeInTime('the node', async () => node?.stop(), log);
   }
 };
 
@@ -159,7 +160,7 @@ const runBootstrap = async (
   });
   if (address === undefined) throw new LeanError('ERR_LISTEN', 'there is no address to publish');
   const key = `${config.testKey}_bootstrap_addr`;
-  await publish(config, key, address.toString(), signal, log);
+  await publishAt(config, key, address.toString(), signal, log);
   log('published', { key, address: address.toString() });
   await orAborted(new Promise<never>(() => undefined), signal);
 };
@@ -172,16 +173,18 @@ const runProvider = async (
 ): Promise<void> => {
   await join(config, node, signal, log);
   const { dht } = node.services;
-  const provided = await answered(
-    dht.provide(providerKey(config), { signal }),
-    'ADD_PROVIDER',
-    log,
+  const provided = await orAborted(
+    answered(dht.provide(providerKey(config), { signal }), 'ADD_PROVIDER', log),
+    signal,
   );
   if (!provided) throw notThere('no peer took the provider record');
   const value = Buffer.from('hello from libp2p-lean client');
-  const put = await answered(dht.put(valueKey(config), value, { signal }), 'PUT_VALUE', log);
+  const put = await orAborted(
+    answered(dht.put(valueKey(config), value, { signal }), 'PUT_VALUE', log),
+    signal,
+  );
   if (!put) throw notThere('no peer took the value');
-  await publish(config, `${config.testKey}_provider_done`, 'done', signal, log);
+  await publishAt(config, `${config.testKey}_provider_done`, 'done', signal, log);
   await orAborted(new Promise<never>(() => undefined), signal);
 };
 
@@ -191,7 +194,7 @@ const runQuerier = async (
   signal: AbortSignal,
   log: Log,
 ): Promise<void> => {
-  await fetch(config, `${config.testKey}_provider_done`, signal, log);
+  await fetchFrom(config, `${config.testKey}_provider_done`, signal, log);
   await join(config, node, signal, log);
   const { dht } = node.services;
   const providers = await eventually(signal, async (limited) => {
@@ -226,7 +229,7 @@ const join = async (
   log: Log,
 ): Promise<void> => {
   const key = `${config.testKey}_bootstrap_addr`;
-  const published = await fetch(config, key, signal, log);
+  const published = await fetchFrom(config, key, signal, log);
   let address: ReturnType<typeof multiaddr>;
   try {
     address = multiaddr(published);
@@ -234,7 +237,7 @@ const join = async (
     const held = `${key} held ${quote(published, MAX_MESSAGE)}, which is not a multiaddr`;
     throw new HarnessError('ERR_REDIS', held, { cause });
   }
-  const connection = await node.dial(address, { signal });
+  const connection = await orAborted(node.dial(address, { signal }), signal);
   log('connected', { address: published, peer: connection.remotePeer.toString() });
 };
 
@@ -257,14 +260,14 @@ const trace = (event: QueryEvent, log: Log): void => {
   else log(`query: ${event.name}`);
 };
 
-/** What `ask` finds, asked up to {@link ATTEMPTS} times. */
+/** What `ask` finds, asked up to {@link ATTEMPTS} times. An iterator that ignores its signal is left behind. */
 const eventually = async <T>(
   signal: AbortSignal,
   ask: (limited: AbortSignal) => Promise<T | undefined>,
 ): Promise<T | undefined> => {
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const limited = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_TIMEOUT)]);
-    const found = await ask(limited).catch((error: unknown) => {
+    const found = await orAborted(ask(limited), limited).catch((error: unknown) => {
       if (signal.aborted) throw signal.reason;
       if (attempt === ATTEMPTS) throw error;
       return undefined;
@@ -304,7 +307,7 @@ const withRendezvous = async <T>(
   }
 };
 
-const publish = (
+const publishAt = (
   config: KadDhtConfig,
   key: string,
   value: string,
@@ -313,5 +316,10 @@ const publish = (
 ): Promise<void> =>
   withRendezvous(config, key, signal, log, (rendezvous) => rendezvous.publish(value, 'string'));
 
-const fetch = (config: KadDhtConfig, key: string, signal: AbortSignal, log: Log): Promise<string> =>
+const fetchFrom = (
+  config: KadDhtConfig,
+  key: string,
+  signal: AbortSignal,
+  log: Log,
+): Promise<string> =>
   withRendezvous(config, key, signal, log, (rendezvous) => rendezvous.fetch());
