@@ -84,6 +84,10 @@ export const orAborted = <T>(
     if (signal.aborted) onAbort();
   });
 
+/** Waits for `signal` alone. @throws as {@link orAborted}, when it fires. */
+export const untilAborted = (signal: AbortSignal): Promise<never> =>
+  orAborted(new Promise<never>(() => undefined), signal);
+
 const tookTooLong = (what: string, ms: number): LeanError =>
   new LeanError('ERR_TIMEOUT', `${what} took longer than ${ms} ms`);
 

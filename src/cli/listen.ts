@@ -1,7 +1,7 @@
 /** `libp2p-lean listen`: a node for people to dial. */
 
 import { describeClose } from '../close-reason.ts';
-import { orAborted } from '../deadline.ts';
+import { untilAborted } from '../deadline.ts';
 import { messageOf } from '../errors.ts';
 import { circuitOf } from '../multiaddr.ts';
 import type { NodeEvents } from '../node/events.ts';
@@ -47,7 +47,7 @@ export const listen = async (addresses: readonly string[], flags: ListenFlags): 
   try {
     for (const address of [...wanted, ...relays]) await node.listen(address);
     await print(`${node.addresses().join('\n')}\n`);
-    await orAborted(new Promise<never>(() => undefined), signal).catch(() => undefined);
+    await untilAborted(signal).catch(() => undefined);
     return EXIT.ok;
   } finally {
     metrics?.close();

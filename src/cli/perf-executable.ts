@@ -3,7 +3,7 @@
  * for (`perf/README.md`).
  */
 
-import { orAborted } from '../deadline.ts';
+import { untilAborted } from '../deadline.ts';
 import { HarnessError } from '../harness/errors.ts';
 import { quicTraceOf } from '../harness/quic-trace.ts';
 import { type HostKey, hostKeyFromSeed } from '../identity/keys.ts';
@@ -39,7 +39,7 @@ export const runServer = async (flags: ExecutableFlags): Promise<number> => {
   try {
     for (const address of Object.values(addresses)) await node.listen(parseAddress(address));
     process.stderr.write(`${node.addresses().join('\n')}\n`);
-    await orAborted(new Promise<never>(() => undefined), signal).catch(() => undefined);
+    await untilAborted(signal).catch(() => undefined);
     return EXIT.ok;
   } finally {
     await node.close();

@@ -5,34 +5,32 @@
  * one, and reports how long that took and how far the listener is.
  */
 
+import type { Multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../connection.ts';
-import { orAborted, startDeadline, withDeadline } from '../deadline.ts';
-import { LeanError, messageOf } from '../errors.ts';
+import { orAborted, withDeadline } from '../deadline.ts';
+import { LeanError } from '../errors.ts';
 import { type PeerId, parsePeerId } from '../identity/peer-id.ts';
 import { circuitOf, withPeer } from '../multiaddr.ts';
-import { createNode, type LeanNode } from '../node/node.ts';
+import type { LeanNode } from '../node/node.ts';
 import { quote } from '../printable.ts';
 import { ping } from '../protocols/ping.ts';
 import { HarnessError } from './errors.ts';
 import type { HolePunchConfig } from './hole-punch-environment.ts';
-import { type Log, noLog } from './log.ts';
-import { logEvents } from './node-log.ts';
-import { openRendezvous, type Rendezvous } from './rendezvous.ts';
+import type { Rendezvous } from './rendezvous.ts';
 import { formatReport, milliseconds } from './report.ts';
-import { bindAddress, checkAddress, type TestOptions } from './transport-test.ts';
-import { transportUnderTest } from './transports.ts';
+import { type Run, runRole, type TestOptions } from './roles.ts';
+import { bindAddress, fetchAddress, startNode } from './test-node.ts';
 
 /** How long a peer may take to answer one ping, ms. */
 const ANSWER_TIMEOUT = 10_000;
 
-/** What a role works with. */
-interface Run {
+/** What each role works with. */
+interface Setting {
+  readonly run: Run;
   readonly config: HolePunchConfig;
   readonly node: LeanNode;
   /** Redis, at one of the suite's keys. */
   readonly at: (key: keyof HolePunchConfig['keys']) => Rendezvous;
-  readonly signal: AbortSignal;
-  readonly log: Log;
 }
 
 /** What a dialer has measured; milliseconds. */
@@ -52,84 +50,43 @@ interface Punched {
  * Runs one role to its end: a dialer until its report is printed, a listener or relay until `signal` fires. All
  * sockets are closed when it settles.
  *
- * @throws ERR_TIMEOUT after `config.timeout`, for a listener and relay too; ERR_ABORTED when `signal` ended a dialer;
- * ERR_REDIS; ERR_ENGINE_UNAVAILABLE; what listening, dialling and pinging throw.
+ * @throws as `runRole()`; ERR_REDIS; ERR_ENGINE_UNAVAILABLE; what listening, dialling and pinging throw.
  */
-export const runHolePunchTest = async (
-  config: HolePunchConfig,
-  options: TestOptions,
-): Promise<void> => {
-  const { log } = options;
-  const deadline = startDeadline(config.timeout, 'the test', options.signal);
-  const { signal } = deadline;
-  const rendezvous = new Set<Rendezvous>();
-  const at: Run['at'] = (key) => {
-    const one = openRendezvous({ redis: config.redis, key: config.keys[key], signal, log });
-    rendezvous.add(one);
-    return one;
-  };
-  const building = createNode({
-    dialTimeout: config.timeout,
-    transports: [transportUnderTest(config)],
-    relay: config.role === 'relay',
+export const runHolePunchTest = (config: HolePunchConfig, options: TestOptions): Promise<void> =>
+  runRole(config, options, async (run) => {
+    const node = await startNode(run, config, { relay: config.role === 'relay' });
+    const at: Setting['at'] = (key) => run.rendezvous(config.keys[key]);
+    const setting = { run, config, node, at };
+    await node.listen(bindAddress({ ...config, listenerIp: config.ip }), { signal: run.signal });
+    if (config.role === 'relay') await publishRelay(setting);
+    else if (config.role === 'listener') await publishListener(setting);
+    else await run.print(reportOf(config, await punch(setting)));
   });
-  try {
-    const node = await building;
-    if (log !== noLog) logEvents(node, log);
-    const run = { config, node, at, signal, log };
-    if (config.role === 'relay') await runRelay(run);
-    else if (config.role === 'listener') await runListener(run);
-    else await options.print(reportOf(config, await runDialer(run)));
-  } catch (error) {
-    // To be told to end is how a listener or a relay ends.
-    if (config.role === 'dialer' || !options.signal.aborted) throw error;
-    log('ended', { reason: messageOf(options.signal.reason) });
-  } finally {
-    // Ends what still waits for Redis.
-    deadline.abort(new LeanError('ERR_ABORTED', 'the test is over'));
-    deadline.clear();
-    for (const one of rendezvous) one.close();
-    await building.then(
-      (node) => node.close(),
-      () => undefined,
-    );
-  }
-};
 
-const forEver = (signal: AbortSignal): Promise<never> =>
-  orAborted(new Promise<never>(() => undefined), signal);
-
-const runRelay = async ({ config, node, at, signal, log }: Run): Promise<void> => {
-  await node.listen(bindAddress({ ...config, listenerIp: config.ip }), { signal });
+const publishRelay = async ({ run, config, node, at }: Setting): Promise<void> => {
   // Loopback is last.
   const [address] = node.addresses();
   if (address === undefined) throw new LeanError('ERR_LISTEN', 'there is no address to publish');
   await at('relay').publish(address.toString(), 'string');
-  log('published', { key: config.keys.relay, address });
-  await forEver(signal);
+  run.log('published', { key: config.keys.relay, address });
 };
 
-/** Listens, so that there is a port to punch through, and fetches the relay's address. */
-const join = async ({ config, node, at, signal, log }: Run) => {
-  await node.listen(bindAddress({ ...config, listenerIp: config.ip }), { signal });
-  const published = await at('relay').fetch();
-  log('fetched', { key: config.keys.relay, address: published });
-  return checkAddress({ ...config, key: config.keys.relay }, published);
-};
+const fetchRelay = ({ run, config, at }: Setting): Promise<Multiaddr> =>
+  fetchAddress(run, { ...config, key: config.keys.relay }, at('relay'));
 
-const runListener = async (run: Run): Promise<void> => {
-  const { config, node, at, signal, log } = run;
-  const relay = await join(run);
-  await node.listen(circuitOf(relay), { signal });
+const publishListener = async (setting: Setting): Promise<void> => {
+  const { run, config, node, at } = setting;
+  const relay = await fetchRelay(setting);
+  await node.listen(circuitOf(relay), { signal: run.signal });
   const as = config.dialect === 'legacy' ? 'list' : 'string';
   await at('listener').publish(node.peerId.toString(), as);
-  log('published', { key: config.keys.listener, peer: node.peerId });
-  await forEver(signal);
+  run.log('published', { key: config.keys.listener, peer: node.peerId });
 };
 
-const runDialer = async (run: Run): Promise<Punched> => {
-  const { config, node, at, signal, log } = run;
-  const relay = await join(run);
+const punch = async (setting: Setting): Promise<Punched> => {
+  const { run, config, node, at } = setting;
+  const { signal, log } = run;
+  const relay = await fetchRelay(setting);
   // It must have told us how it sees us before there is anything to punch.
   await node.dial(relay, { signal });
   const peer = peerIdIn(config.keys.listener, await at('listener').fetch());

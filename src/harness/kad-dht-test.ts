@@ -19,16 +19,15 @@ import { multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p } from 'libp2p';
 import { CID } from 'multiformats/cid';
 import type { MultihashDigest } from 'multiformats/hashes/interface';
-import { orAborted, startDeadline } from '../deadline.ts';
+import { orAborted } from '../deadline.ts';
 import { LeanError, messageOf } from '../errors.ts';
 import { quic } from '../js-libp2p/transport.ts';
 import { quote } from '../printable.ts';
-import { closeInTime } from './closing.ts';
 import { HarnessError } from './errors.ts';
 import type { KadDhtConfig } from './kad-dht-environment.ts';
 import { makeLenient } from './kad-dht-leniency.ts';
 import type { Log } from './log.ts';
-import { openRendezvous } from './rendezvous.ts';
+import { type Run, runRole, type TestOptions } from './roles.ts';
 
 const PROTOCOL = '/ipfs/kad/1.0.0';
 /** How often a querier asks before it gives up, how long one answer may take and how long it waits in between, ms. */
@@ -38,53 +37,29 @@ const PAUSE = 500;
 /** Of a message in an answer. */
 const MAX_MESSAGE = 200;
 
-export interface KadDhtTestOptions {
-  /** Ends the run early; its reason is a LeanError. */
-  readonly signal: AbortSignal;
-  readonly log: Log;
-  /** Takes the querier's result; resolves when it has left the process. */
-  readonly print: (result: string) => Promise<void>;
-}
-
 type Node = Libp2p<{ dht: KadDHT }>;
 
 /**
  * Runs one role: a querier until its result is printed, the others until `signal` fires. All sockets are
  * closed when it settles.
  *
- * @throws ERR_TIMEOUT after `config.timeout`; ERR_ABORTED when `signal` ended a querier; ERR_REDIS;
- * ERR_PROTOCOL_VIOLATION when what was looked up is not there.
+ * @throws as `runRole()`; ERR_REDIS; ERR_PROTOCOL_VIOLATION when what was looked up is not there.
  */
-export const runKadDhtTest = async (
-  config: KadDhtConfig,
-  options: KadDhtTestOptions,
-): Promise<void> => {
-  const { log } = options;
-  const deadline = startDeadline(config.timeout, 'the test', options.signal);
-  const { signal } = deadline;
-  let node: Node | undefined;
-  try {
-    node = await buildNode(config, signal);
-    if (config.role === 'bootstrap') await runBootstrap(config, node, signal, log);
-    else if (config.role === 'provider') await runProvider(config, node, signal, log);
+export const runKadDhtTest = (config: KadDhtConfig, options: TestOptions): Promise<void> =>
+  runRole(config, options, async (run) => {
+    const start = () => run.closeAtEnd(buildNode(config, run.signal), (node) => node.stop());
+    if (config.role === 'bootstrap') await bootstrap(config, await start(), run);
+    else if (config.role === 'provider') await provide(config, await start(), run);
     else {
-      await runQuerier(config, node, signal, log);
-      await options.print('status: pass\n');
+      try {
+        await query(config, await start(), run);
+      } catch (error) {
+        await run.print(`error: ${quote(messageOf(error), MAX_MESSAGE)}\nstatus: fail\n`);
+        throw error;
+      }
+      await run.print('status: pass\n');
     }
-  } catch (error) {
-    if (config.role === 'querier') {
-      await options.print(`error: ${quote(messageOf(error), MAX_MESSAGE)}\nstatus: fail\n`);
-      throw error;
-    }
-    // To be told to end is how the others end.
-    if (!options.signal.aborted) throw error;
-    log('ended', { reason: messageOf(options.signal.reason) });
-  } finally {
-    deadline.abort(new LeanError('ERR_ABORTED', 'the test is over'));
-    deadline.clear();
-    await closeInTime('the node', async () => node?.stop(), log);
-  }
-};
+  });
 
 /** A js-libp2p node that listens, with a DHT that takes any record of the suite. */
 const buildNode = async (config: KadDhtConfig, signal: AbortSignal): Promise<Node> => {
@@ -148,30 +123,20 @@ const ownAddress = async ({ redis }: KadDhtConfig, signal: AbortSignal): Promise
   }
 };
 
-const runBootstrap = async (
-  config: KadDhtConfig,
-  node: Node,
-  signal: AbortSignal,
-  log: Log,
-): Promise<void> => {
+const bootstrap = async (config: KadDhtConfig, node: Node, run: Run): Promise<void> => {
   const address = node.getMultiaddrs().find((one) => {
     const isQuic = one.toString().includes('/quic-v1');
     return isQuic === (config.transport === 'quic-v1');
   });
   if (address === undefined) throw new LeanError('ERR_LISTEN', 'there is no address to publish');
   const key = `${config.testKey}_bootstrap_addr`;
-  await publishAt(config, key, address.toString(), signal, log);
-  log('published', { key, address: address.toString() });
-  await orAborted(new Promise<never>(() => undefined), signal);
+  await publishAt(run, key, address.toString());
+  run.log('published', { key, address: address.toString() });
 };
 
-const runProvider = async (
-  config: KadDhtConfig,
-  node: Node,
-  signal: AbortSignal,
-  log: Log,
-): Promise<void> => {
-  await join(config, node, signal, log);
+const provide = async (config: KadDhtConfig, node: Node, run: Run): Promise<void> => {
+  const { signal, log } = run;
+  await join(config, node, run);
   const { dht } = node.services;
   const provided = await orAborted(
     answered(dht.provide(providerKey(config), { signal }), 'ADD_PROVIDER', log),
@@ -184,18 +149,13 @@ const runProvider = async (
     signal,
   );
   if (!put) throw notThere('no peer took the value');
-  await publishAt(config, `${config.testKey}_provider_done`, 'done', signal, log);
-  await orAborted(new Promise<never>(() => undefined), signal);
+  await publishAt(run, `${config.testKey}_provider_done`, 'done');
 };
 
-const runQuerier = async (
-  config: KadDhtConfig,
-  node: Node,
-  signal: AbortSignal,
-  log: Log,
-): Promise<void> => {
-  await fetchFrom(config, `${config.testKey}_provider_done`, signal, log);
-  await join(config, node, signal, log);
+const query = async (config: KadDhtConfig, node: Node, run: Run): Promise<void> => {
+  const { signal, log } = run;
+  await fetchFrom(run, `${config.testKey}_provider_done`);
+  await join(config, node, run);
   const { dht } = node.services;
   const providers = await eventually(signal, async (limited) => {
     for await (const event of dht.findProviders(providerKey(config), { signal: limited })) {
@@ -222,14 +182,10 @@ const runQuerier = async (
 const notThere = (what: string): LeanError => new LeanError('ERR_PROTOCOL_VIOLATION', what);
 
 /** Dials the bootstrap. The DHT's queries wait until it is in the routing table. */
-const join = async (
-  config: KadDhtConfig,
-  node: Node,
-  signal: AbortSignal,
-  log: Log,
-): Promise<void> => {
+const join = async (config: KadDhtConfig, node: Node, run: Run): Promise<void> => {
+  const { signal, log } = run;
   const key = `${config.testKey}_bootstrap_addr`;
-  const published = await fetchFrom(config, key, signal, log);
+  const published = await fetchFrom(run, key);
   let address: ReturnType<typeof multiaddr>;
   try {
     address = multiaddr(published);
@@ -291,35 +247,15 @@ const RAW = 0x55;
 
 const valueKey = ({ testKey }: KadDhtConfig): Uint8Array => Buffer.from(`/example/data/${testKey}`);
 
-/** One value through Redis, there or back. */
-const withRendezvous = async <T>(
-  { redis }: KadDhtConfig,
-  key: string,
-  signal: AbortSignal,
-  log: Log,
-  use: (rendezvous: ReturnType<typeof openRendezvous>) => Promise<T>,
-): Promise<T> => {
-  const rendezvous = openRendezvous({ redis, key, signal, log });
-  try {
-    return await use(rendezvous);
-  } finally {
-    rendezvous.close();
-  }
+const publishAt = async (run: Run, key: string, value: string): Promise<void> => {
+  const rendezvous = run.rendezvous(key);
+  await rendezvous.publish(value, 'string');
+  rendezvous.close();
 };
 
-const publishAt = (
-  config: KadDhtConfig,
-  key: string,
-  value: string,
-  signal: AbortSignal,
-  log: Log,
-): Promise<void> =>
-  withRendezvous(config, key, signal, log, (rendezvous) => rendezvous.publish(value, 'string'));
-
-const fetchFrom = (
-  config: KadDhtConfig,
-  key: string,
-  signal: AbortSignal,
-  log: Log,
-): Promise<string> =>
-  withRendezvous(config, key, signal, log, (rendezvous) => rendezvous.fetch());
+const fetchFrom = async (run: Run, key: string): Promise<string> => {
+  const rendezvous = run.rendezvous(key);
+  const value = await rendezvous.fetch();
+  rendezvous.close();
+  return value;
+};

@@ -4,24 +4,17 @@
  */
 
 import type { Connection } from '../connection.ts';
-import { orAborted, startDeadline } from '../deadline.ts';
-import { LeanError, messageOf } from '../errors.ts';
-import { reachableAddresses } from '../multiaddr.ts';
+import { LeanError } from '../errors.ts';
 import type { LeanNode } from '../node/node.ts';
 import { ECHO, echo, handleEcho } from '../protocols/echo.ts';
 import { identify } from '../protocols/identify.ts';
-import type { Log } from './log.ts';
 import type { MiscConfig } from './misc-environment.ts';
-import { openRendezvous, type Rendezvous } from './rendezvous.ts';
+import type { Rendezvous } from './rendezvous.ts';
 import { milliseconds } from './report.ts';
+import { type Run, runRole, type TestOptions } from './roles.ts';
 import { during } from './step.ts';
-import {
-  bindAddress,
-  buildNode,
-  checkAddress,
-  runTransportTest,
-  type TestOptions,
-} from './transport-test.ts';
+import { fetchAddress, publishAddress, startNode } from './test-node.ts';
+import { runTransportTest } from './transport-test.ts';
 
 const PAYLOAD = Buffer.from('Hello from the misc echo test of libp2p-lean!');
 
@@ -32,63 +25,31 @@ const PAYLOAD = Buffer.from('Hello from the misc echo test of libp2p-lean!');
  * @throws as `runTransportTest()`, which ping is; what {@link echo} and {@link identify} throw;
  * ERR_PROTOCOL_VIOLATION when the listener says that it has no protocol.
  */
-export const runMiscTest = async (config: MiscConfig, options: TestOptions): Promise<void> => {
-  if (config.protocol === 'ping') return runTransportTest(config, options);
-  const { log } = options;
-  const deadline = startDeadline(config.timeout, 'the test', options.signal);
-  const { signal } = deadline;
-  const rendezvous = openRendezvous({ redis: config.redis, key: config.key, signal, log });
-  const building = buildNode(config, log);
-  try {
-    if (config.role === 'listener') {
-      await publish(config, rendezvous, await building, log);
-      await orAborted(new Promise<never>(() => undefined), signal);
-    } else {
-      await options.print(await dial(config, rendezvous, building, signal, log));
-    }
-  } catch (error) {
-    // To be told to end is how a listener ends.
-    if (config.role === 'dialer' || !options.signal.aborted) throw error;
-    log('ended', { reason: messageOf(options.signal.reason) });
-  } finally {
-    // Ends what still waits for Redis.
-    deadline.abort(new LeanError('ERR_ABORTED', 'the test is over'));
-    deadline.clear();
-    rendezvous.close();
-    await building.then(
-      (node) => node.close(),
-      () => undefined,
-    );
-  }
-};
-
-/** Serves `/echo/1.0.0`; identify every node does. */
-const publish = async (
-  config: MiscConfig,
-  rendezvous: Rendezvous,
-  node: LeanNode,
-  log: Log,
-): Promise<void> => {
-  node.handle(ECHO, (stream) => handleEcho(stream));
-  const { address: bound } = await node.listen(bindAddress(config));
-  const [address = bound] = reachableAddresses(bound);
-  await rendezvous.publish(address.toString());
-  rendezvous.close();
-  log('published', { key: config.key, address: address.toString() });
-};
+export const runMiscTest = (config: MiscConfig, options: TestOptions): Promise<void> =>
+  config.protocol === 'ping'
+    ? runTransportTest(config, options)
+    : runRole(config, options, async (run) => {
+        const rendezvous = run.rendezvous(config.key);
+        const starting = startNode(run, config);
+        if (config.role === 'listener') {
+          const node = await starting;
+          // Every node answers identify.
+          node.handle(ECHO, (stream) => handleEcho(stream));
+          await publishAddress(run, config, node, rendezvous);
+        } else {
+          await run.print(await measure(config, run, rendezvous, starting));
+        }
+      });
 
 /** Resolves to the report. */
-const dial = async (
+const measure = async (
   config: MiscConfig,
+  run: Run,
   rendezvous: Rendezvous,
-  building: Promise<LeanNode>,
-  signal: AbortSignal,
-  log: Log,
+  starting: Promise<LeanNode>,
 ): Promise<string> => {
-  const [published, node] = await Promise.all([rendezvous.fetch(), building]);
-  rendezvous.close();
-  log('fetched', { key: config.key, address: published });
-  const remote = checkAddress(config, published);
+  const { signal } = run;
+  const [remote, node] = await Promise.all([fetchAddress(run, config, rendezvous), starting]);
   const start = performance.now();
   const connection = await during(`dialling ${remote}`, signal, node.dial(remote, { signal }));
   return config.protocol === 'echo'

@@ -5,18 +5,16 @@
  */
 
 import type { Connection } from '../connection.ts';
-import { orAborted, startDeadline } from '../deadline.ts';
-import { LeanError, messageOf } from '../errors.ts';
-import { reachableAddresses } from '../multiaddr.ts';
+import { startDeadline } from '../deadline.ts';
 import type { LeanNode } from '../node/node.ts';
 import { PERF } from '../protocols/perf.ts';
 import type { Log } from './log.ts';
 import type { PerfConfig } from './perf-environment.ts';
 import { formatPerfReport, type PerfMeasurement } from './perf-report.ts';
 import { handleEitherPerf, type PerfRequest, probeRequest, requestPerf } from './perf-requests.ts';
-import { openRendezvous, type Rendezvous } from './rendezvous.ts';
+import { runRole, type TestOptions } from './roles.ts';
 import { during } from './step.ts';
-import { bindAddress, buildNode, checkAddress, type TestOptions } from './transport-test.ts';
+import { fetchAddress, publishAddress, startNode } from './test-node.ts';
 
 /** Milliseconds without a byte after which a transfer has failed, on either side. */
 const STALL_TIMEOUT = 10_000;
@@ -28,76 +26,39 @@ const UNBOUNDED = 2 ** 31 - 1;
  * All sockets are closed when it settles. What has no bound in the environment is bounded by
  * `config.timeout` up to the connection and by the stall timeout from there.
  *
- * @throws ERR_TIMEOUT after `config.runTimeout`, for a listener too, and when a transfer stalls;
- * ERR_ABORTED when `signal` ended a dialer; ERR_REDIS; ERR_ENGINE_UNAVAILABLE; what listening,
- * dialling and transfers throw.
+ * @throws as `runRole()` after `config.runTimeout`; ERR_TIMEOUT when a transfer stalls; ERR_REDIS;
+ * ERR_ENGINE_UNAVAILABLE; what listening, dialling and transfers throw.
  */
-export const runPerfTest = async (config: PerfConfig, options: TestOptions): Promise<void> => {
-  const { log } = options;
-  const deadline = startDeadline(config.runTimeout ?? UNBOUNDED, 'the test', options.signal);
-  const meeting = startDeadline(config.timeout, 'the test', deadline.signal);
-  const { redis, key } = config;
-  const rendezvous = openRendezvous({ redis, key, signal: meeting.signal, log });
-  const building = buildNode(config, log);
-  try {
-    if (config.role === 'listener') {
-      await publish(config, rendezvous, await building, log);
+export const runPerfTest = (config: PerfConfig, options: TestOptions): Promise<void> =>
+  runRole({ ...config, timeout: config.runTimeout ?? UNBOUNDED }, options, async (run) => {
+    const { signal, log } = run;
+    const meeting = startDeadline(config.timeout, 'the test', signal);
+    try {
+      const rendezvous = run.rendezvous(config.key, meeting.signal);
+      const starting = startNode(run, config);
+      if (config.role === 'listener') {
+        const node = await starting;
+        serve(node, log);
+        // The suite's reference dialers expect a string in Redis.
+        await publishAddress(run, config, node, rendezvous, 'string');
+        return;
+      }
+      const fetching = fetchAddress(run, config, rendezvous);
+      const [remote, node] = await Promise.all([fetching, starting]);
+      const dialling = node.dial(remote, { signal: meeting.signal });
+      const connection = await during(`dialling ${remote}`, meeting.signal, dialling);
       meeting.clear();
-      await orAborted(new Promise<never>(() => undefined), deadline.signal);
-    } else {
-      const connection = await connect(config, rendezvous, building, meeting.signal, log);
+      await run.print(formatPerfReport(await measure(config, connection, signal, log)));
+    } finally {
       meeting.clear();
-      const measured = await measure(config, connection, deadline.signal, log);
-      await options.print(formatPerfReport(measured));
     }
-  } catch (error) {
-    // To be told to end is how a listener ends.
-    if (config.role === 'dialer' || !options.signal.aborted) throw error;
-    log('ended', { reason: messageOf(options.signal.reason) });
-  } finally {
-    // Ends what still waits for Redis.
-    deadline.abort(new LeanError('ERR_ABORTED', 'the test is over'));
-    meeting.clear();
-    deadline.clear();
-    rendezvous.close();
-    await building.then(
-      (node) => node.close(),
-      () => undefined,
-    );
-  }
-};
+  });
 
-/** Serves transfers; the suite's reference dialers expect a string in Redis. */
-const publish = async (
-  config: PerfConfig,
-  rendezvous: Rendezvous,
-  node: LeanNode,
-  log: Log,
-): Promise<void> => {
+const serve = (node: LeanNode, log: Log): void =>
   node.handle(PERF, async (stream, { remotePeer }) => {
     const served = await handleEitherPerf(stream, { stallTimeout: STALL_TIMEOUT });
     log('served', { peer: remotePeer.toString(), ...served });
   });
-  const { address: bound } = await node.listen(bindAddress(config));
-  const [address = bound] = reachableAddresses(bound);
-  await rendezvous.publish(address.toString(), 'string');
-  rendezvous.close();
-  log('published', { key: config.key, address: address.toString() });
-};
-
-const connect = async (
-  config: PerfConfig,
-  rendezvous: Rendezvous,
-  building: Promise<LeanNode>,
-  signal: AbortSignal,
-  log: Log,
-): Promise<Connection> => {
-  const [published, node] = await Promise.all([rendezvous.fetch(), building]);
-  rendezvous.close();
-  log('fetched', { key: config.key, address: published });
-  const remote = checkAddress(config, published);
-  return during(`dialling ${remote}`, signal, node.dial(remote, { signal }));
-};
 
 /** All uploads, then all downloads, then the round trips of one byte each way. */
 const measure = async (

@@ -36,7 +36,7 @@ export interface Rendezvous {
   /** Waits for the key and resolves with what it holds, trimmed. @throws as `publish()`. */
   fetch(): Promise<string>;
 
-  /** Drops the connection. Idempotent; never throws. */
+  /** Drops the connection and ends what waits, with ERR_ABORTED. Idempotent; never throws. */
   close(): void;
 }
 
@@ -58,6 +58,7 @@ export const openRendezvous = ({ redis, key, signal, log }: RendezvousOptions): 
   const where = `Redis at ${redis.host.includes(':') ? `[${redis.host}]` : redis.host}:${redis.port}`;
   let trouble: string | undefined = 'not connected yet';
   let logged: string | undefined;
+  let closed = false;
 
   const connecting = import('redis').then(({ createClient }) => {
     const client = createClient({
@@ -98,13 +99,13 @@ export const openRendezvous = ({ redis, key, signal, log }: RendezvousOptions): 
   const send = async (...commands: string[][]): Promise<unknown[]> => {
     const { ErrorReply } = await import('redis');
     for (;;) {
-      if (signal.aborted) throw interrupted();
+      if (closed || signal.aborted) throw interrupted();
       try {
         const client = await connecting;
         const replies = Promise.all(commands.map((command) => client.sendCommand(command)));
         return await orAborted(replies, signal);
       } catch (error) {
-        if (signal.aborted) throw interrupted();
+        if (closed || signal.aborted) throw interrupted();
         if (error instanceof ErrorReply && !TRANSIENT.test(error.message)) throw error;
         trouble = reasonOf(error);
         await delay(RETRY_MAX, undefined, { signal }).catch(() => undefined);
@@ -162,6 +163,7 @@ export const openRendezvous = ({ redis, key, signal, log }: RendezvousOptions): 
     },
 
     close: () => {
+      closed = true;
       connecting.then((client) => client.destroy()).catch(() => undefined);
     },
   };

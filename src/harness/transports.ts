@@ -4,9 +4,10 @@ import { quic, tcp, websocket } from '../transports/factories.ts';
 import type { TransportFactory } from '../transports/transport.ts';
 import type { HarnessConfig } from './environment.ts';
 
-type Stack = Pick<HarnessConfig, 'transport' | 'secureChannel' | 'muxer' | 'quicEngine'> &
+export type Stack = Pick<HarnessConfig, 'transport' | 'secureChannel' | 'muxer' | 'quicEngine'> &
   Partial<Pick<HarnessConfig, 'quicTrace'>>;
 
+/** The transport under test. */
 export const transportUnderTest = ({
   transport,
   secureChannel,

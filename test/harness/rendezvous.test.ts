@@ -188,6 +188,23 @@ test('the deadline says what was waited for', { ...HANG, skip: noRedis }, async 
   dying.close();
 });
 
+test('closing ends what waits', { ...HANG, skip: noRedis }, async () => {
+  const redis = await startRedis();
+  const dialer = open(redis.port);
+  try {
+    const waiting = dialer.fetch();
+    await untilPopped(redis, 2);
+    dialer.close();
+    await fails(
+      waiting,
+      'ERR_ABORTED',
+      /interrupted, waiting for a5b50d5e_listener_multiaddr in Redis/,
+    );
+  } finally {
+    await redis.stop();
+  }
+});
+
 test('Redis that wants a password', { ...HANG, skip: noRedis }, async () => {
   const redis = await startRedis({ args: ['--requirepass', 'x'] });
   const rendezvous = open(redis.port);
