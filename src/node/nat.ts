@@ -2,14 +2,18 @@
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { LeanError } from '../errors.ts';
-import type { AutonatLimits } from './autonat-limits.ts';
+import { DCUTR } from '../protocols/dcutr.ts';
+import { type AutonatLimits, autonatLimitsOf } from './autonat-limits.ts';
 import type { AutonatDialer } from './autonat-server.ts';
 import type { Connections } from './connections.ts';
+import type { Dialing } from './dialing.ts';
 import type { Events } from './events.ts';
-import type { HolePunchLimits } from './hole-punch-limits.ts';
+import { type HolePunchLimits, holePunchLimitsOf } from './hole-punch-limits.ts';
+import { createHolePunching, type HolePunching } from './hole-punching.ts';
 import type { PortMappings } from './port-mapping.ts';
 import type { Protocols } from './protocols.ts';
 import type { ReachabilityCheck } from './reachability.ts';
+import type { Transports } from './transports.ts';
 
 export interface NatOptions {
   /**
@@ -48,45 +52,57 @@ export interface ReachabilityPolicy {
 const CONFIRMATIONS = 3;
 
 export interface Nat {
+  /** `undefined` where relayed connections stay so. */
+  readonly punching: HolePunching | undefined;
   /** `undefined` where nobody is asked. */
   readonly reachability: ReachabilityCheck | undefined;
   /** `undefined` where no ports are mapped. */
   readonly mappings: PortMappings | undefined;
 }
 
-/** @throws ERR_OPTIONS for an option out of range. */
-export const createNat = async (
-  options: NatOptions,
-  protocols: Protocols,
-  connections: Connections,
-  events: Events,
+/** The parts of a node that it needs. */
+export interface NatContext {
+  readonly protocols: Protocols;
+  readonly connections: Connections;
+  readonly dialing: Dialing;
+  readonly transports: Transports;
+  readonly events: Events;
   /** Where this node may be reachable, the most likely first. */
-  candidates: () => readonly Multiaddr[],
+  readonly candidates: () => readonly Multiaddr[];
   /** Where listeners are bound. */
-  bound: () => readonly Multiaddr[],
+  readonly bound: () => readonly Multiaddr[];
   /** Makes the node that dials for peers who ask. */
-  createDialer: () => Promise<AutonatDialer>,
+  readonly createDialer: () => Promise<AutonatDialer>;
   /** Fires when the node closes. */
-  closing: AbortSignal,
-): Promise<Nat> => {
-  const { allowPrivate = false, autonat = false, reachability = false } = options;
-  if (autonat) {
-    const [{ serveAutonat }, { autonatLimitsOf }] = await Promise.all([
-      import('./autonat-server.ts'),
-      import('./autonat-limits.ts'),
-    ]);
-    const limits = autonatLimitsOf(autonat === true ? {} : autonat);
-    serveAutonat(protocols, { limits, allowPrivate, createDialer, closing });
-  }
-  const mappings = options.mapPorts
-    ? await (await import('./port-mapping.ts')).mapPorts(bound, events, closing)
-    : undefined;
-  if (!reachability) return { reachability: undefined, mappings };
-  const { confirmations = CONFIRMATIONS } = reachability === true ? {} : reachability;
+  readonly closing: AbortSignal;
+}
+
+/** @throws ERR_OPTIONS for an option out of range: nothing has begun then. */
+export const createNat = async (options: NatOptions, context: NatContext): Promise<Nat> => {
+  const { holePunching = true, autonat = false, reachability = false } = options;
+  const { allowPrivate = false, mapPorts = false } = options;
+  const punchLimits = holePunchLimitsOf(given(holePunching));
+  const autonatLimits = autonatLimitsOf(given(autonat));
+  const { confirmations = CONFIRMATIONS } = given(reachability);
   if (!Number.isInteger(confirmations) || confirmations < 1) {
     const message = `nat.reachability.confirmations must be a whole number from 1 on, not ${confirmations}`;
     throw new LeanError('ERR_OPTIONS', message);
   }
+
+  const { protocols, connections, events, candidates, bound, closing } = context;
+  const punching = holePunching
+    ? createHolePunching({ ...context, addresses: candidates, limits: punchLimits })
+    : undefined;
+  if (punching !== undefined) protocols.handle(DCUTR, punching.handle);
+  if (autonat) {
+    const { serveAutonat } = await import('./autonat-server.ts');
+    const { createDialer } = context;
+    serveAutonat(protocols, { limits: autonatLimits, allowPrivate, createDialer, closing });
+  }
+  const mappings = mapPorts
+    ? await (await import('./port-mapping.ts')).mapPorts(bound, events, closing)
+    : undefined;
+  if (!reachability) return { punching, reachability: undefined, mappings };
   const { watchReachability } = await import('./reachability.ts');
   const check = watchReachability(protocols, {
     confirmations,
@@ -96,5 +112,10 @@ export const createNat = async (
     events,
     closing,
   });
-  return { reachability: check, mappings };
+  return { punching, reachability: check, mappings };
 };
+
+/** What was set, of an option that may be `true`. */
+const given = <Settings extends object>(
+  option: boolean | Settings,
+): Settings | Partial<Settings> => (typeof option === 'object' ? option : {});

@@ -12,18 +12,6 @@ import { type PeerId, parsePeerId, peerIdOf } from '../identity/peer-id.ts';
 import { parseMultiaddr, withPeer } from '../multiaddr.ts';
 import { once } from '../once.ts';
 import { createPendingPool } from '../pending-pool.ts';
-import { CIRCUIT_HOP } from '../protocols/circuit-hop.ts';
-import { DCUTR } from '../protocols/dcutr.ts';
-import {
-  encodeIdentify,
-  handleIdentify,
-  handleIdentifyPush,
-  IDENTIFY,
-  IDENTIFY_PUSH,
-  type IdentifyInfo,
-  identify,
-  pushIdentify,
-} from '../protocols/identify.ts';
 import { handlePing, PING } from '../protocols/ping.ts';
 import { circuit, quic, tcp, websocket } from '../transports/factories.ts';
 import type { TransportContext, TransportFactory } from '../transports/transport.ts';
@@ -31,9 +19,7 @@ import { AGENT_VERSION } from '../version.ts';
 import { createConnections } from './connections.ts';
 import { createDialing, type DialOptions } from './dialing.ts';
 import { createEvents, type NodeEventTarget } from './events.ts';
-import { holePunchLimitsOf } from './hole-punch-limits.ts';
-import { createHolePunching } from './hole-punching.ts';
-import { createIdentifyPush } from './identify-push.ts';
+import { createIdentifying } from './identifying.ts';
 import { checkLimits, DEFAULT_NODE_LIMITS, type NodeLimits } from './limits.ts';
 import type { Listener } from './listener.ts';
 import { createListening } from './listening.ts';
@@ -133,13 +119,9 @@ export interface LeanNode extends NodeEventTarget, AsyncDisposable {
 }
 
 const DIAL_TIMEOUT = 15_000;
-/** Addresses in our identify message, which rust-libp2p takes up to 4 KiB of. */
-const MAX_TOLD_ADDRESSES = 64;
 const UNKNOWN: Reachability = { status: 'unknown', addresses: [] };
 /** Milliseconds that `close()` waits for transports to let go. */
 const CLOSE_TIMEOUT = 2_000;
-/** The protocol family that go-libp2p and js-libp2p name by default. */
-const PROTOCOL_VERSION = 'ipfs/0.1.0';
 
 /**
  * Loads neither engines nor libraries of transports: that is for the first use, or `prepare()`.
@@ -147,31 +129,25 @@ const PROTOCOL_VERSION = 'ipfs/0.1.0';
  * @throws ERR_OPTIONS for a limit out of range; what the factories of transports throw.
  */
 export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> => {
-  const { dialTimeout = DIAL_TIMEOUT, agentVersion = AGENT_VERSION } = options;
+  const { dialTimeout = DIAL_TIMEOUT, agentVersion = AGENT_VERSION, relay = false } = options;
   const limits = checkLimits(options.limits);
-  const relayLimits = relayLimitsOf(typeof options.relay === 'object' ? options.relay : {});
-  const { holePunching = true } = options.nat ?? {};
-  const punchLimits = holePunchLimitsOf(typeof holePunching === 'object' ? holePunching : {});
+  const nodeLimits = { ...DEFAULT_NODE_LIMITS, ...limits };
+  const relayLimits = relayLimitsOf(typeof relay === 'object' ? relay : {});
   const hostKey = options.hostKey ?? generateHostKey();
   const peerId = peerIdOf(hostKey.publicKey);
   const closing = new AbortController();
+  const { signal } = closing;
   const events = createEvents();
   const metrics = options.metrics && createMetrics(options.metrics, events);
   const protocols = createProtocols(events, metrics?.inbound);
-  const nodeLimits = { ...DEFAULT_NODE_LIMITS, ...limits };
-  const connections = createConnections(
-    nodeLimits,
-    events,
-    protocols,
-    (connection) => {
-      punching?.opened(connection);
-      // Peers on rust-libp2p wait until a relay has asked them who they are.
-      const isClient = options.relay && connection.role === 'listener';
-      const seesUs = options.nat !== undefined && connection.role === 'dialer';
-      if (connection.circuit === undefined && (isClient || seesUs)) ask(connection);
-    },
-    metrics,
-  );
+  const onOpen = (connection: Connection): void => {
+    nat?.punching?.opened(connection);
+    // Peers on rust-libp2p wait until a relay has asked them who they are.
+    const isClient = relay && connection.role === 'listener';
+    const seesUs = options.nat !== undefined && connection.role === 'dialer';
+    if (connection.circuit === undefined && (isClient || seesUs)) identifying.ask(connection);
+  };
+  const connections = createConnections(nodeLimits, events, protocols, onOpen, metrics);
   const context: TransportContext = {
     hostKey,
     localPeer: peerId,
@@ -179,29 +155,19 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
     limits,
     emit: events.emit as TransportContext['emit'],
   };
-  const observed = createObservedAddresses(() => listening.bound());
-  /** Asks each peer once where it sees us. */
-  const asked = new WeakSet<Connection>();
-  const ask = (connection: Connection): void => {
-    if (asked.has(connection)) return;
-    asked.add(connection);
-    identify(connection, { signal: closing.signal }).then(
-      ({ observedAddr }) => observed.observe(connection, observedAddr),
-      () => {},
-    );
-  };
-  const relays = createRelayClient(() => dialing, protocols, events, closing.signal, ask);
+  const relays = createRelayClient(
+    () => dialing,
+    protocols,
+    events,
+    signal,
+    (connection) => identifying.ask(connection),
+  );
   const factories = options.transports ?? [quic(), tcp(), websocket()];
   const transports = await createTransports(factories, context, [circuit(context, relays)]);
-  const dialing = createDialing(transports, connections, events, dialTimeout, closing.signal);
-  const listening = createListening(
-    peerId,
-    transports,
-    connections,
-    events,
-    createPendingPool(nodeLimits.maxPending),
-    closing.signal,
-  );
+  const dialing = createDialing(transports, connections, events, dialTimeout, signal);
+  const pendingPool = createPendingPool(nodeLimits.maxPending);
+  const listening = createListening(peerId, transports, connections, events, pendingPool, signal);
+  const observed = createObservedAddresses(listening.bound);
   let nat: Nat | undefined;
   /** Where this node can be dialled, as far as it knows; with `guesses`, where perhaps. */
   const ownAddresses = (guesses = false): Multiaddr[] => {
@@ -211,64 +177,37 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
     return [...new Map(all.map((address) => [address.toString(), address])).values()];
   };
 
-  const punching =
-    holePunching === false
-      ? undefined
-      : createHolePunching({
-          connections,
-          dialing,
-          transports,
-          events,
-          addresses: () => ownAddresses(true),
-          limits: punchLimits,
-          closing: closing.signal,
-        });
-  if (options.relay) {
-    const { createRelayServer } = await import('./relay-server.ts');
-    const server = createRelayServer({
-      hostKey,
-      limits: relayLimits,
-      addresses: ownAddresses,
-      connections: connections.list,
-      onReserve: (detail) => events.emit('relay:grant', detail),
-      onCircuit: (detail) => events.emit('relay:circuit', detail),
-    });
-    protocols.handle(CIRCUIT_HOP, server);
-  }
-  nat = await createNat(
-    options.nat ?? {},
+  protocols.handle(PING, (stream) => handlePing(stream));
+  const identifying = createIdentifying({
+    publicKey: hostKey.publicKey,
+    agentVersion,
+    addresses: () => ownAddresses(),
+    observed,
     protocols,
     connections,
     events,
-    () => ownAddresses(true),
-    listening.bound,
-    () => createNode({ transports: factories, agentVersion }),
-    closing.signal,
-  );
-  protocols.handle(PING, (stream) => handlePing(stream));
-  const infoFor = (connection?: Connection): IdentifyInfo => ({
-    publicKey: hostKey.publicKey.protobuf,
-    listenAddrs: ownAddresses().slice(0, MAX_TOLD_ADDRESSES),
-    observedAddr: connection?.remoteAddress,
-    protocols: protocols.names(),
-    agentVersion,
-    protocolVersion: PROTOCOL_VERSION,
+    closing: signal,
   });
-  protocols.handle(IDENTIFY, (stream, connection) => handleIdentify(stream, infoFor(connection)));
-  protocols.handle(IDENTIFY_PUSH, async (stream, connection) => {
-    const info = await handleIdentifyPush(stream, connection);
-    events.emit('identify:push', { connection, info });
+  nat = await createNat(options.nat ?? {}, {
+    protocols,
+    connections,
+    dialing,
+    transports,
+    events,
+    candidates: () => ownAddresses(true),
+    bound: listening.bound,
+    createDialer: () => createNode({ transports: factories, agentVersion }),
+    closing: signal,
   });
-  if (punching !== undefined) protocols.handle(DCUTR, punching.handle);
-
-  const push = createIdentifyPush(
-    connections.list,
-    () => Buffer.from(encodeIdentify(infoFor())).toString('base64'),
-    (connection) => pushIdentify(connection, infoFor(connection), { signal: closing.signal }),
-    closing.signal,
-  );
-  for (const type of ['listen:open', 'listen:close', 'relay:reserve', 'relay:lost'] as const) {
-    events.target.addEventListener(type, push.changed);
+  if (relay) {
+    const { serveRelay } = await import('./relay-server.ts');
+    serveRelay(protocols, {
+      hostKey,
+      limits: relayLimits,
+      addresses: () => ownAddresses(),
+      connections: connections.list,
+      events,
+    });
   }
 
   const close = async (): Promise<void> => {
@@ -287,11 +226,11 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
       connections.list(typeof peer === 'string' ? parsePeerId(peer) : peer),
     handle: (protocol: string, handler: StreamHandler, handling?: HandleOptions) => {
       protocols.handle(protocol, handler, handling);
-      push.changed();
+      identifying.changed();
     },
     unhandle: (protocol: string) => {
       protocols.unhandle(protocol);
-      push.changed();
+      identifying.changed();
     },
     prepare: ({ role = 'dialer', addresses }: Parameters<LeanNode['prepare']>[0] = {}) =>
       transports.prepare(role, addresses?.map(parseMultiaddr)),

@@ -7,12 +7,13 @@ import { LeanError } from '../errors.ts';
 import type { HostKey } from '../identity/keys.ts';
 import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
 import { isCircuit, withPeer } from '../multiaddr.ts';
-import { type HopService, handleHop } from '../protocols/circuit-hop.ts';
+import { CIRCUIT_HOP, type HopService, handleHop } from '../protocols/circuit-hop.ts';
 import { type ReservationMessage, sealVoucher } from '../protocols/circuit-messages.ts';
 import { openCircuit } from '../protocols/circuit-stop.ts';
 import type { Stream } from '../stream.ts';
 import { countedHostOf } from './counted-host.ts';
-import type { StreamHandler } from './protocols.ts';
+import type { Events } from './events.ts';
+import type { Protocols } from './protocols.ts';
 import type { RelayLimits } from './relay-limits.ts';
 
 export interface RelayServerOptions {
@@ -22,20 +23,7 @@ export interface RelayServerOptions {
   readonly addresses: () => readonly Multiaddr[];
   /** The connections with a peer, the oldest first. */
   readonly connections: (peer: PeerId) => readonly Connection[];
-  /** Tells the node's listeners of a reservation, or of a circuit. */
-  readonly onReserve: (detail: RelayServerReservation) => void;
-  readonly onCircuit: (detail: RelayServerCircuit) => void;
-}
-
-export interface RelayServerReservation {
-  readonly peer: PeerId;
-  /** Milliseconds since 1970. */
-  readonly expires: number;
-}
-
-export interface RelayServerCircuit {
-  readonly source: PeerId;
-  readonly target: PeerId;
+  readonly events: Events;
 }
 
 interface Held {
@@ -53,9 +41,9 @@ const SAME_ANSWER_SHARE = 0.1;
 /** Addresses of ours that a reservation names. */
 const MAX_TOLD_ADDRESSES = 16;
 
-/** Serves the hop protocol. */
-export const createRelayServer = (options: RelayServerOptions): StreamHandler => {
-  const { hostKey, limits, connections } = options;
+/** Answers the hop protocol from now on. */
+export const serveRelay = (protocols: Protocols, options: RelayServerOptions): void => {
+  const { hostKey, limits, connections, events } = options;
   const relay = peerIdOf(hostKey.publicKey);
   const limit = limitOf(limits);
   /** By peer id, the oldest first. */
@@ -120,7 +108,7 @@ export const createRelayServer = (options: RelayServerOptions): StreamHandler =>
     reservations.delete(id);
     reservations.set(id, { message, grantedAt: Date.now(), host });
     watch(connection);
-    options.onReserve({ peer: remotePeer, expires: message.expires });
+    events.emit('relay:grant', { peer: remotePeer, expires: message.expires });
     return { reservation: message, limit };
   };
 
@@ -151,7 +139,7 @@ export const createRelayServer = (options: RelayServerOptions): StreamHandler =>
       return { status: 'CONNECTION_FAILED' };
     }
     const run = async (other: Stream): Promise<void> => {
-      options.onCircuit({ source, target });
+      events.emit('relay:circuit', { source, target });
       try {
         await bridge(other, stream, limits);
       } finally {
@@ -165,7 +153,9 @@ export const createRelayServer = (options: RelayServerOptions): StreamHandler =>
     return { circuit: { stream, run, abandon }, limit };
   };
 
-  return (stream, connection) => handleHop(stream, connection, { reserve, connect });
+  protocols.handle(CIRCUIT_HOP, (stream, connection) =>
+    handleHop(stream, connection, { reserve, connect }),
+  );
 };
 
 const directOf = (connections: readonly Connection[]): Connection | undefined =>
