@@ -14,7 +14,7 @@ export interface IdentifyPush {
 }
 
 /**
- * @param said what is told, as text: who heard the same before is not told again.
+ * @param said what is told, as text: peers are not told the same twice.
  * @param tell tells one peer; what it throws is ignored.
  */
 export const createIdentifyPush = (
@@ -23,7 +23,8 @@ export const createIdentifyPush = (
   tell: (connection: Connection) => Promise<void>,
   closing: AbortSignal,
 ): IdentifyPush => {
-  let last = said();
+  /** What was told last; `undefined` when nobody is connected, and nothing of it need be known. */
+  let last: string | undefined;
   let gathering = false;
   /** Who was connected when it changed: later ones hear what there is now when they ask. */
   let known: readonly Connection[] = [];
@@ -52,7 +53,8 @@ export const createIdentifyPush = (
   return {
     changed: () => {
       known = connections();
-      if (gathering) return;
+      if (known.length === 0) last = undefined;
+      if (known.length === 0 || gathering) return;
       gathering = true;
       setTimeout(look, GATHER).unref();
     },

@@ -2,10 +2,11 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { createIdentifyPush } from '../../src/node/identify-push.ts';
 import { encodeIdentify, IDENTIFY_PUSH, identify } from '../../src/protocols/identify.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
 import { writeMessage } from '../../src/stream/messages.ts';
-import { eventsOf, makeNode, stacksHere } from '../support/nodes.ts';
+import { acceptedFrom, eventsOf, makeNode, stacksHere } from '../support/nodes.ts';
 
 const HANG = { timeout: 60_000 };
 
@@ -40,6 +41,30 @@ for (const stack of await stacksHere()) {
       await bound.close();
       assert.deepEqual((await heard.next()).info.listenAddrs, []);
       assert.equal(heardBack.size, 0);
+    });
+
+    it('tells who comes later of what changed back since', async (t) => {
+      const [listener, first, second] = [
+        await makeNode(t, stack.options),
+        await makeNode(t, stack.options),
+        await makeNode(t, stack.options),
+      ];
+      const { address } = await listener.listen(stack.listen());
+      const connection = await first.dial(address);
+      await acceptedFrom(listener, first);
+      const heard = eventsOf(first, 'identify:push');
+      listener.handle('/new/1', async () => {});
+      assert.ok((await heard.next()).info.protocols.includes('/new/1'));
+      const left = eventsOf(listener, 'connection:close');
+      await connection.close();
+      await left.next();
+      listener.unhandle('/new/1');
+
+      const { protocols } = await identify(await second.dial(address));
+      assert.ok(!protocols.includes('/new/1'));
+      const heardLater = eventsOf(second, 'identify:push');
+      listener.handle('/new/1', async () => {});
+      assert.ok((await heardLater.next()).info.protocols.includes('/new/1'));
     });
 
     it('is not believed when it shows the key of another', async (t) => {
@@ -77,3 +102,17 @@ for (const stack of await stacksHere()) {
     });
   });
 }
+
+it('identify push looks at nothing while nobody is connected', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const said = t.mock.fn(() => '');
+  const push = createIdentifyPush(
+    () => [],
+    said,
+    async () => {},
+    new AbortController().signal,
+  );
+  push.changed();
+  t.mock.timers.tick(1_000);
+  assert.equal(said.mock.callCount(), 0);
+});
