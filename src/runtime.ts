@@ -20,6 +20,8 @@ export interface Runtime {
   readonly quicTakesNoRoots: boolean;
   /** `node:dgram` says how many packets wait in the socket. */
   readonly udpCountsQueue: boolean;
+  /** `node:dgram` allocates an `ArrayBuffer` for each datagram received, and keeps none of them. */
+  readonly udpBuffersAreOwned: boolean;
 }
 
 const bun = process.versions.bun;
@@ -34,4 +36,5 @@ export const RUNTIME: Runtime = {
   quicHidesStops: bun !== undefined,
   quicTakesNoRoots: bun === undefined,
   udpCountsQueue: bun === undefined,
+  udpBuffersAreOwned: bun === undefined,
 };

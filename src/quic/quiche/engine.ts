@@ -27,7 +27,7 @@ import { QuicheConnection } from './connection.ts';
 import { BASE_DATAGRAM, MAX_DATAGRAM, MAX_LOOPBACK_DATAGRAM } from './datagram-size.ts';
 import { isLongHeader, parseLongHeader } from './packet-header.ts';
 import { type RetryTokens, retryTokens } from './retry-token.ts';
-import { bindSocket, type Entry, pump, sent, withoutZone } from './socket.ts';
+import { bindSocket, type Entry, freeDatagram, pump, sent, withoutZone } from './socket.ts';
 
 /** Length of our connection ids; the listener finds connections by it. */
 const CID_LENGTH = 16;
@@ -163,6 +163,7 @@ const dial = async (
 
     socket.on('message', (packet) => {
       connection.receive(packet, target.host, target.port);
+      freeDatagram(packet);
       entry.received = true;
       schedule(entry);
     });
@@ -369,8 +370,9 @@ const listen = async (context: Context, options: ListenOptions): Promise<QuicLis
     } catch {
       // quiche would not make a connection of it: whatever it was, it is dropped.
     }
+    entry?.connection.receive(packet, withoutZone(from.address), from.port);
+    freeDatagram(packet);
     if (entry === undefined) return;
-    entry.connection.receive(packet, withoutZone(from.address), from.port);
     entry.received = true;
     schedule(entry);
   });
