@@ -1,15 +1,15 @@
-//! Who a listener lets in: src/admission.ts, for the network thread. What is full makes room at the
-//! cost of a connection that is not authenticated yet, the oldest of the host that has most of them,
-//! so that one host cannot shut out another.
+//! A listener's admission control: src/admission.ts, for the network thread. When a limit is reached,
+//! the oldest connection that is not authenticated yet, of the host with the most of them, is evicted, so
+//! that one host cannot lock out others.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bounds of one listener; those of one host do not hold for loopback.
+/// Limits of a listener; those per host do not apply to loopback addresses.
 #[derive(Clone, Copy)]
 pub struct AdmissionLimits {
-    /// Connections, those that are not authenticated yet among them.
+    /// Connections, including those not authenticated yet.
     pub connections: usize,
     pub connections_per_host: usize,
     /// Connections that are not authenticated yet.
@@ -17,7 +17,7 @@ pub struct AdmissionLimits {
     pub pending_per_host: usize,
 }
 
-/// An IPv4 address, or an IPv6 /56, which is what one customer gets.
+/// An IPv4 address, or an IPv6 /56, which is what providers assign to one customer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Host {
     V4(Ipv4Addr),
@@ -39,7 +39,7 @@ impl From<IpAddr> for Host {
 
 #[derive(Default)]
 struct Group {
-    /// Numbers of connections, the oldest first.
+    /// Connection numbers, oldest first.
     pending: BTreeMap<u64, u32>,
     authenticated: usize,
 }
@@ -51,19 +51,19 @@ pub struct Admission {
     pending: usize,
     authenticated: usize,
     last_order: u64,
-    /// JavaScript wants to know when more are pending; it counts several listeners together.
-    tell_above: usize,
-    /// It was told and has not looked since.
-    told: bool,
+    /// JavaScript is notified when more are pending; it has a limit over several listeners.
+    notify_above: usize,
+    /// It was notified and has not asked for the count yet.
+    notified: bool,
 }
 
-/// Who was let in.
+/// The result of `enter()`.
 pub struct Entered {
-    pub guest: Guest,
-    /// The connection that has to go instead. It is not counted any more.
+    pub permit: Permit,
+    /// The connection that is evicted for it, which is no longer counted.
     pub evicted: Option<u32>,
-    /// JavaScript is to be told.
-    pub tell: bool,
+    /// JavaScript must be notified.
+    pub notify: bool,
 }
 
 impl Admission {
@@ -74,8 +74,8 @@ impl Admission {
             pending: 0,
             authenticated: 0,
             last_order: 0,
-            tell_above: usize::MAX,
-            told: false,
+            notify_above: usize::MAX,
+            notified: false,
         }))
     }
 
@@ -84,34 +84,34 @@ impl Admission {
         lock(this).pending
     }
 
-    /// Connections that are not authenticated yet, for JavaScript, which may be told again.
+    /// As `pending()`, for JavaScript; re-arms the notification.
     pub fn take_pending(this: &Arc<Mutex<Self>>) -> usize {
         let mut admission = lock(this);
-        admission.told = false;
+        admission.notified = false;
         admission.pending
     }
 
-    /// Has JavaScript told when more than `count` are pending.
-    pub fn tell_above(this: &Arc<Mutex<Self>>, count: usize) {
-        lock(this).tell_above = count;
+    /// Notifies JavaScript when more than `count` are pending.
+    pub fn notify_above(this: &Arc<Mutex<Self>>, count: usize) {
+        lock(this).notify_above = count;
     }
 
-    /// How many of them one host has, at most.
+    /// The largest number of pending connections that any one host has.
     pub fn crowd(this: &Arc<Mutex<Self>>) -> usize {
         let admission = lock(this);
         let counts = admission.groups.values().map(|group| group.pending.len());
         counts.max().unwrap_or(0)
     }
 
-    /// Who has to go, of the host that has most of them; it is not counted any more.
+    /// Picks the oldest pending connection of the host with the most and stops counting it.
     pub fn evict_oldest(this: &Arc<Mutex<Self>>) -> Option<u32> {
         let mut admission = lock(this);
         let (host, order) = admission.most_crowded(None)?;
         admission.remove_pending(host, order)
     }
 
-    /// Counts connection number `id` from `ip`, which is not authenticated yet. `None`: there is no
-    /// room, and nobody can be evicted.
+    /// Counts connection number `id` from `ip`, which is not authenticated yet. `None`: a limit is reached
+    /// and none can be evicted.
     pub fn enter(this: &Arc<Mutex<Self>>, ip: IpAddr, id: u32) -> Option<Entered> {
         let host = Host::from(ip);
         let mut admission = lock(this);
@@ -125,22 +125,22 @@ impl Admission {
             .pending
             .insert(order, id);
         admission.pending += 1;
-        let tell = !admission.told && admission.pending > admission.tell_above;
-        admission.told |= tell;
-        let guest = Guest {
+        let notify = !admission.notified && admission.pending > admission.notify_above;
+        admission.notified |= notify;
+        let permit = Permit {
             admission: Arc::clone(this),
             host,
             order,
             authenticated: false,
         };
         Some(Entered {
-            guest,
+            permit,
             evicted,
-            tell,
+            notify,
         })
     }
 
-    /// Who has to go, if anybody; `None`: somebody has to, and nobody can.
+    /// Picks the connection to evict: `Some(None)` if none need be, `None` if one must be but none can.
     fn make_room(&mut self, newcomer: Host, loopback: bool) -> Option<Option<u32>> {
         let full = !loopback && self.is_full(newcomer);
         let crowded = self.pending >= self.limits.pending
@@ -164,7 +164,7 @@ impl Admission {
         })
     }
 
-    /// Whose oldest connection has to go when one more of `newcomer` is to come in.
+    /// The host with the most pending connections, counting one more of `newcomer`, and its oldest one.
     fn most_crowded(&self, newcomer: Option<Host>) -> Option<(Host, u64)> {
         self.groups
             .iter()
@@ -176,7 +176,7 @@ impl Admission {
                     oldest,
                 ))
             })
-            // Of several, the one with the oldest.
+            // Of several, the one whose oldest connection is older.
             .max_by(|(most, _, older), (count, _, oldest)| {
                 most.cmp(count).then_with(|| oldest.cmp(older))
             })
@@ -190,16 +190,16 @@ impl Admission {
     }
 }
 
-/// One connection that is counted, until it is dropped.
-pub struct Guest {
+/// Counts one connection until it is dropped.
+pub struct Permit {
     admission: Arc<Mutex<Admission>>,
     host: Host,
     order: u64,
     authenticated: bool,
 }
 
-impl Guest {
-    /// It is not evicted any more.
+impl Permit {
+    /// From now on it cannot be evicted.
     pub fn authenticated(&mut self) {
         let mut admission = lock(&self.admission);
         if admission.remove_pending(self.host, self.order).is_none() {
@@ -211,7 +211,7 @@ impl Guest {
     }
 }
 
-impl Drop for Guest {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut admission = lock(&self.admission);
         admission.remove_pending(self.host, self.order);
@@ -250,11 +250,11 @@ mod tests {
     fn a_host_that_is_full_loses_its_own_oldest() {
         let admission = Admission::new(LIMITS);
         let enter = |id| Admission::enter(&admission, ip("10.0.0.1"), id).unwrap();
-        let guests: Vec<_> = (0..3).map(enter).collect();
-        assert!(guests.iter().all(|entered| entered.evicted.is_none()));
+        let permits: Vec<_> = (0..3).map(enter).collect();
+        assert!(permits.iter().all(|entered| entered.evicted.is_none()));
         assert_eq!(enter(3).evicted, Some(0));
         assert_eq!(Admission::pending(&admission), 2, "the last one has left");
-        drop(guests);
+        drop(permits);
         assert_eq!(Admission::pending(&admission), 0);
         assert!(lock(&admission).groups.is_empty());
     }
@@ -280,11 +280,11 @@ mod tests {
     #[test]
     fn who_is_authenticated_stays() {
         let admission = Admission::new(LIMITS);
-        let mut guests: Vec<_> = (0..4)
+        let mut permits: Vec<_> = (0..4)
             .map(|id| {
                 let mut entered = Admission::enter(&admission, ip("10.0.0.1"), id).unwrap();
-                entered.guest.authenticated();
-                entered.guest
+                entered.permit.authenticated();
+                entered.permit
             })
             .collect();
         assert!(Admission::enter(&admission, ip("10.0.0.1"), 5).is_none());
@@ -294,35 +294,35 @@ mod tests {
                 .evicted
                 .is_none()
         );
-        guests.pop();
+        permits.pop();
         assert!(Admission::enter(&admission, ip("10.0.0.1"), 7).is_some());
     }
 
     #[test]
     fn more_than_asked_for_is_told_once_and_may_be_evicted() {
         let admission = Admission::new(LIMITS);
-        Admission::tell_above(&admission, 1);
+        Admission::notify_above(&admission, 1);
         let enter = |host: &str, id| Admission::enter(&admission, ip(host), id).unwrap();
         let entered = [
             enter("10.0.0.1", 1),
             enter("10.0.0.2", 2),
             enter("10.0.0.2", 3),
         ];
-        assert_eq!(entered.each_ref().map(|it| it.tell), [false, true, false]);
+        assert_eq!(entered.each_ref().map(|it| it.notify), [false, true, false]);
         assert_eq!(Admission::crowd(&admission), 2);
         assert_eq!(Admission::evict_oldest(&admission), Some(2));
         assert_eq!(Admission::take_pending(&admission), 2);
-        assert!(enter("10.0.0.3", 4).tell, "it has looked");
+        assert!(enter("10.0.0.3", 4).notify, "it has looked");
     }
 
     #[test]
     fn loopback_has_no_limit_of_its_own() {
         let admission = Admission::new(LIMITS);
-        let mut guests = Vec::new();
+        let mut permits = Vec::new();
         for id in 0..6 {
             let mut entered = Admission::enter(&admission, ip("127.0.0.1"), id).unwrap();
-            entered.guest.authenticated();
-            guests.push(entered.guest);
+            entered.permit.authenticated();
+            permits.push(entered.permit);
         }
         assert!(
             Admission::enter(&admission, ip("127.0.0.1"), 7).is_none(),

@@ -1,7 +1,7 @@
-//! Reads the one thing out of a certificate that the TLS handshake needs: its public key.
+//! Reads a certificate's public key, which is all that the TLS handshake needs.
 //!
-//! webpki's own reader refuses what libp2p allows (a critical libp2p extension), and judging a
-//! certificate is JavaScript's part anyway.
+//! webpki's parser rejects what libp2p allows (a critical libp2p extension), and the certificate is
+//! verified in JavaScript anyway.
 
 const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 0x02;
@@ -24,7 +24,7 @@ pub fn subject_public_key_info(certificate: &[u8]) -> Option<&[u8]> {
 }
 
 struct Element<'a> {
-    /// With tag and length.
+    /// Including tag and length.
     whole: &'a [u8],
     content: &'a [u8],
 }

@@ -1,4 +1,4 @@
-//! Why a connection ended: `CloseReason` of src/connection.ts.
+//! Why a connection ended: `CloseReason` of src/close-reason.ts.
 
 use napi_derive::napi;
 use quinn::ConnectionError;
@@ -10,16 +10,16 @@ use crate::close_frame::CloseFrame;
 pub struct Close {
     /// `local`, `remote`, `timeout` or `error`.
     pub by: &'static str,
-    /// The close code, the application's or the transport's.
+    /// The error code of the application or the transport.
     pub code: f64,
     /// Whether `code` is the application's.
     pub application: bool,
-    /// One line for people; may be empty.
+    /// One line of text; may be empty.
     pub reason: String,
 }
 
 impl Close {
-    /// A failure of our own, in words.
+    /// A local failure.
     pub fn failed(reason: impl Into<String>) -> Self {
         Self {
             by: "error",
@@ -48,7 +48,7 @@ impl Close {
         }
     }
 
-    /// The time for the handshake is over.
+    /// The handshake timed out.
     pub fn timeout() -> Self {
         Self {
             by: "timeout",

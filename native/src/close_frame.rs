@@ -1,7 +1,7 @@
-//! CONNECTION_CLOSE frames (RFC 9000 section 19.19) in the plain text of packets.
+//! CONNECTION_CLOSE frames (RFC 9000 section 19.19) in decrypted packets.
 //!
-//! quinn's `close()` only makes application closes, of type 0x1d. A refusal must look to the peer as
-//! if TLS had refused (CRYPTO_ERROR 0x12a and a reason, RFC 9001 section 4.8), type 0x1c:
+//! quinn's `close()` only sends application closes, of type 0x1d. When a certificate is refused, the peer
+//! must see a TLS alert (CRYPTO_ERROR 0x12a and a reason, RFC 9001 section 4.8), of type 0x1c:
 //!
 //! ```text
 //! 1d | 41 2a | length     | MARK | reason       as quinn writes it for close(0x12a, MARK + reason)
@@ -10,10 +10,10 @@
 
 /// TLS alert bad_certificate as a QUIC error code.
 pub const BAD_CERTIFICATE: u32 = 0x12a;
-/// Stands before the reason of a refusal and makes room for the frame type.
+/// Precedes the reason of a refusal; its byte makes room for the frame type.
 pub const MARK: u8 = 0;
 
-/// What a CONNECTION_CLOSE frame says.
+/// A CONNECTION_CLOSE frame.
 #[derive(Debug, PartialEq)]
 pub struct CloseFrame {
     /// Whether `code` is the application's, not the transport's.
@@ -31,8 +31,8 @@ const APPLICATION_CLOSE: u8 = 0x1d;
 /// `BAD_CERTIFICATE` as a varint.
 const CODE: [u8; 2] = [0x41, 0x2a];
 
-/// Turns the marked application close among the frames of a packet into a transport close. Leaves
-/// alone what has none.
+/// Turns the marked application close among the frames of a packet into a transport close. Packets
+/// without one are left unchanged.
 pub fn refuse(frames: &mut [u8]) {
     let Some(close) = find_close(frames) else {
         return;
@@ -47,9 +47,9 @@ pub fn refuse(frames: &mut [u8]) {
     }
     close[0] = TRANSPORT_CLOSE;
     close.copy_within(3..mark, 4);
-    // The frame type that is to blame: none.
+    // The frame type that caused the error: none.
     close[3] = 0;
-    // One less; the upper two bits are the size of the varint, and the length is not 0.
+    // Decrements the length, which is not 0; the upper two bits are the size of the varint.
     for octet in close[4..4 + length_size].iter_mut().rev() {
         let (less, borrow) = octet.overflowing_sub(1);
         *octet = less;
@@ -82,7 +82,7 @@ pub fn read_close(frames: &[u8]) -> Option<CloseFrame> {
     })
 }
 
-/// Where the close begins. It is looked for behind acknowledgements, padding and pings only.
+/// The offset of the close; only acknowledgements, padding and pings may precede it.
 fn find_close(frames: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {

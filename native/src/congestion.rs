@@ -1,8 +1,8 @@
-//! Cubic, as quinn's default, with a way out for the last packet of a connection.
+//! Cubic, quinn's default, without a window for connections that are closing.
 //!
 //! quinn (0.11) holds back the CONNECTION_CLOSE of a connection that has stream data waiting for the
-//! congestion window. As a closed connection takes in no acknowledgements, the window never opens: the
-//! peer would hear nothing until its idle timeout. So there is no window any more once it closes.
+//! congestion window. A closed connection processes no acknowledgements, so that window would never
+//! open, and the peer would notice the end only by its idle timeout.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use std::time::Instant;
 use quinn::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
 use quinn_proto::RttEstimator;
 
-/// quinn neither limits nor paces what goes by a window larger than 32 bits.
+/// quinn neither limits nor paces sending when the window has more than 32 bits.
 const NO_WINDOW: u64 = 1 << 40;
 
-/// Makes the controllers of connections that can be closed in the middle of an upload.
+/// Builds controllers of connections that can be closed during an upload.
 #[derive(Default)]
 pub struct ClosableConfig {
     inner: Arc<CubicConfig>,
@@ -36,7 +36,7 @@ struct Closable {
     closing: Arc<AtomicBool>,
 }
 
-/// To be called before `close()`.
+/// Must be called before `close()`.
 pub fn let_close_pass(connection: &quinn::Connection) {
     if let Ok(controller) = connection
         .congestion_state()

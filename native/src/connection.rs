@@ -11,7 +11,7 @@ use quinn::{ConnectionError, RecvStream, SendStream, Side, VarInt};
 use rustls::pki_types::CertificateDer;
 use tokio::time::{Instant, sleep};
 
-use crate::admission::Guest;
+use crate::admission::Permit;
 use crate::close::Close;
 use crate::close_frame::{BAD_CERTIFICATE, MARK};
 use crate::congestion::let_close_pass;
@@ -24,25 +24,24 @@ use crate::session::{End, PeerIdentity};
 /// The two halves of a bidirectional stream.
 pub type Halves = (SendStream, RecvStream);
 
-/// The place of a stream that the peer opened: alive as long as the stream, all of a connection together
-/// are counted by it.
+/// Held by each stream that the peer opened; its strong count says how many a connection has.
 pub type Place = Arc<()>;
 
-/// What `close()` waits for the end to leave the socket.
+/// How long `close()` waits at most until the close has been sent.
 const CLOSE_WAIT: Duration = Duration::from_millis(200);
-/// What a dialer waits for the confirmation of its handshake, beside three round trips.
+/// How long a dialer waits for its handshake to be confirmed, in addition to three round trips.
 const CONFIRM_WAIT: Duration = Duration::from_millis(20);
-/// How often is looked while something is waited for.
-const LOOK: Duration = Duration::from_millis(1);
-/// A longer reason would not fit into a datagram, bytes.
+/// Polling interval.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
+/// The longest reason that fits into a datagram; bytes.
 const MAX_REASON: usize = 1000;
 
-/// Where a connection is counted, until it is dropped.
+/// What a connection occupies until it is dropped.
 pub enum Slot {
-    /// It was dialled.
+    /// Its dial's socket.
     Dialed { _slot: DialSlot },
-    /// A listener took it.
-    Accepted { guest: Mutex<Guest> },
+    /// Its place among the connections of a listener.
+    Accepted { permit: Mutex<Permit> },
 }
 
 /// A connection whose handshake is complete.
@@ -52,49 +51,49 @@ pub struct Connection {
     driver: Option<Arc<Driver>>,
     events: Arc<EventQueue>,
     bound: SocketAddr,
-    /// Where the peer was when the handshake was complete.
+    /// The peer's address when the handshake completed.
     remote: SocketAddr,
     certificates: Vec<CertificateDer<'static>>,
     end: Arc<End>,
-    /// The first reason that quinn gave: a later one would be less exact.
+    /// The first error that quinn returned: later ones are less specific.
     lost: OnceLock<ConnectionError>,
-    /// Streams of the peer that JavaScript has not taken yet; the stream limit bounds them.
+    /// Streams opened by the peer that JavaScript has not accepted yet; bounded by the stream limit.
     incoming: Mutex<VecDeque<(Halves, Place)>>,
     place: Place,
     max_streams: MaxStreams,
-    /// The peer may have all of those.
+    /// `max_streams.full` is in force.
     all_allowed: AtomicBool,
-    /// Opened by the task that waits for stream credit.
+    /// A stream opened by the task that waits for stream credit.
     opened: Mutex<Option<Halves>>,
-    /// That task is under way.
+    /// That task is running.
     waits_for_credit: AtomicBool,
     slot: Slot,
 }
 
-/// What a connection is made of.
+/// What `Connection::new()` takes.
 pub struct Connected {
     pub quinn: quinn::Connection,
     pub driver: Option<Arc<Driver>>,
-    /// What it was configured for.
+    /// As it was configured.
     pub max_streams: MaxStreams,
     /// The address of the socket.
     pub socket: SocketAddr,
     pub slot: Slot,
 }
 
-/// What `close()` tells the peer.
-pub enum Goodbye {
-    /// An application's code and reason.
+/// What `close()` sends to the peer.
+pub enum CloseMessage {
+    /// An application error code and a reason.
     Application(VarInt, String),
-    /// TLS alert bad_certificate and why.
+    /// TLS alert bad_certificate and a reason.
     Refusal(String),
 }
 
-/// What `open()` gave.
+/// The result of `open()`.
 pub enum Opened {
     /// A stream.
     Stream(Box<Halves>),
-    /// The peer's limit is reached; `Event::StreamsAllowed` will tell.
+    /// The peer's limit is reached; `Event::StreamsAllowed` follows.
     Blocked,
     /// The connection has ended.
     Ended,
@@ -152,25 +151,26 @@ impl Connection {
         SocketAddr::new(ip.unwrap_or(self.bound.ip()), self.bound.port())
     }
 
-    /// The peer's address, of the time when the handshake was complete.
+    /// The peer's address when the handshake completed.
     pub fn remote(&self) -> SocketAddr {
         self.remote
     }
 
-    /// What drives it.
+    /// Its driver.
     pub fn driver(&self) -> Option<Arc<Driver>> {
         self.driver.clone()
     }
 
-    /// JavaScript took the connection: from now on streams are accepted, and its end is told.
+    /// JavaScript accepted the connection: from now on streams are accepted, and there is an event for its
+    /// end.
     pub fn admit(self: &Arc<Self>, runtime: &tokio::runtime::Handle) {
-        if let Slot::Accepted { guest } = &self.slot {
-            lock(guest).authenticated();
+        if let Slot::Accepted { permit } = &self.slot {
+            lock(permit).authenticated();
         }
         let connection = Arc::clone(self);
         runtime.spawn(async move {
-            // Tells of the end even if a panic ends this task.
-            let _end = TellEnd(Arc::clone(&connection));
+            // Pushes `Event::Closed` even if this task panics.
+            let _end = PushClosed(Arc::clone(&connection));
             loop {
                 match connection.quinn.accept_bi().await {
                     Ok(halves) => connection.take(halves),
@@ -204,7 +204,7 @@ impl Connection {
         lock(&self.incoming).pop_front()
     }
 
-    /// Opens a stream, or arranges that `Event::StreamsAllowed` tells when one may be opened.
+    /// Opens a stream, or arranges for `Event::StreamsAllowed` when one may be opened.
     pub fn open(self: &Arc<Self>, runtime: &tokio::runtime::Handle) -> Opened {
         if let Some(halves) = lock(&self.opened).take() {
             return Opened::Stream(Box::new(halves));
@@ -233,25 +233,27 @@ impl Connection {
         Opened::Blocked
     }
 
-    /// Closes the connection; `Event::CloseSent` tells when that has left the socket.
-    pub fn close(self: &Arc<Self>, goodbye: Goodbye, runtime: &tokio::runtime::Handle) {
+    /// Closes the connection; `Event::CloseSent` follows when the close has been sent.
+    pub fn close(self: &Arc<Self>, message: CloseMessage, runtime: &tokio::runtime::Handle) {
         let connection = Arc::clone(self);
         runtime.spawn(async move {
-            connection.confirmed().await;
+            connection.handshake_confirmed().await;
             let before = connection.quinn.stats().udp_tx.datagrams;
             if connection.quinn.close_reason().is_none() {
-                connection.say(goodbye);
-                connection.sent(before).await;
+                connection.send_close(message);
+                connection.datagrams_sent(before).await;
             }
             connection.events.push(Event::CloseSent, connection.id, 0);
         });
     }
 
-    fn say(&self, goodbye: Goodbye) {
+    fn send_close(&self, message: CloseMessage) {
         let_close_pass(&self.quinn);
-        match goodbye {
-            Goodbye::Application(code, reason) => self.quinn.close(code, cut(&reason).as_bytes()),
-            Goodbye::Refusal(reason) => {
+        match message {
+            CloseMessage::Application(code, reason) => {
+                self.quinn.close(code, cut(&reason).as_bytes())
+            }
+            CloseMessage::Refusal(reason) => {
                 self.end.refused.store(true, Ordering::Relaxed);
                 let reason = [&[MARK], cut(&reason).as_bytes()].concat();
                 self.quinn.close(VarInt::from_u32(BAD_CERTIFICATE), &reason);
@@ -259,10 +261,10 @@ impl Connection {
         }
     }
 
-    /// Before its handshake is confirmed (RFC 9001 section 4.1.2) a client's CONNECTION_CLOSE leaves
-    /// in a Handshake and a 1-RTT packet of one datagram. The former says nothing of what an
-    /// application says, and some servers that are done with Handshake packets drop both.
-    async fn confirmed(&self) {
+    /// Waits for the handshake to be confirmed. Before that (RFC 9001 section 4.1.2) a client sends
+    /// CONNECTION_CLOSE in a Handshake and a 1-RTT packet in one datagram. The former must not carry an
+    /// application's code, and some servers that have discarded their Handshake keys drop both.
+    async fn handshake_confirmed(&self) {
         if self.quinn.side() == Side::Server {
             return;
         }
@@ -271,13 +273,13 @@ impl Connection {
             && self.quinn.close_reason().is_none()
             && Instant::now() < until
         {
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Waits until more than `before` datagrams were sent. The connection's driver runs on this
-    /// very thread, so it hands them to the socket before it can be seen here.
-    async fn sent(&self, before: u64) {
+    /// Waits until more than `before` datagrams were sent. The connection's driver runs on this thread:
+    /// when the count has risen, the datagrams are with the socket.
+    async fn datagrams_sent(&self, before: u64) {
         let until = Instant::now() + CLOSE_WAIT;
         let mut turns = 0;
         while self.quinn.stats().udp_tx.datagrams <= before && Instant::now() < until {
@@ -285,12 +287,12 @@ impl Connection {
             if turns < 10 {
                 tokio::task::yield_now().await;
             } else {
-                sleep(LOOK).await;
+                sleep(POLL_INTERVAL).await;
             }
         }
     }
 
-    /// Ends a connection that nobody waits for.
+    /// Closes a connection that JavaScript has not accepted.
     pub fn abandon(&self) {
         let_close_pass(&self.quinn);
         self.quinn.close(VarInt::from_u32(0), b"");
@@ -309,15 +311,15 @@ impl Connection {
         }
     }
 
-    /// Statistics up to now.
+    /// Statistics.
     pub fn stats(&self) -> quinn::ConnectionStats {
         self.quinn.stats()
     }
 }
 
-struct TellEnd(Arc<Connection>);
+struct PushClosed(Arc<Connection>);
 
-impl Drop for TellEnd {
+impl Drop for PushClosed {
     fn drop(&mut self) {
         self.0.events.push(Event::Closed, self.0.id, 0);
     }
@@ -335,7 +337,7 @@ fn cut(reason: &str) -> &str {
     &reason[..end]
 }
 
-/// Which of our addresses the kernel sends from; nothing is sent.
+/// The local address that the kernel would send from; nothing is sent.
 fn source_ip(remote: SocketAddr) -> Option<IpAddr> {
     let any: SocketAddr = if remote.is_ipv6() {
         (std::net::Ipv6Addr::UNSPECIFIED, 0).into()

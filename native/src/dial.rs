@@ -1,4 +1,4 @@
-//! Dials: the sockets that they leave from, and their handshakes.
+//! The sockets of dials.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,10 +12,10 @@ use tokio::runtime::Handle;
 use crate::driving::DrivingRuntime;
 use crate::socket::Socket;
 
-/// How long a socket without connections is kept, for the next dial.
+/// How long an unused socket is kept for the next dial.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A socket and quinn's endpoint on it.
+/// A socket and the quinn endpoint on it.
 #[derive(Clone)]
 pub struct Bound {
     pub endpoint: Endpoint,
@@ -36,17 +36,17 @@ impl Bound {
     }
 }
 
-/// The sockets that dials leave from: one for each IP version, shared by all dials.
+/// The sockets of dials: one for each IP version, shared by all.
 pub struct DialSockets {
     runtime: Handle,
-    /// By whether it is IPv6.
+    /// The key says whether it is IPv6.
     sockets: Mutex<HashMap<bool, Shared>>,
 }
 
 struct Shared {
     bound: Bound,
     users: usize,
-    /// Counts the times that it got a user: tells an idle socket from one that was used meanwhile.
+    /// How often it was acquired: shows whether it was used again while idle.
     uses: u64,
 }
 
@@ -86,7 +86,7 @@ impl DialSockets {
         Ok((shared.bound.clone(), slot))
     }
 
-    /// Forgets the socket for `remote`, which is no use any more.
+    /// Forgets the socket for `remote`, which no longer works.
     pub fn discard(&self, remote: SocketAddr) {
         self.lock().remove(&remote.is_ipv6());
     }
@@ -118,14 +118,14 @@ impl DialSockets {
     }
 }
 
-/// Keeps the socket of a dial.
+/// Keeps the socket of a dial open.
 pub struct DialSlot {
-    /// `None`: it is a listener's.
+    /// `None`: it belongs to a listener.
     sockets: Option<(Arc<DialSockets>, bool)>,
 }
 
 impl DialSlot {
-    /// Of a dial that leaves from a listener's socket.
+    /// For a dial from a listener's socket.
     pub fn of_listener() -> Self {
         Self { sockets: None }
     }

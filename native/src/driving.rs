@@ -1,9 +1,9 @@
-//! Who runs a connection's driver: the network thread, or, where that saves a change of threads, the
+//! Runs connection drivers on the network thread or, where that saves a context switch, on the
 //! JavaScript thread that has just written.
 //!
-//! quinn wakes the driver under the connection's lock, at every call. The network thread would then be
-//! at that lock before the next call is. So while JavaScript writes, wake-ups are held, and afterwards
-//! there is one, or none: a short message is sent right away.
+//! Every call of quinn wakes the driver while holding the connection's lock, so that the network thread
+//! contends for that lock with the next call. Therefore wake-ups are held back while JavaScript writes.
+//! Afterwards the driver is woken once, or, after a short message, run at once without a wake-up.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -19,13 +19,13 @@ use tokio::runtime::Handle;
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 thread_local! {
-    /// What `spawn()` was last called for on this thread.
+    /// The driver that `spawn()` last made on this thread.
     static SPAWNED: RefCell<Option<Arc<Driver>>> = const { RefCell::new(None) };
     /// Wake-ups that are held on this thread.
     static HELD: RefCell<Option<Vec<Waker>>> = const { RefCell::new(None) };
 }
 
-/// tokio, but for `spawn()`.
+/// quinn's `TokioRuntime` with a `spawn()` that keeps the driver accessible.
 #[derive(Debug)]
 pub struct DrivingRuntime;
 
@@ -52,11 +52,11 @@ impl Runtime for DrivingRuntime {
     }
 }
 
-/// What drives a connection.
+/// A connection's driver: quinn's future that sends, receives and keeps its timers.
 pub struct Driver {
     /// `None` once it has ended.
     work: Mutex<Option<Work>>,
-    /// Wakes the task that does the work on the network thread; set when that has begun.
+    /// Wakes the task that does the work on the network thread; set when that has started.
     waker: OnceLock<Waker>,
 }
 
@@ -67,13 +67,13 @@ impl fmt::Debug for Driver {
 }
 
 impl Driver {
-    /// That of the connection which this thread has just begun to make.
+    /// The driver of the connection that this thread has just started.
     pub fn last_spawned() -> Option<Arc<Self>> {
         SPAWNED.take()
     }
 
-    /// Does what there is to do, on this thread; false when another one is at it, or nothing was
-    /// begun. After a panic, which it passes on, the work has ended.
+    /// Does what there is to do, on this thread. False if another thread is doing it, or the task has not
+    /// started. After a panic, which is passed on, the work has ended.
     pub fn run(&self, runtime: &Handle) -> bool {
         let Some(waker) = self.waker.get() else {
             return false;
@@ -81,13 +81,13 @@ impl Driver {
         let mut work = match self.work.try_lock() {
             Ok(work) => work,
             Err(TryLockError::WouldBlock) => return false,
-            // The task will see it, too.
+            // The task will find out, too.
             Err(TryLockError::Poisoned(_)) => return false,
         };
         let Some(future) = work.as_mut() else {
             return true;
         };
-        // Its timers are the runtime's.
+        // Its timers belong to the runtime.
         let _within = runtime.enter();
         if future
             .as_mut()
@@ -102,7 +102,7 @@ impl Driver {
     }
 }
 
-/// The network thread's part.
+/// Runs the driver on the network thread.
 struct Task(Arc<Driver>);
 
 impl Future for Task {
@@ -139,7 +139,7 @@ impl Drop for Task {
     }
 }
 
-/// Wakes a task, later where wake-ups are held.
+/// Wakes a task at once, or later if this thread holds wake-ups.
 struct HoldableWaker(Waker);
 
 impl Wake for HoldableWaker {
@@ -148,7 +148,7 @@ impl Wake for HoldableWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // A thread that ends holds nothing.
+        // A thread that is ending holds none.
         let held = HELD.try_with(|held| match &mut *held.borrow_mut() {
             Some(held) => {
                 if !held.iter().any(|waker| waker.will_wake(&self.0)) {
@@ -164,7 +164,7 @@ impl Wake for HoldableWaker {
     }
 }
 
-/// Wake-ups of drivers that were held. Dropped, it wakes them.
+/// Wake-ups of drivers that were held back; delivered when dropped.
 pub struct HeldWakeups(Vec<Waker>);
 
 impl HeldWakeups {
@@ -172,7 +172,7 @@ impl HeldWakeups {
         self.0.is_empty()
     }
 
-    /// Somebody else has done what they are for.
+    /// Drops them undelivered: their work has been done.
     pub fn forget(mut self) {
         self.0.clear();
     }
@@ -186,10 +186,10 @@ impl Drop for HeldWakeups {
     }
 }
 
-/// Runs `body` and holds the wake-ups of drivers that come of it.
+/// Runs `body` and holds back the wake-ups of drivers that it causes.
 pub fn holding_wakeups<T>(body: impl FnOnce() -> T) -> (T, HeldWakeups) {
     HELD.set(Some(Vec::new()));
-    /// After a panic, too.
+    /// Delivers them after a panic, too.
     struct Release;
     impl Drop for Release {
         fn drop(&mut self) {

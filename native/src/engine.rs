@@ -1,4 +1,4 @@
-//! The engine of one JavaScript thread: a network thread of its own, and what lives there.
+//! The engine of one JavaScript thread: its network thread and what runs on that.
 
 use std::collections::HashMap;
 use std::io;
@@ -25,7 +25,7 @@ use crate::listener::{Listener, ListenerOptions, server_config};
 use crate::stream::Stream;
 use crate::tls::{SERVER_NAME, Tls};
 
-/// Failed handshakes that are kept until JavaScript asks; of more, only the number is lost.
+/// Failed handshakes that are kept until JavaScript asks for them; further ones are not reported.
 const MAX_FAILURES: usize = 1024;
 
 /// What the JavaScript thread and the network thread share.
@@ -37,7 +37,7 @@ pub struct Shared {
     last_id: AtomicU32,
 }
 
-/// A handshake that came to nothing.
+/// A failed handshake.
 pub struct Failure {
     pub remote: SocketAddr,
     pub close: Close,
@@ -52,24 +52,24 @@ impl Shared {
             .max(1)
     }
 
-    /// Keeps a connection until JavaScript releases it, and tells of it.
+    /// Keeps a connection until JavaScript releases it, and pushes `Event::Connected`.
     pub fn connected(&self, id: u32, listener: u32, connected: Connected) {
         let connection = Connection::new(id, Arc::clone(&self.events), connected);
         lock(&self.connections).insert(id, Arc::new(connection));
         self.events.push(Event::Connected, id, listener);
     }
 
-    /// Ends a connection that nobody has judged yet; with whom it was.
+    /// Closes a connection that JavaScript has not accepted yet; returns the peer's address.
     pub fn withdraw(&self, id: u32) -> Option<SocketAddr> {
         let connection = lock(&self.connections).remove(&id)?;
         connection.abandon();
         Some(connection.remote())
     }
 
-    /// Keeps a failure until JavaScript asks for it, and tells of it.
+    /// Keeps a failure until JavaScript asks for it, and pushes `Event::Failed`.
     pub fn failed(&self, id: u32, listener: u32, remote: SocketAddr, close: Close) {
         let mut failures = lock(&self.failures);
-        // Those of dials are never dropped: somebody waits for each.
+        // Those of dials are always kept: each has a caller waiting.
         if listener != 0 && failures.len() >= MAX_FAILURES {
             return;
         }
@@ -86,9 +86,9 @@ pub struct Engine {
     dials: HashMap<u32, AbortHandle>,
     listeners: HashMap<u32, Listener>,
     streams: Slab<Stream>,
-    /// The code of the last reset or stop that was met.
+    /// The error code of the last reset or stop.
     pub last_code: u64,
-    /// Dropped, it ends the network thread.
+    /// Ends the network thread when dropped.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -142,12 +142,12 @@ impl Engine {
         Ok(id)
     }
 
-    /// Where a listener is bound.
+    /// The address that a listener is bound to.
     pub fn listener_address(&self, id: u32) -> Option<SocketAddr> {
         Some(self.listeners.get(&id)?.bound.socket.local())
     }
 
-    /// Sends a datagram that is no QUIC packet from a listener's socket.
+    /// Sends a datagram that is not a QUIC packet from a listener's socket.
     pub fn send_datagram(&self, id: u32, remote: SocketAddr, data: &[u8]) {
         if let Some(listener) = self.listeners.get(&id) {
             let _within = self.shared.runtime.enter();
@@ -155,12 +155,12 @@ impl Engine {
         }
     }
 
-    /// Whom a listener lets in.
+    /// A listener's admission control.
     pub fn admission(&self, id: u32) -> Option<Arc<Mutex<Admission>>> {
         Some(self.listeners.get(&id)?.admission())
     }
 
-    /// Ends the oldest handshake of the host that has most of them at a listener.
+    /// Ends the oldest pending handshake of the host with the most at a listener.
     pub fn evict_oldest(&self, id: u32) {
         if let Some(listener) = self.listeners.get(&id) {
             listener.evict_oldest(&self.shared);
@@ -174,8 +174,8 @@ impl Engine {
         }
     }
 
-    /// Begins a dial, from the socket of the listener `from` unless that is 0. `qlog`: a directory for
-    /// traces, one file a connection.
+    /// Starts a dial, from the socket of the listener `from` unless that is 0. `qlog`: a directory for
+    /// traces, one file per connection.
     pub fn dial(
         &mut self,
         remote: SocketAddr,
@@ -190,7 +190,7 @@ impl Engine {
         let mut config = ClientConfig::new(tls.client());
         config
             .transport_config(limits.transport(trace.as_deref()))
-            // Tokens are kept by server name, and all have the same.
+            // Tokens are stored by server name, which is the same for all peers.
             .token_store(Arc::new(NoneTokenStore));
         let (bound, connecting, slot) = self.connect(remote, config, from)?;
         let driver = Driver::last_spawned();
@@ -257,7 +257,7 @@ impl Engine {
         }
     }
 
-    /// Gives up a dial, whatever came of it.
+    /// Cancels a dial, or closes the connection that it made.
     pub fn abort(&mut self, id: u32) {
         if let Some(task) = self.dials.remove(&id) {
             task.abort();
@@ -266,30 +266,30 @@ impl Engine {
         self.shared.withdraw(id);
     }
 
-    /// Why a handshake failed; once.
+    /// Why a handshake failed. Returns it once.
     pub fn take_failure(&mut self, id: u32) -> Option<Failure> {
         self.dials.remove(&id);
         lock(&self.shared.failures).remove(&id)
     }
 
-    /// A connection that was told of and not released.
+    /// A connection that has not been released.
     pub fn connection(&self, id: u32) -> Option<Arc<Connection>> {
         lock(&self.shared.connections).get(&id).cloned()
     }
 
-    /// A connection whose dial is over.
-    pub fn judge(&mut self, id: u32) -> Option<Arc<Connection>> {
+    /// A connection; its dial, if there was one, is over.
+    pub fn handshaken(&mut self, id: u32) -> Option<Arc<Connection>> {
         self.dials.remove(&id);
         self.connection(id)
     }
 
-    /// Forgets a connection that has ended.
+    /// Frees a connection that has ended.
     pub fn release(&mut self, id: u32) {
         let released = lock(&self.shared.connections).remove(&id);
         drop(released);
     }
 
-    /// Keeps a stream; its number.
+    /// Stores a stream and returns its number.
     pub fn add_stream(
         &mut self,
         halves: Halves,
@@ -303,12 +303,12 @@ impl Engine {
         id
     }
 
-    /// A stream that was not freed.
+    /// A stream that has not been freed.
     pub fn stream(&mut self, id: u32) -> Option<&mut Stream> {
         self.streams.get_mut(id as usize)
     }
 
-    /// Forgets a stream.
+    /// Frees a stream.
     pub fn free_stream(&mut self, id: u32) {
         self.streams.try_remove(id as usize);
     }
@@ -316,7 +316,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // Streams and connections tell their peers of their end while there is a thread to do it.
+        // While the network thread still runs, so that peers learn of the end.
         self.streams.clear();
         self.stop.take();
         if let Some(thread) = self.thread.take() {

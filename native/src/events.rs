@@ -1,31 +1,31 @@
-//! What the network thread has to tell JavaScript: one queue, one wake-up for all that is queued.
+//! Events for JavaScript: one queue, one wake-up for all that is queued.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
-/// What happened; `src/quic/quinn/binding.ts` has the same numbers.
+/// Kinds of events; `src/quic/quinn/binding.ts` has the same numbers.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub enum Event {
-    /// A stream that would have blocked its reader may be read.
+    /// A stream whose read was blocked may be read.
     Readable = 1,
-    /// A stream that would have blocked its writer may be written to.
+    /// A stream whose write was blocked may be written to.
     Writable = 2,
     /// The peer opened streams on a connection.
     StreamsOpened = 3,
-    /// A connection that was out of stream credit may open one.
+    /// A connection that was out of stream credit may open a stream.
     StreamsAllowed = 4,
-    /// A handshake is complete; the connection waits to be admitted or closed.
+    /// A handshake is complete; JavaScript must accept or close the connection.
     Connected = 5,
     /// A handshake failed.
     Failed = 6,
-    /// A connection that was admitted has ended.
+    /// A connection that JavaScript accepted has ended.
     Closed = 7,
-    /// The end of a connection that we closed has left the socket.
+    /// The CONNECTION_CLOSE of a connection that we closed has been sent.
     CloseSent = 8,
     /// The socket of a listener is closed.
     ListenerClosed = 9,
-    /// More handshakes are under way at a listener than it was to tell of.
+    /// A listener has more pending handshakes than the number set by `tell_above()`.
     PendingRose = 10,
 }
 
@@ -35,19 +35,19 @@ const EVENT_SIZE: usize = 12;
 /// The queue. Any thread pushes, the JavaScript thread drains.
 pub struct EventQueue {
     state: Mutex<State>,
-    /// Makes the JavaScript thread call `drain()` soon. False: it is gone.
+    /// Makes the JavaScript thread call `drain()` soon. False: that thread has ended.
     wake: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 #[derive(Default)]
 struct State {
     events: Vec<[u32; 3]>,
-    /// How many of `events` were drained already.
+    /// How many of `events` have been drained.
     drained: usize,
-    /// JavaScript was woken and has not emptied the queue since.
+    /// JavaScript was woken and has not emptied the queue yet.
     woken: bool,
-    /// JavaScript is gone.
-    deaf: bool,
+    /// The JavaScript thread has ended: nothing is queued any more.
+    closed: bool,
 }
 
 impl EventQueue {
@@ -61,7 +61,7 @@ impl EventQueue {
     /// `listener` is that of `Connected` and `Failed`, 0 for a dial and for every other event.
     pub fn push(&self, event: Event, id: u32, listener: u32) {
         let mut state = self.lock();
-        if state.deaf {
+        if state.closed {
             return;
         }
         state.events.push([event as u32, id, listener]);
@@ -71,11 +71,11 @@ impl EventQueue {
         state.woken = true;
         drop(state);
         if !(self.wake)() {
-            self.lock().deaf = true;
+            self.lock().closed = true;
         }
     }
 
-    /// Takes events off the queue into `out`, as many as fit; how many. After 0, the next event
+    /// Moves as many events as fit from the queue to `out` and returns how many. After 0, the next event
     /// wakes JavaScript again.
     pub fn drain(&self, out: &mut [u8]) -> usize {
         let mut state = self.lock();

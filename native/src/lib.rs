@@ -1,9 +1,9 @@
 //! quinn, a QUIC engine in Rust, for libp2p-lean.
 //!
-//! The functions below are the whole of what JavaScript sees; src/quic/quinn/binding.ts has their
-//! types. Connections and streams are numbers there. Everything runs on one network thread for each
-//! engine, except reading and writing of streams: that is done on the JavaScript thread.
-//! What happens on the network is queued; `wake` is called once for all that is queued.
+//! JavaScript sees only the functions below; src/quic/quinn/binding.ts has their types. Listeners,
+//! connections and streams are numbers there. Each engine has one network thread that does everything
+//! except reading and writing streams, which happens on the JavaScript thread. Network events are
+//! queued, and `wake` is called once for all that are queued.
 //!
 //! A panic becomes a JavaScript error.
 
@@ -17,7 +17,7 @@ use slab::Slab;
 
 use admission::Admission;
 use close::Close;
-use connection::{Goodbye, Opened};
+use connection::{CloseMessage, Opened};
 use engine::Engine;
 use events::EventQueue;
 use limits::{Limits, varint};
@@ -42,11 +42,11 @@ mod socket;
 mod stream;
 mod tls;
 
-/// Counts changes of the functions below: JavaScript refuses a binary of another number.
+/// Version of the functions below: JavaScript refuses a binary with another one.
 #[napi]
 pub const INTERFACE: u32 = 3;
 
-/// Of functions that give a number of bytes or of a stream: nothing for now; an event will tell.
+/// Returned in place of a byte count or a stream number: nothing now; an event follows.
 const BLOCKED: i32 = -1;
 /// The peer reset or stopped the stream; `lastCode()` has its code.
 const RESET: i32 = -2;
@@ -56,7 +56,7 @@ const ENDED: i32 = -3;
 const EOF: i32 = 0;
 
 thread_local! {
-    /// Of this JavaScript thread, by the number that `start()` gave.
+    /// The engines of this JavaScript thread, by the number that `start()` returned.
     static ENGINES: RefCell<Slab<Engine>> = const { RefCell::new(Slab::new()) };
 }
 
@@ -97,8 +97,8 @@ impl From<SocketAddr> for Address {
     }
 }
 
-/// Starts an engine; its number. `wake` is called without arguments when there are events to
-/// `drain()`; it keeps no process alive. The engine ends with its JavaScript thread.
+/// Starts an engine and returns its number. `wake` is called when there are events to `drain()`; it
+/// does not keep the process alive. The engine ends with its JavaScript thread.
 #[napi(catch_unwind)]
 pub fn start(env: Env, wake: Function<(), ()>) -> Result<u32> {
     let wake = wake
@@ -119,8 +119,8 @@ pub fn start(env: Env, wake: Function<(), ()>) -> Result<u32> {
     Ok(number as u32)
 }
 
-/// Takes events off the queue into `into`, 12 bytes each (kind, id, listener); how many. Must be
-/// called until it gives 0.
+/// Moves events from the queue to `into`, 12 bytes each (kind, id, listener), and returns how many.
+/// Must be called until it returns 0.
 #[napi(catch_unwind)]
 pub fn drain(engine: u32, mut into: BufferSlice) -> Result<u32> {
     with(engine, |engine| {
@@ -137,7 +137,7 @@ pub struct Credentials {
 #[napi]
 impl Credentials {
     /// PEM, one certificate and its PKCS#8 key. `key_log`: a file to append TLS secrets to.
-    /// `forge`: the key need not be that of the certificate; for the test that peers notice.
+    /// `forge`: allows a key that does not belong to the certificate, to test that peers reject it.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         certificate: String,
@@ -153,7 +153,8 @@ impl Credentials {
     }
 }
 
-/// Binds a socket; the listener's number. `qlog`: a directory for traces, one file a connection.
+/// Binds a socket and returns the listener's number. `qlog`: a directory for traces, one file per
+/// connection.
 #[napi(catch_unwind)]
 pub fn listen(
     engine: u32,
@@ -171,7 +172,7 @@ pub fn listen(
     })
 }
 
-/// Where a listener is bound.
+/// The address that a listener is bound to.
 #[napi(catch_unwind)]
 pub fn listener_address(engine: u32, listener: u32) -> Result<Option<Address>> {
     with(engine, |engine| {
@@ -179,8 +180,8 @@ pub fn listener_address(engine: u32, listener: u32) -> Result<Option<Address>> {
     })
 }
 
-/// Sends a datagram that is no QUIC packet from a listener's socket, as hole punching needs it. What
-/// cannot leave is lost.
+/// Sends a datagram that is not a QUIC packet from a listener's socket, for hole punching. It is
+/// dropped if it cannot be sent at once.
 #[napi(catch_unwind)]
 pub fn send_datagram(
     engine: u32,
@@ -196,7 +197,7 @@ pub fn send_datagram(
     })
 }
 
-/// Closes a listener, its socket and all connections on that.
+/// Closes a listener, its socket and all connections on that socket.
 #[napi(catch_unwind)]
 pub fn close_listener(engine: u32, listener: u32) -> Result<()> {
     with(engine, |engine| {
@@ -205,7 +206,7 @@ pub fn close_listener(engine: u32, listener: u32) -> Result<()> {
     })
 }
 
-/// Handshakes under way at a listener. An event may tell of more again.
+/// Pending handshakes of a listener. Allows the next `PendingRose` event.
 #[napi(catch_unwind)]
 pub fn pending(engine: u32, listener: u32) -> Result<u32> {
     with(engine, |engine| {
@@ -214,7 +215,7 @@ pub fn pending(engine: u32, listener: u32) -> Result<u32> {
     })
 }
 
-/// How many of them one host has, at most.
+/// The largest number of pending handshakes that any one host has.
 #[napi(catch_unwind)]
 pub fn crowd(engine: u32, listener: u32) -> Result<u32> {
     with(engine, |engine| {
@@ -223,7 +224,7 @@ pub fn crowd(engine: u32, listener: u32) -> Result<u32> {
     })
 }
 
-/// Ends the oldest one of that host.
+/// Ends the oldest pending handshake of the host with the most.
 #[napi(catch_unwind)]
 pub fn evict_oldest(engine: u32, listener: u32) -> Result<()> {
     with(engine, |engine| {
@@ -232,19 +233,19 @@ pub fn evict_oldest(engine: u32, listener: u32) -> Result<()> {
     })
 }
 
-/// An event tells when more than `count` handshakes are under way.
+/// Requests the event `PendingRose` when more than `count` handshakes are pending.
 #[napi(catch_unwind)]
 pub fn tell_above(engine: u32, listener: u32, count: u32) -> Result<()> {
     with(engine, |engine| {
         if let Some(admission) = engine.admission(listener) {
-            Admission::tell_above(&admission, count as usize);
+            Admission::notify_above(&admission, count as usize);
         }
         Ok(())
     })
 }
 
-/// Begins a dial, from the socket of the listener `from` unless that is 0; the connection's number.
-/// `qlog`: as of `listen()`.
+/// Starts a dial, from the socket of the listener `from` unless that is 0, and returns the
+/// connection's number. `qlog`: as in `listen()`.
 #[napi(catch_unwind)]
 pub fn dial(
     engine: u32,
@@ -263,7 +264,7 @@ pub fn dial(
     })
 }
 
-/// Gives up a dial.
+/// Cancels a dial.
 #[napi(catch_unwind)]
 pub fn abort(engine: u32, connection: u32) -> Result<()> {
     with(engine, |engine| {
@@ -277,11 +278,11 @@ pub fn abort(engine: u32, connection: u32) -> Result<()> {
 pub struct HandshakeFailure {
     /// Why.
     pub close: Close,
-    /// With whom.
+    /// The peer's address.
     pub remote: Address,
 }
 
-/// Why a handshake failed; can be asked once.
+/// Why a handshake failed. Returns it once.
 #[napi(catch_unwind)]
 pub fn take_failure(engine: u32, connection: u32) -> Result<Option<HandshakeFailure>> {
     with(engine, |engine| {
@@ -302,11 +303,11 @@ pub fn certificates(
     connection: u32,
 ) -> Result<Option<Vec<BufferSlice<'_>>>> {
     with(engine, |engine| {
-        let Some(connection) = engine.judge(connection) else {
+        let Some(connection) = engine.handshaken(connection) else {
             return Ok(None);
         };
         let chain = connection.certificates();
-        // Copies: memory of Rust's would need a finalizer each.
+        // Copied: Rust memory would need a finalizer for each.
         let copies = chain
             .iter()
             .map(|certificate| BufferSlice::copy_from(env, certificate));
@@ -314,11 +315,11 @@ pub fn certificates(
     })
 }
 
-/// Takes a connection: its streams and its end are told from now on.
+/// Accepts a connection: from now on there are events for its streams and its end.
 #[napi(catch_unwind)]
 pub fn admit(engine: u32, connection: u32) -> Result<()> {
     with(engine, |engine| {
-        if let Some(connection) = engine.judge(connection) {
+        if let Some(connection) = engine.handshaken(connection) {
             connection.admit(&engine.shared.runtime);
         }
         Ok(())
@@ -341,26 +342,27 @@ pub fn remote_address(engine: u32, connection: u32) -> Result<Option<Address>> {
     })
 }
 
-/// Closes a connection with an application's code; an event tells when that has left the socket.
+/// Closes a connection with an application error code; the event `CloseSent` follows when the close
+/// has been sent.
 #[napi(catch_unwind)]
 pub fn close(engine: u32, connection: u32, code: f64, reason: String) -> Result<()> {
-    say_goodbye(
+    close_with(
         engine,
         connection,
-        Goodbye::Application(varint(code), reason),
+        CloseMessage::Application(varint(code), reason),
     )
 }
 
-/// Closes a connection with TLS alert bad_certificate, as `close()`.
+/// Closes a connection with TLS alert bad_certificate; otherwise as `close()`.
 #[napi(catch_unwind)]
 pub fn refuse(engine: u32, connection: u32, reason: String) -> Result<()> {
-    say_goodbye(engine, connection, Goodbye::Refusal(reason))
+    close_with(engine, connection, CloseMessage::Refusal(reason))
 }
 
-fn say_goodbye(engine: u32, connection: u32, goodbye: Goodbye) -> Result<()> {
+fn close_with(engine: u32, connection: u32, message: CloseMessage) -> Result<()> {
     with(engine, |engine| {
-        if let Some(connection) = engine.judge(connection) {
-            connection.close(goodbye, &engine.shared.runtime);
+        if let Some(connection) = engine.handshaken(connection) {
+            connection.close(message, &engine.shared.runtime);
         }
         Ok(())
     })
@@ -376,7 +378,7 @@ pub fn close_reason(engine: u32, connection: u32) -> Result<Option<Close>> {
     })
 }
 
-/// Forgets a connection that has ended.
+/// Frees a connection that has ended.
 #[napi(catch_unwind)]
 pub fn release(engine: u32, connection: u32) -> Result<()> {
     with(engine, |engine| {
@@ -385,7 +387,7 @@ pub fn release(engine: u32, connection: u32) -> Result<()> {
     })
 }
 
-/// What a connection has done so far; milliseconds, bytes, packets.
+/// Statistics of a connection; milliseconds, bytes, packets.
 #[napi(object, object_from_js = false)]
 pub struct Stats {
     /// Smoothed round trip time.
@@ -394,15 +396,15 @@ pub struct Stats {
     pub min_rtt: f64,
     /// Congestion window.
     pub congestion_window: f64,
-    /// Times that the network was found congested.
+    /// Congestion events.
     pub congestion_events: f64,
-    /// UDP payload of a datagram.
+    /// Current path MTU: UDP payload of a datagram.
     pub datagram_size: u32,
     /// Packets sent.
     pub sent_packets: f64,
     /// Packets lost, of those sent.
     pub lost_packets: f64,
-    /// Bytes in them.
+    /// Bytes in lost packets.
     pub lost_bytes: f64,
     /// UDP payload sent.
     pub sent_bytes: f64,
@@ -410,7 +412,7 @@ pub struct Stats {
     pub received_bytes: f64,
 }
 
-/// Statistics of a connection up to now.
+/// Statistics of a connection.
 #[napi(catch_unwind)]
 pub fn stats(engine: u32, connection: u32) -> Result<Option<Stats>> {
     with(engine, |engine| {
@@ -433,7 +435,7 @@ pub fn stats(engine: u32, connection: u32) -> Result<Option<Stats>> {
     })
 }
 
-/// Opens a stream; its number, `BLOCKED` (an event tells when to try again) or `ENDED`.
+/// Opens a stream and returns its number, `BLOCKED` (an event tells when to try again) or `ENDED`.
 #[napi(catch_unwind)]
 pub fn open_stream(engine: u32, connection: u32) -> Result<i32> {
     with(engine, |engine| {
@@ -448,7 +450,7 @@ pub fn open_stream(engine: u32, connection: u32) -> Result<i32> {
     })
 }
 
-/// The next stream that the peer opened; its number, or `BLOCKED`.
+/// The number of the next stream that the peer opened, or `BLOCKED`.
 #[napi(catch_unwind)]
 pub fn accept_stream(engine: u32, connection: u32) -> Result<i32> {
     with(engine, |engine| {
@@ -461,7 +463,7 @@ pub fn accept_stream(engine: u32, connection: u32) -> Result<i32> {
     })
 }
 
-/// Reads into `into`; how many bytes, or `EOF`, `BLOCKED`, `RESET`, `ENDED`.
+/// Reads into `into` and returns how many bytes, or `EOF`, `BLOCKED`, `RESET`, `ENDED`.
 #[napi(catch_unwind)]
 pub fn read(engine: u32, stream: u32, mut into: BufferSlice) -> Result<i32> {
     with(engine, |engine| {
@@ -484,8 +486,9 @@ pub fn read(engine: u32, stream: u32, mut into: BufferSlice) -> Result<i32> {
     })
 }
 
-/// Writes of `data` what there is room for; how many bytes, `RESET` or `ENDED`. When that is not
-/// all, an event tells of room. With `fin`, when it is all, the stream is finished.
+/// Writes as much of `data` as there is room for and returns how many bytes, or `RESET` or `ENDED`. If
+/// that is not all of it, an event follows when there is room again. If it is all of it and `fin` is set,
+/// the stream is finished.
 #[napi(catch_unwind)]
 pub fn write(engine: u32, stream: u32, data: BufferSlice, fin: bool) -> Result<i32> {
     with(engine, |engine| {
@@ -504,13 +507,13 @@ pub fn write(engine: u32, stream: u32, data: BufferSlice, fin: bool) -> Result<i
     })
 }
 
-/// The code that came with the last `RESET`.
+/// The error code of the last `RESET`.
 #[napi(catch_unwind)]
 pub fn last_code(engine: u32) -> Result<f64> {
     with(engine, |engine| Ok(engine.last_code as f64))
 }
 
-/// Abandons what was written to a stream.
+/// Resets the sending half of a stream.
 #[napi(catch_unwind)]
 pub fn reset_stream(engine: u32, stream: u32, code: f64) -> Result<()> {
     with(engine, |engine| {
@@ -532,7 +535,7 @@ pub fn stop_sending(engine: u32, stream: u32, code: f64) -> Result<()> {
     })
 }
 
-/// Forgets a stream that has ended both ways.
+/// Frees a stream that has ended in both directions.
 #[napi(catch_unwind)]
 pub fn free_stream(engine: u32, stream: u32) -> Result<()> {
     with(engine, |engine| {
@@ -541,7 +544,7 @@ pub fn free_stream(engine: u32, stream: u32) -> Result<()> {
     })
 }
 
-/// Panics, here or on the network thread; for the test that a process survives it.
+/// Panics, here or on the network thread, to test that the process survives.
 #[napi(catch_unwind)]
 pub fn panic_for_test(engine: u32, on_network_thread: bool) -> Result<()> {
     if !on_network_thread {

@@ -1,4 +1,4 @@
-//! `QuicLimits` of src/quic/engine.ts, and what it means to quinn.
+//! `QuicLimits` of src/quic/engine.ts as quinn's configuration.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,25 +10,25 @@ use quinn::{IdleTimeout, TransportConfig, VarInt};
 use crate::admission::AdmissionLimits;
 use crate::congestion::ClosableConfig;
 
-/// Streams that a peer may open at first; more where `max_streams` says so, when half of these are used: quinn
-/// keeps some 80 bytes for each from the beginning. Not fewer than the default of `max_streams`: node:quic hangs
-/// when it opens many at once and its peer allows more only then.
+/// Streams that a peer may open at first; when half of them are open, `max_streams` if that is more. quinn
+/// allocates some 80 bytes for each in advance. Not less than the default of `max_streams`: node:quic hangs
+/// if it opens many at once and its peer raises the limit only then.
 const FIRST_STREAMS: u32 = 256;
 
 /// How many streams a peer may have open at once.
 #[derive(Clone, Copy)]
 pub struct MaxStreams {
-    /// To begin with.
+    /// At first.
     pub first: u32,
-    /// When it has half of those.
+    /// Once half of `first` are open.
     pub full: VarInt,
 }
 
-/// Bounds of one connection or listener; bytes and milliseconds.
+/// Limits of a connection or listener; bytes and milliseconds.
 #[napi(object)]
 #[derive(Clone)]
 pub struct Limits {
-    /// How long a handshake may take.
+    /// Duration of a handshake.
     pub handshake_timeout: f64,
     /// How long a connection may be silent.
     pub idle_timeout: f64,
@@ -36,19 +36,19 @@ pub struct Limits {
     pub stream_window: f64,
     /// Receive window of the connection.
     pub connection_window: f64,
-    /// What a connection keeps of what was written until the peer has it.
+    /// Bytes of a connection that were written and not acknowledged.
     pub send_window: f64,
-    /// Bidirectional streams that the peer may have open at once.
+    /// Bidirectional streams that the peer may have open.
     pub max_streams: f64,
-    /// Connections of a listener, those that are not authenticated yet among them.
+    /// Connections of a listener, including those not authenticated yet.
     pub max_connections: f64,
-    /// Those of one host.
+    /// Those of one host, including those not authenticated yet.
     pub max_connections_per_host: f64,
-    /// Connections that are not authenticated yet.
+    /// Connections of a listener that are not authenticated yet.
     pub max_pending: f64,
-    /// Those of one host.
+    /// Those of one host that are not authenticated yet.
     pub max_pending_per_host: f64,
-    /// Handshakes in progress above which a client must prove its address first.
+    /// Pending handshakes from which on clients must validate their address (Retry).
     pub retry_above: f64,
 }
 
@@ -58,14 +58,14 @@ impl Limits {
         Duration::from_millis(self.handshake_timeout as u64)
     }
 
-    /// The streams of a peer.
+    /// Limits on the streams that a peer opens.
     pub fn max_streams(&self) -> MaxStreams {
         let full = varint(self.max_streams);
         let first = full.into_inner().min(FIRST_STREAMS.into()) as u32;
         MaxStreams { first, full }
     }
 
-    /// Whom a listener lets in.
+    /// A listener's admission limits.
     pub fn admission(&self) -> AdmissionLimits {
         AdmissionLimits {
             connections: self.max_connections as usize,
@@ -75,7 +75,7 @@ impl Limits {
         }
     }
 
-    /// quinn's configuration of a connection. `qlog`: the file that gets its trace.
+    /// quinn's configuration of a connection. `qlog`: the file for its trace.
     pub fn transport(&self, qlog: Option<&Path>) -> Arc<TransportConfig> {
         let mut transport = TransportConfig::default();
         let idle = IdleTimeout::from(varint(self.idle_timeout));
@@ -99,7 +99,7 @@ pub fn trace_file(qlog: &str, role: &str, id: u32) -> PathBuf {
     Path::new(qlog).join(format!("{}-{id}-{role}.sqlog", std::process::id()))
 }
 
-/// A number of JavaScript as a varint; what is too large is the largest.
+/// A JavaScript number as a varint, clamped to the largest.
 pub fn varint(value: f64) -> VarInt {
     VarInt::from_u64(value as u64).unwrap_or(VarInt::MAX)
 }
@@ -110,7 +110,7 @@ fn trace(transport: &mut TransportConfig, path: Option<&Path>) {
     use std::io::LineWriter;
     use std::time::{SystemTime, UNIX_EPOCH};
 
-    // Without its trace, a connection is as good.
+    // A connection works without its trace, too.
     let Some(file) = path.and_then(|path| File::create(path).ok()) else {
         return;
     };

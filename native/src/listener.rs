@@ -1,4 +1,4 @@
-//! Listeners: whom they let in, and what they hold at most.
+//! Listeners, and how many connections they accept.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use quinn::{Connecting, ConnectionError, Incoming, ServerConfig};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::admission::{Admission, Guest};
+use crate::admission::{Admission, Permit};
 use crate::close::Close;
 use crate::connection::{Connected, Slot};
 use crate::dial::Bound;
@@ -19,17 +19,17 @@ use crate::events::Event;
 use crate::limits::{Limits, trace_file};
 use crate::tls::Tls;
 
-/// What the closes of a listener's last connections have to leave its socket.
+/// How long a listener's socket stays open for the CONNECTION_CLOSE of its last connections.
 const CLOSE_GRACE: Duration = Duration::from_millis(5);
 
 /// A bound socket that accepts connections.
 pub struct Listener {
     id: u32,
     pub bound: Bound,
-    doors: Arc<Doors>,
+    acceptor: Arc<Acceptor>,
 }
 
-/// What a listener may hold, and a directory for traces, one file a connection.
+/// A listener's limits, and a directory for traces, one file per connection.
 pub struct ListenerOptions {
     pub limits: Limits,
     pub qlog: Option<String>,
@@ -40,13 +40,13 @@ pub fn server_config(tls: &Tls, limits: &Limits) -> ServerConfig {
     let mut config = ServerConfig::with_crypto(tls.server());
     config
         .transport_config(limits.transport(None))
-        // They are taken or refused as they come.
+        // Each is accepted or refused on arrival.
         .max_incoming(limits.max_pending as usize);
     config
 }
 
 impl Listener {
-    /// Begins to accept; `Event::Connected` and `Event::Failed` tell what came.
+    /// Starts accepting; `Event::Connected` and `Event::Failed` report each handshake.
     pub fn start(
         id: u32,
         bound: Bound,
@@ -58,7 +58,7 @@ impl Listener {
         let endpoint = bound.endpoint.clone();
         let runtime = shared.runtime.clone();
         let socket = bound.socket.local();
-        let doors = Arc::new(Doors {
+        let acceptor = Arc::new(Acceptor {
             id,
             config,
             qlog,
@@ -68,31 +68,35 @@ impl Listener {
             handshakes: Arc::default(),
             shared,
         });
-        let inside = Arc::clone(&doors);
+        let accepting = Arc::clone(&acceptor);
         runtime.spawn(async move {
             while let Some(incoming) = endpoint.accept().await {
-                inside.arrived(incoming);
+                accepting.on_incoming(incoming);
             }
         });
-        Self { id, bound, doors }
+        Self {
+            id,
+            bound,
+            acceptor,
+        }
     }
 
-    /// Whom it lets in.
+    /// Its admission control.
     pub fn admission(&self) -> Arc<Mutex<Admission>> {
-        Arc::clone(&self.doors.admission)
+        Arc::clone(&self.acceptor.admission)
     }
 
-    /// Ends the oldest handshake of the host that has most of them.
+    /// Ends the oldest pending handshake of the host with the most.
     pub fn evict_oldest(&self, shared: &Arc<Shared>) {
-        let Some(evicted) = Admission::evict_oldest(&self.doors.admission) else {
+        let Some(evicted) = Admission::evict_oldest(&self.acceptor.admission) else {
             return;
         };
-        let doors = Arc::clone(&self.doors);
+        let acceptor = Arc::clone(&self.acceptor);
         // On the network thread, where its task is known by then.
-        shared.runtime.spawn(async move { doors.evict(evicted) });
+        shared.runtime.spawn(async move { acceptor.evict(evicted) });
     }
 
-    /// Closes what is left of its connections, then the socket; `Event::ListenerClosed` tells.
+    /// Closes its remaining connections, then the socket; `Event::ListenerClosed` follows.
     pub fn close(self, shared: &Arc<Shared>) {
         let events = Arc::clone(&shared.events);
         shared.runtime.spawn(async move {
@@ -106,26 +110,25 @@ impl Listener {
     }
 }
 
-/// What decides on those who arrive.
-struct Doors {
+/// Accepts or refuses incoming connections.
+struct Acceptor {
     id: u32,
     config: ServerConfig,
     qlog: Option<String>,
     socket: SocketAddr,
     limits: Limits,
     admission: Arc<Mutex<Admission>>,
-    /// Tasks of handshakes and with whom they are, by connection.
+    /// Tasks of handshakes and the peers' addresses, by connection.
     handshakes: Arc<Mutex<HashMap<u32, (AbortHandle, SocketAddr)>>>,
     shared: Arc<Shared>,
 }
 
-impl Doors {
-    fn arrived(&self, incoming: Incoming) {
+impl Acceptor {
+    fn on_incoming(&self, incoming: Incoming) {
         let pending = Admission::pending(&self.admission) as f64;
-        // Under load nobody gets in who has not shown that it receives at its address (RFC 9000
-        // section 8.1).
+        // Under load, clients must validate their address first (RFC 9000 section 8.1).
         if pending >= self.limits.retry_above && incoming.may_retry() {
-            // It fails only where it may not be asked for.
+            // It fails only where `may_retry()` is false.
             let _ = incoming.retry();
             return;
         }
@@ -138,12 +141,12 @@ impl Doors {
         if let Some(evicted) = entered.evicted {
             self.evict(evicted);
         }
-        if entered.tell {
+        if entered.notify {
             self.shared.events.push(Event::PendingRose, self.id, 0);
         }
-        // What is no proper first packet is nobody's handshake.
+        // Fails if the first packet was not valid.
         if let Ok(connecting) = self.accept(incoming, number) {
-            self.handshake(number, remote, connecting, entered.guest);
+            self.handshake(number, remote, connecting, entered.permit);
         }
     }
 
@@ -157,7 +160,7 @@ impl Doors {
         incoming.accept_with(Arc::new(config))
     }
 
-    fn handshake(&self, number: u32, remote: SocketAddr, connecting: Connecting, guest: Guest) {
+    fn handshake(&self, number: u32, remote: SocketAddr, connecting: Connecting, permit: Permit) {
         let (id, socket) = (self.id, self.socket);
         let shared = Arc::clone(&self.shared);
         let handshakes = Arc::clone(&self.handshakes);
@@ -165,7 +168,7 @@ impl Doors {
         let max_streams = self.limits.max_streams();
         let driver = Driver::last_spawned();
         let slot = Slot::Accepted {
-            guest: Mutex::new(guest),
+            permit: Mutex::new(permit),
         };
         let task = tokio::spawn(async move {
             let outcome = timeout(time, connecting).await;

@@ -1,11 +1,11 @@
-//! A TLS session that sees to CONNECTION_CLOSE frames, where quinn falls short (`close_frame`):
+//! A TLS session that reads and changes CONNECTION_CLOSE frames (`close_frame`), for two reasons:
 //!
-//! - rustls takes any certificate here; JavaScript judges it when the handshake is over. What quinn
-//!   sends to close a connection that was refused is made a refusal by TLS, just before its packet is
+//! - rustls accepts any certificate here; JavaScript verifies it after the handshake. If it is refused,
+//!   quinn can only send an application close; that is changed to a TLS alert before its packet is
 //!   encrypted.
-//! - A peer that closes and forgets a connection at once answers what still comes with a stateless
-//!   reset. When quinn (0.11) takes in both in one go, it says "reset" only. So what the peer's close
-//!   said is noted here as well, when its packet was decrypted.
+//! - A peer that closes a connection and drops its state at once answers later packets with a stateless
+//!   reset. If quinn (0.11) receives both together, it only reports the reset. So the peer's close is
+//!   recorded here when its packet has been decrypted.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,27 +23,27 @@ use rustls::pki_types::CertificateDer;
 
 use crate::close_frame::{CloseFrame, read_close, refuse};
 
-/// What `quinn::Connection::peer_identity()` yields.
+/// What `quinn::Connection::peer_identity()` returns.
 pub struct PeerIdentity {
     /// Leaf first; empty when the peer sent none.
     pub certificates: Vec<CertificateDer<'static>>,
-    /// How the connection ends.
+    /// The close frames of the connection.
     pub end: Arc<End>,
 }
 
-/// The end of a connection, as its session knows it.
+/// What a session knows of the connection's close, or is to change in it.
 #[derive(Default)]
 pub struct End {
-    /// Set before `close()`, it makes that a refusal.
+    /// Set before `close()`: the close is sent as TLS alert bad_certificate.
     pub refused: AtomicBool,
-    /// What the peer's close said, in a packet that was authenticated.
+    /// The peer's close, from an authenticated packet.
     pub peer: OnceLock<CloseFrame>,
 }
 
-/// Starts client sessions of this kind.
-pub struct EndingClient<C>(pub Arc<C>);
+/// Starts client sessions that track closes.
+pub struct CloseTrackingClient<C>(pub Arc<C>);
 
-impl<C: ClientConfig> ClientConfig for EndingClient<C> {
+impl<C: ClientConfig> ClientConfig for CloseTrackingClient<C> {
     fn start_session(
         self: Arc<Self>,
         version: u32,
@@ -51,14 +51,14 @@ impl<C: ClientConfig> ClientConfig for EndingClient<C> {
         params: &TransportParameters,
     ) -> Result<Box<dyn Session>, ConnectError> {
         let inner = Arc::clone(&self.0).start_session(version, server_name, params)?;
-        Ok(EndingSession::boxed(inner))
+        Ok(CloseTrackingSession::boxed(inner))
     }
 }
 
-/// Starts server sessions of this kind.
-pub struct EndingServer<C>(pub Arc<C>);
+/// Starts server sessions that track closes.
+pub struct CloseTrackingServer<C>(pub Arc<C>);
 
-impl<C: ServerConfig> ServerConfig for EndingServer<C> {
+impl<C: ServerConfig> ServerConfig for CloseTrackingServer<C> {
     fn initial_keys(&self, version: u32, dst: &ConnectionId) -> Result<Keys, UnsupportedVersion> {
         self.0.initial_keys(version, dst)
     }
@@ -72,18 +72,18 @@ impl<C: ServerConfig> ServerConfig for EndingServer<C> {
         version: u32,
         params: &TransportParameters,
     ) -> Box<dyn Session> {
-        EndingSession::boxed(Arc::clone(&self.0).start_session(version, params))
+        CloseTrackingSession::boxed(Arc::clone(&self.0).start_session(version, params))
     }
 }
 
-struct EndingSession {
+struct CloseTrackingSession {
     inner: Box<dyn Session>,
     end: Arc<End>,
-    /// The Handshake keys were made; the next ones are those of 1-RTT packets.
+    /// The Handshake keys exist; the next ones are for 1-RTT packets.
     handshake_keys: bool,
 }
 
-impl EndingSession {
+impl CloseTrackingSession {
     fn boxed(inner: Box<dyn Session>) -> Box<dyn Session> {
         Box::new(Self {
             inner,
@@ -92,15 +92,15 @@ impl EndingSession {
         })
     }
 
-    fn ending(&self, inner: Box<dyn PacketKey>) -> Box<dyn PacketKey> {
-        Box::new(EndingKey {
+    fn close_tracking(&self, inner: Box<dyn PacketKey>) -> Box<dyn PacketKey> {
+        Box::new(CloseTrackingKey {
             inner,
             end: Arc::clone(&self.end),
         })
     }
 }
 
-impl Session for EndingSession {
+impl Session for CloseTrackingSession {
     fn initial_keys(&self, dst: &ConnectionId, side: Side) -> Keys {
         self.inner.initial_keys(dst, side)
     }
@@ -144,8 +144,8 @@ impl Session for EndingSession {
     fn write_handshake(&mut self, buf: &mut Vec<u8>) -> Option<Keys> {
         let mut keys = self.inner.write_handshake(buf)?;
         if self.handshake_keys {
-            keys.packet.local = self.ending(keys.packet.local);
-            keys.packet.remote = self.ending(keys.packet.remote);
+            keys.packet.local = self.close_tracking(keys.packet.local);
+            keys.packet.remote = self.close_tracking(keys.packet.remote);
         }
         self.handshake_keys = true;
         Some(keys)
@@ -153,8 +153,8 @@ impl Session for EndingSession {
 
     fn next_1rtt_keys(&mut self) -> Option<KeyPair<Box<dyn PacketKey>>> {
         let mut keys = self.inner.next_1rtt_keys()?;
-        keys.local = self.ending(keys.local);
-        keys.remote = self.ending(keys.remote);
+        keys.local = self.close_tracking(keys.local);
+        keys.remote = self.close_tracking(keys.remote);
         Some(keys)
     }
 
@@ -172,12 +172,12 @@ impl Session for EndingSession {
     }
 }
 
-struct EndingKey {
+struct CloseTrackingKey {
     inner: Box<dyn PacketKey>,
     end: Arc<End>,
 }
 
-impl PacketKey for EndingKey {
+impl PacketKey for CloseTrackingKey {
     fn encrypt(&self, packet: u64, buf: &mut [u8], header_len: usize) {
         if self.end.refused.load(Ordering::Relaxed) {
             let end = buf.len() - self.inner.tag_len();

@@ -1,5 +1,5 @@
-//! The UDP socket below a quinn endpoint: quinn-udp's (offload of segmentation, ECN), with what it
-//! lacks. It can be closed at once, and datagrams that nobody could have sent do no harm.
+//! The UDP socket of a quinn endpoint, on quinn-udp (segmentation offload, ECN). In addition it can be
+//! closed at once, and it drops datagrams from impossible source addresses.
 
 use std::fmt;
 use std::io::{self, ErrorKind, IoSliceMut};
@@ -15,12 +15,12 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-/// Asked of the kernel, which may give less (net.core.rmem_max); a burst must find room.
+/// Requested size of the kernel's buffers, which may be less (net.core.rmem_max); it must hold a burst.
 const BUFFER: usize = 4 << 20;
-/// A socket that only fails to receive is given up.
+/// Consecutive failures to receive after which a socket counts as broken.
 const MAX_FAILURES: usize = 1000;
 
-/// A bound socket; an IPv6 one does not take the IPv4 port, too.
+/// A bound socket; IPv6 sockets are IPv6 only.
 pub struct Socket {
     /// `None` once closed.
     open: RwLock<Option<Arc<Open>>>,
@@ -29,9 +29,9 @@ pub struct Socket {
     receive_segments: usize,
     /// The last send would have blocked.
     blocked: AtomicBool,
-    /// Of the task that receives, to be told of the end.
+    /// Wakes the receiving task when the socket is closed.
     receiver: Mutex<Option<Waker>>,
-    /// Attempts to receive that failed, since one succeeded.
+    /// Consecutive failures to receive.
     failures: AtomicUsize,
 }
 
@@ -51,7 +51,7 @@ impl Socket {
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
-        // As much as there may be.
+        // Best effort.
         let _ = socket.set_recv_buffer_size(BUFFER);
         let _ = socket.set_send_buffer_size(BUFFER);
         socket.bind(&SockAddr::from(address))?;
@@ -75,12 +75,12 @@ impl Socket {
         }))
     }
 
-    /// Where it is bound; its port is never 0.
+    /// The address that it is bound to; the port is never 0.
     pub fn local(&self) -> SocketAddr {
         self.local
     }
 
-    /// Closes it, whoever uses it: the port is free, and its endpoint ends with all connections.
+    /// Closes it even if it is in use: its port is free, and its endpoint ends with all connections.
     pub fn close(&self) {
         *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
         let receiver = self
@@ -93,10 +93,10 @@ impl Socket {
         }
     }
 
-    /// Sends a datagram that is no QUIC packet; it is lost where it cannot leave at once.
+    /// Sends a datagram that is not a QUIC packet; it is dropped if it cannot be sent at once.
     pub fn send_datagram(&self, remote: SocketAddr, data: &[u8]) {
         if let Some(open) = self.open() {
-            // Not through tokio, which knows of no readiness before its first poll and would drop it.
+            // Not through tokio: before its first poll it would report the socket as not ready.
             let _ = open.send(&Transmit {
                 destination: remote,
                 ecn: None,
@@ -134,9 +134,9 @@ impl fmt::Debug for Socket {
 }
 
 impl Open {
-    /// quinn-udp takes EINVAL for an old kernel's word and gives up segmentation and more for good.
-    /// When it was about a single datagram, the destination is to blame (a broadcast address that a
-    /// peer made us answer from), so that is undone.
+    /// On EINVAL quinn-udp assumes an old kernel and turns off segmentation offload for good. If a single
+    /// datagram failed, the cause is its destination or source (such as a broadcast address that a peer
+    /// sent to), so the state is reset.
     fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let sent = state.try_send((&self.io).into(), transmit);
@@ -154,7 +154,7 @@ impl Open {
         {
             *self.state.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         }
-        // The datagram is lost, as datagrams may be.
+        // The datagram counts as lost.
         Ok(())
     }
 }
@@ -206,15 +206,15 @@ impl AsyncUdpSocket for Socket {
                 Ok(count) => {
                     self.failures.store(0, Ordering::Relaxed);
                     for meta in &mut meta[..count] {
-                        if !could_be_answered(meta) {
+                        if !is_answerable(meta) {
                             meta.len = 0;
                         }
                     }
                     return Poll::Ready(Ok(count));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                // ICMP's word about an earlier datagram, or a shortage that passes. Others get their
-                // turn before the next attempt.
+                // An ICMP error for an earlier datagram, or a temporary lack of memory. Other tasks run
+                // before the next attempt.
                 Err(error) => {
                     if self.failures.fetch_add(1, Ordering::Relaxed) >= MAX_FAILURES {
                         return Poll::Ready(Err(error));
@@ -245,17 +245,15 @@ impl AsyncUdpSocket for Socket {
     }
 }
 
-/// Whether a datagram could be answered: sources are easily forged. The same as isAnswerable() of
-/// src/quic/answerable.ts; and it was sent to one machine only, or the answer could not be sent.
-fn could_be_answered(meta: &RecvMeta) -> bool {
-    meta.addr.port() != 0
-        && is_one_machine(meta.addr.ip())
-        && meta.dst_ip.is_none_or(is_one_machine)
+/// Whether a datagram can be answered: source addresses may be forged (isAnswerable() of
+/// src/quic/answerable.ts is the same), and the destination must be unicast, as it is the answer's source.
+fn is_answerable(meta: &RecvMeta) -> bool {
+    meta.addr.port() != 0 && is_unicast(meta.addr.ip()) && meta.dst_ip.is_none_or(is_unicast)
 }
 
 /// Neither unspecified, multicast, reserved nor broadcast (RFC 1122 section 3.2.1.3, RFC 4291
 /// section 2).
-fn is_one_machine(ip: IpAddr) -> bool {
+fn is_unicast(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => (1..224).contains(&ip.octets()[0]),
         IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
@@ -264,7 +262,7 @@ fn is_one_machine(ip: IpAddr) -> bool {
 
 type Writable = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;
 
-/// Tells a connection when to send again.
+/// Tells a connection when the socket is writable again.
 struct Poller {
     socket: Arc<Socket>,
     writable: Option<Writable>,
@@ -278,7 +276,7 @@ impl fmt::Debug for Poller {
 
 impl UdpPoller for Poller {
     fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // quinn asks before every send; only after one that would have blocked is it worth a future.
+        // quinn asks before every send; a future is only needed after a send that would have blocked.
         if !self.socket.blocked.load(Ordering::Relaxed) {
             return Poll::Ready(Ok(()));
         }
@@ -303,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn machines_and_groups() {
+    fn unicast_addresses() {
         for one in [
             "127.0.0.1",
             "10.0.0.255",
@@ -312,7 +310,7 @@ mod tests {
             "fe80::1",
             "2001:db8::1",
         ] {
-            assert!(is_one_machine(one.parse().unwrap()), "{one}");
+            assert!(is_unicast(one.parse().unwrap()), "{one}");
         }
         for other in [
             "0.0.0.0",
@@ -323,7 +321,7 @@ mod tests {
             "::",
             "ff02::1",
         ] {
-            assert!(!is_one_machine(other.parse().unwrap()), "{other}");
+            assert!(!is_unicast(other.parse().unwrap()), "{other}");
         }
     }
 }

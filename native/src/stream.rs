@@ -1,4 +1,4 @@
-//! A bidirectional stream, read and written on the JavaScript thread: a lock, no hop to another one.
+//! A bidirectional stream, read and written on the JavaScript thread under quinn's lock.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::connection::{Halves, Place};
 use crate::driving::{Driver, holding_wakeups};
 use crate::events::{Event, EventQueue, stream_waker};
 
-/// A stream and the wakers of those who wait for it.
+/// A stream and its wakers.
 pub struct Stream {
     id: u32,
     send: SendStream,
@@ -20,21 +20,21 @@ pub struct Stream {
     readable: Option<Waker>,
     writable: Option<Waker>,
     driver: Option<Arc<Driver>>,
-    /// Of a stream that the peer opened.
+    /// Set if the peer opened the stream.
     _place: Option<Place>,
 }
 
-/// A write of no more bytes than this is sent by the thread that writes, bytes: they fit into one
-/// datagram, and whoever writes so little waits for the answer.
+/// Writes of up to so many bytes are sent by the writing thread: they fit into one datagram, and are
+/// often requests whose answer is waited for.
 const SENT_AT_ONCE: usize = 1200;
 
-/// What a read gave.
+/// The result of a read.
 pub enum Read {
-    /// So many bytes.
+    /// Number of bytes read.
     Bytes(usize),
     /// The peer finished, and all was read.
     End,
-    /// Nothing yet; `Event::Readable` will tell.
+    /// Nothing yet; `Event::Readable` follows.
     Blocked,
     /// The peer reset the stream with this code.
     Reset(u64),
@@ -42,9 +42,9 @@ pub enum Read {
     Lost,
 }
 
-/// What a write did.
+/// The result of a write.
 pub enum Write {
-    /// So many bytes were taken; when not all, `Event::Writable` tells of room.
+    /// Number of bytes taken; if not all, `Event::Writable` follows when there is room.
     Taken(usize),
     /// The peer stopped the stream with this code.
     Stopped(u64),
@@ -86,8 +86,8 @@ impl Stream {
         }
     }
 
-    /// Writes as much of `data` as there is room for. When that is all of it, and `fin`, nothing
-    /// comes after it.
+    /// Writes as much of `data` as there is room for; if that is all of it and `fin` is set, finishes the
+    /// stream.
     pub fn write(&mut self, data: &[u8], fin: bool, runtime: &Handle) -> Write {
         let (outcome, wakeups) = holding_wakeups(|| self.put(data, fin));
         if !wakeups.is_empty()
@@ -124,12 +124,12 @@ impl Stream {
         Write::Taken(taken)
     }
 
-    /// Abandons what was written. Harmless when the stream has ended.
+    /// Resets the sending half. Does nothing if it has ended.
     pub fn reset(&mut self, code: VarInt) {
         let _ = self.send.reset(code);
     }
 
-    /// Discards what comes. Harmless when the stream has ended.
+    /// Sends STOP_SENDING. Does nothing if the receiving half has ended.
     pub fn stop(&mut self, code: VarInt) {
         let _ = self.recv.stop(code);
     }

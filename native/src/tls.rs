@@ -1,6 +1,6 @@
-//! TLS 1.3 as libp2p wants it (libp2p/specs tls/tls.md): both sides show a certificate, no SNI, ALPN
-//! `libp2p`, no resumption. Any certificate is taken here, whoever issued it, but its owner must
-//! have signed the handshake; JavaScript judges the certificate before a stream byte is handed up.
+//! TLS 1.3 as libp2p specifies it (libp2p/specs tls/tls.md): both sides send a certificate, no SNI, ALPN
+//! `libp2p`, no resumption. Any certificate is accepted here, but the handshake must be signed with its
+//! key; JavaScript verifies the certificate before any stream data is passed on.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -22,22 +22,22 @@ use rustls::{
 };
 
 use crate::certificate::subject_public_key_info;
-use crate::session::{EndingClient, EndingServer};
+use crate::session::{CloseTrackingClient, CloseTrackingServer};
 
-/// The name that a client must give to rustls. It is neither sent nor compared.
+/// rustls requires a server name; this one is neither sent nor compared.
 pub const SERVER_NAME: &str = "libp2p";
 const ALPN: &[u8] = b"libp2p";
 
-/// What one side shows in handshakes: its TLS configurations, made once.
+/// The TLS configurations for one certificate, made once.
 pub struct Tls {
-    client: Arc<EndingClient<QuicClientConfig>>,
-    server: Arc<EndingServer<QuicServerConfig>>,
+    client: Arc<CloseTrackingClient<QuicClientConfig>>,
+    server: Arc<CloseTrackingServer<QuicServerConfig>>,
 }
 
 impl Tls {
-    /// Takes a certificate chain, leaf first, and the leaf's PKCS#8 key, both PEM; libp2p wants one
-    /// certificate. TLS secrets are appended to the file `key_log`, in NSS format. `forge`: the key
-    /// need not be that of the certificate.
+    /// Takes a certificate chain, leaf first, and the leaf's PKCS#8 key, both PEM; libp2p requires exactly
+    /// one certificate. TLS secrets are appended to the file `key_log`, in NSS format. `forge`: allows a
+    /// key that does not belong to the certificate.
     pub fn new(
         certificates: &str,
         key: &str,
@@ -57,15 +57,15 @@ impl Tls {
                 "the key is not that of the certificate".to_owned(),
             ));
         }
-        let shown = Arc::new(CertifiedKey::new(chain, key));
-        let shown = Arc::new(SingleCertAndKey::from(shown));
+        let certified = Arc::new(CertifiedKey::new(chain, key));
+        let certified = Arc::new(SingleCertAndKey::from(certified));
         let verifier = Arc::new(AnyCertificate);
 
         let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&version::TLS13])?
             .dangerous()
             .with_custom_certificate_verifier(Arc::clone(&verifier) as _)
-            .with_client_cert_resolver(Arc::clone(&shown) as _);
+            .with_client_cert_resolver(Arc::clone(&certified) as _);
         client.alpn_protocols = vec![ALPN.to_vec()];
         client.enable_sni = false;
         client.resumption = rustls::client::Resumption::disabled();
@@ -73,9 +73,9 @@ impl Tls {
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&version::TLS13])?
             .with_client_cert_verifier(verifier)
-            .with_cert_resolver(shown);
+            .with_cert_resolver(certified);
         server.alpn_protocols = vec![ALPN.to_vec()];
-        // A resumed session would show no certificate.
+        // A resumed session would not send a certificate.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
 
@@ -85,23 +85,27 @@ impl Tls {
             server.key_log = log;
         }
         Ok(Self {
-            client: Arc::new(EndingClient(Arc::new(QuicClientConfig::try_from(client)?))),
-            server: Arc::new(EndingServer(Arc::new(QuicServerConfig::try_from(server)?))),
+            client: Arc::new(CloseTrackingClient(Arc::new(QuicClientConfig::try_from(
+                client,
+            )?))),
+            server: Arc::new(CloseTrackingServer(Arc::new(QuicServerConfig::try_from(
+                server,
+            )?))),
         })
     }
 
-    /// For connections that we dial.
+    /// For dials.
     pub fn client(&self) -> Arc<dyn quinn::crypto::ClientConfig> {
         Arc::clone(&self.client) as _
     }
 
-    /// For connections that we accept.
+    /// For listeners.
     pub fn server(&self) -> Arc<dyn quinn::crypto::ServerConfig> {
         Arc::clone(&self.server) as _
     }
 }
 
-/// Why there is no TLS configuration, in words.
+/// Why there is no TLS configuration.
 pub struct TlsError(pub String);
 
 macro_rules! tls_error_from {
@@ -126,7 +130,7 @@ fn provider() -> &'static Arc<CryptoProvider> {
     PROVIDER.get_or_init(|| Arc::new(ring::default_provider()))
 }
 
-/// Accepts certificates of anybody, and only signatures of their owners.
+/// Accepts every certificate, but only valid handshake signatures.
 #[derive(Debug)]
 struct AnyCertificate;
 
@@ -245,7 +249,7 @@ impl KeyLog for KeyLogFile {
     fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
         let line = format!("{label} {} {}\n", hex(client_random), hex(secret));
         if let Ok(mut file) = self.0.lock() {
-            // A full disk must not end connections.
+            // A full disk must not break connections.
             let _ = file.write_all(line.as_bytes());
         }
     }

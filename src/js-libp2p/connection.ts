@@ -1,4 +1,4 @@
-/** A QUIC connection as js-libp2p's upgrader wants it. */
+/** A QUIC connection in the shape that js-libp2p's upgrader expects. */
 
 import {
   ConnectionFailedError,
@@ -13,7 +13,7 @@ import { type CloseReason, describeClose } from '../close-reason.ts';
 import type { QuicConnection } from '../quic/engine.ts';
 import { resetCodeOf } from './errors.ts';
 
-/** Told of what the streams of a connection carry. */
+/** Is given the bytes that the streams of a connection carry. */
 export interface Traffic {
   sent(bytes: Uint8Array): void;
   received(bytes: Uint8Array): void;
@@ -50,9 +50,9 @@ export class QuicMultiaddrConnection extends AbstractMultiaddrConnection {
   }
 
   /**
-   * Tells js-libp2p's metrics of bytes that a stream sent: they wrap `send()`. Nothing is sent.
+   * Reports bytes that a stream sent to js-libp2p's metrics, which wrap `send()`. Nothing is sent.
    *
-   * @throws when anybody but a stream calls it.
+   * @throws when it is not called by a stream.
    */
   override send(data: Parameters<AbstractMultiaddrConnection['send']>[0]): boolean {
     return this.#counting ? true : super.send(data);

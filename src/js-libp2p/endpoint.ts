@@ -12,7 +12,7 @@ import type { QuicComponents, QuicOptions } from './options.ts';
 import { signingKeyFrom } from './peers.ts';
 
 export interface Endpoint {
-  /** Loaded when it is first asked for. @throws as `selectEngine`. */
+  /** Loaded at the first call. @throws as `selectEngine`. */
   engine(role: Role): Promise<QuicEngine>;
   /** @throws ERR_KEY_MALFORMED */
   tls(): TlsIdentity;
@@ -28,7 +28,7 @@ export const createEndpoint = (components: QuicComponents, options: QuicOptions)
   const log = components.logger.forComponent('libp2p:quic');
   const { engine: wanted = 'auto', limits = {}, dialFromListener = true, trace } = options;
   const listeners = new Set<QuicListener>();
-  // One of each name, for both roles: an engine knows its own listeners only.
+  // One per name, for both roles: an engine only dials from listeners of its own.
   const loaded = new Map<EngineName, QuicEngine>();
   const load = (role: Role) =>
     once(async () => {
@@ -58,7 +58,7 @@ export const createEndpoint = (components: QuicComponents, options: QuicOptions)
   };
 };
 
-/** A wildcard one if there is one. What is bound to a loopback address reaches loopback only. */
+/** Prefers a wildcard address. A socket bound to a loopback address reaches loopback only. */
 const listenerFor = (
   listeners: Iterable<QuicListener>,
   remote: SocketAddress,

@@ -1,4 +1,4 @@
-/** Our errors as js-libp2p's, whose callers tell them apart by `name`. */
+/** Maps our errors to js-libp2p's, which are distinguished by `name`. */
 
 import {
   AbortError,
@@ -23,7 +23,7 @@ const MAKE: Partial<Record<ErrorCode, (message: string) => Error>> = {
   ERR_TIMEOUT: (message) => new TimeoutError(message),
 };
 
-/** js-libp2p's error for `thrown`, its `cause`; what has none there comes back as it is. */
+/** js-libp2p's error for `thrown`, which becomes its `cause`; `thrown` itself if there is none. */
 export const libp2pErrorOf = (thrown: unknown): Error => {
   const error = errorOf(thrown);
   const make = isLeanError(error) ? MAKE[error.code] : undefined;

@@ -145,7 +145,7 @@ class QuicTransportListener extends TypedEventEmitter<ListenerEvents> implements
     return reachableAddresses(multiaddrOf('quic-v1', this.#listener.address));
   }
 
-  /** A QUIC address says all there is to know: there is nothing to add. */
+  /** A QUIC address is complete: there is nothing to add. */
   updateAnnounceAddrs(): void {}
 
   async close(): Promise<void> {
@@ -154,7 +154,7 @@ class QuicTransportListener extends TypedEventEmitter<ListenerEvents> implements
     if (listener === undefined) return;
     this.#listener = undefined;
     this.#init.endpoint.listeners.delete(listener);
-    // It takes its connections with it. A connection manager that stops in the same turn has to see them
+    // Its connections end with it. A connection manager that stops in the same turn has to see them
     // end: it waits 500 ms for the end of one that it missed.
     await nextTurn();
     await listener.close();

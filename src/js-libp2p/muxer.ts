@@ -17,11 +17,11 @@ const PROTOCOL = 'quic';
 
 export interface QuicMuxerInit extends StreamMuxerOptions {
   readonly connection: QuicConnection;
-  /** Told of what streams carry. */
+  /** Is given the bytes that streams carry. */
   readonly traffic?: Traffic | undefined;
 }
 
-/** Of one connection: it gives its streams to the muxer that it makes. */
+/** For one connection: its muxer gets that connection's streams. */
 export const quicMuxerFactory = (init: QuicMuxerInit): StreamMuxerFactory => ({
   protocol: PROTOCOL,
   createStreamMuxer: (maConn) => new QuicStreamMuxer(maConn, init),
@@ -38,7 +38,7 @@ class QuicStreamMuxer extends AbstractStreamMuxer<QuicStream> {
     this.#traffic = traffic;
   }
 
-  /** Streams are accepted from when somebody listens: there are no early ones. */
+  /** Streams are accepted once there is a listener for them: there are no early ones. */
   override addEventListener(
     ...args: Parameters<AbstractStreamMuxer<QuicStream>['addEventListener']>
   ): void {

@@ -1,4 +1,4 @@
-/** What the transport is made with, and of. */
+/** Options and components of the transport. */
 
 import type { ComponentLogger, Metrics, PrivateKey, StreamMuxerOptions } from '@libp2p/interface';
 import type { QuicLimits, QuicTrace } from '../quic/engine.ts';
@@ -7,9 +7,9 @@ import type { EngineChoice } from '../quic/engine-name.ts';
 export interface QuicOptions {
   /** Default `auto`: the best one that this machine has. */
   readonly engine?: EngineChoice;
-  /** Of each listener and connection. */
+  /** Limits of each listener and connection. */
   readonly limits?: Partial<QuicLimits>;
-  /** Of js-libp2p's side of streams; how many the peer may open is `limits.maxStreams`. */
+  /** Options of js-libp2p's streams; how many the peer may open is `limits.maxStreams`. */
   readonly streamOptions?: StreamMuxerOptions['streamOptions'];
   /**
    * Whether dials leave from the socket of a listener, where the engine can do that: peers behind a NAT
@@ -19,7 +19,7 @@ export interface QuicOptions {
   readonly trace?: QuicTrace;
 }
 
-/** Of js-libp2p's components, those that the transport uses. */
+/** The js-libp2p components that the transport uses. */
 export interface QuicComponents {
   readonly privateKey: PrivateKey;
   readonly logger: ComponentLogger;

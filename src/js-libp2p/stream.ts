@@ -16,20 +16,20 @@ import type { Traffic } from './connection.ts';
 import { libp2pErrorOf, resetCodeOf } from './errors.ts';
 
 /**
- * Bytes that are taken in for a stream that is paused, or that nobody listens to yet, so that its end and
- * its reset are noticed; what comes after them stays with QUIC, whose window holds up the peer.
+ * Bytes that are read ahead while a stream is paused or has no listener yet, so that its end and its reset
+ * are noticed. Further bytes stay in QUIC, whose flow control stops the peer.
  */
 const READ_AHEAD = 64 << 10;
 
-/** Who listens to one of these is told that the peer has finished. */
+/** A listener for one of these learns that the peer has finished. */
 const FINISH_EVENTS = ['message', 'remoteCloseWrite', 'end'];
 
-/** A chunk is handed to QUIC in pieces of this, as far as there is room. */
+/** Chunks are handed to QUIC in pieces of this size while there is room. */
 const PIECE = 256 << 10;
 
 export interface QuicStreamInit extends StreamOptions {
   readonly stream: Stream;
-  /** Told of what the stream carries. */
+  /** Is given the bytes that the stream carries. */
   readonly traffic?: Traffic | undefined;
   readonly direction: 'inbound' | 'outbound';
   readonly protocol?: string;
@@ -42,22 +42,22 @@ type SendList = Parameters<AbstractStream['sendData']>[0];
 export class QuicStream extends AbstractStream {
   readonly #stream: Stream;
   readonly #traffic: Traffic | undefined;
-  /** Lets the reader go on that waits for somebody to take what came. */
+  /** Resumes reading, which waits for the stream to be consumed. */
   #goOn: (() => void) | undefined;
   #reading = true;
   #waitingForRoom = false;
-  /** For those who wait in `onDrain()`. */
+  /** Resolves the promises of `onDrain()`. */
   #drained: PromiseWithResolvers<void> | undefined;
-  /** The connection has ended: what came before is taken in, and no more will come. */
+  /** The connection has ended: what was received before is still read. */
   #connectionEnded = false;
-  /** What the peer reset the stream with. */
+  /** The error of the peer's reset. */
   #reset: StreamResetError | undefined;
 
   constructor({ stream, traffic, ...init }: QuicStreamInit) {
     super({ ...init, id: stream.id });
     this.#stream = stream;
     this.#traffic = traffic;
-    // Before anybody else listens.
+    // Before any other listener.
     this.addEventListener('close', ({ error }) => {
       this.#drained?.reject(error ?? new ConnectionClosedError('the stream was closed'));
       this.#drained = undefined;
@@ -71,7 +71,7 @@ export class QuicStream extends AbstractStream {
 
   // ── Called by AbstractStream ─────────────────────────────────────────────────────────────────
 
-  /** Takes no more than there is room for: what is left waits in `writeBuffer`. */
+  /** Takes as much as there is room for; the rest waits in `writeBuffer`. */
   override sendData(data: SendList): SendResult {
     let sentBytes = 0;
     try {
@@ -93,7 +93,7 @@ export class QuicStream extends AbstractStream {
     return { sentBytes: data.byteLength, canSendMore: true };
   }
 
-  /** In place of that of `@libp2p/utils` 7.4, which resolves at once when it is called a second time. */
+  /** Replaces the one of `@libp2p/utils` 7.4, which resolves at once when called a second time. */
   override onDrain({ signal }: AbortOptions = {}): Promise<void> {
     if (!this.writableNeedsDrain) return Promise.resolve();
     this.#drained ??= Promise.withResolvers();
@@ -109,7 +109,7 @@ export class QuicStream extends AbstractStream {
     this.#wake();
   }
 
-  /** The flow stops where it is: {@link READ_AHEAD}. */
+  /** Reading stops after {@link READ_AHEAD}. */
   override sendPause(): void {}
 
   override sendResume(): void {
@@ -147,7 +147,7 @@ export class QuicStream extends AbstractStream {
     super.onRemoteReset();
   }
 
-  /** Ends when what came before has been taken in. */
+  /** Ends when what was received before has been read. */
   override onTransportClosed(error?: Error): void {
     if (!this.#reading || (this.writeStatus === 'closed' && this.remoteWriteStatus === 'closed')) {
       super.onTransportClosed(error);

@@ -30,7 +30,7 @@ import { quicMuxerFactory } from './muxer.ts';
 import type { QuicComponents, QuicOptions } from './options.ts';
 import { remotePeerOf } from './peers.ts';
 
-/** What `createLibp2p({ transports: [quic()] })` takes. */
+/** A transport for `createLibp2p({ transports: [quic()] })`. */
 export const quic =
   (options: QuicOptions = {}): ((components: QuicComponents) => Transport) =>
   (components) =>
@@ -114,7 +114,7 @@ interface Dialled {
   readonly peer: PeerId;
 }
 
-/** The first of the addresses that `address` stands for that answers. */
+/** Dials the addresses that `address` resolves to; the first one that answers. */
 const dialAny = async (
   endpoint: Endpoint,
   address: Multiaddr,

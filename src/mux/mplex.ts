@@ -1,6 +1,6 @@
 /**
  * mplex (libp2p/specs mplex/README.md). It has no backpressure of its own: a stream whose reader
- * falls behind holds up the whole connection for a while, and is reset then.
+ * falls behind blocks the whole connection for a while, and is then reset.
  */
 
 import type { Role } from '../connection.ts';
@@ -21,9 +21,9 @@ export const MPLEX = '/mplex/6.7.0';
 export const createMplex: CreateMuxer = (carrier, role, limits = {}) =>
   new Mplex(carrier, role, limits);
 
-/** The longest message taken. */
+/** The longest message accepted. */
 const MAX_MESSAGE = 1 << 20;
-/** Length of the longest varint taken: 49 bits, a stream id of 46. */
+/** Length of the longest varint accepted: 49 bits, a stream id of 46. */
 const MAX_VARINT = 7;
 
 /** Flags. The odd ones after NEW_STREAM come from the stream's receiver, the even from its opener. */
@@ -73,7 +73,7 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
 
   protected receive(chunk: Uint8Array): void | Promise<void> {
     let at = 0;
-    // Who reads may close it; what comes behind is nobody's.
+    // A reader may close the muxer; the rest is then discarded.
     while (at < chunk.length && this.ending === undefined) {
       if (this.#bodyLeft > 0) {
         const size = Math.min(this.#bodyLeft, chunk.length - at);
@@ -129,7 +129,7 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
     // Odd: the sender did not open the stream, so we did.
     const inbound = flag % 2 === 0;
     const stream = this.streams.get(keyOf(number, inbound));
-    // A stream that ended or was reset; its last messages may still be on the way.
+    // A stream that ended or was reset; its last messages may still arrive.
     if (stream === undefined) return;
     const kind = inbound ? flag - INITIATOR : flag;
     if (kind === MESSAGE) this.#bodyStream = stream;
@@ -219,7 +219,7 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
     return stream.pendingBytes > 0;
   }
 
-  /** mplex has no word for the end. */
+  /** mplex has no GO_AWAY. */
   protected goAway(): undefined {
     return undefined;
   }

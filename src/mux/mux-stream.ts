@@ -15,7 +15,7 @@ const WRITE_HIGH_WATER = 256 << 10;
 const WRITE_LOW_WATER = 128 << 10;
 /** What a peer may still send after `stopSending()` before the stream is reset. */
 export const STOPPED_ALLOWANCE = 256 << 10;
-/** What came before the peer's reset and is still read: room for an answer of multistream-select. */
+/** How many bytes received before the peer's reset can still be read: enough for a multistream-select answer. */
 const LAST_WORDS = 1024;
 
 /** What a stream asks of its muxer. */
@@ -37,7 +37,7 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
   readonly key: number;
   /** Whether the peer opened it. */
   readonly inbound: boolean;
-  /** Whether it waits for its turn to send; the muxer's. */
+  /** Whether it is queued for sending; set by the muxer. */
   isScheduled = false;
   /** Bytes written that were sent. */
   sentBytes = 0;
@@ -128,7 +128,7 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
     return iterate(this);
   }
 
-  /** The peer has taken nothing for too long; stall-watch.ts. */
+  /** The peer has taken nothing for `stallTimeout`; stall-watch.ts. */
   onStalled(error: LeanError): void {
     this.#abandon(STREAM_RESOURCE_LIMIT_EXCEEDED, error);
   }
@@ -166,7 +166,7 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
     return !this.#remoteEnded && !this.isReset;
   }
 
-  /** Takes payload off the wire. The piece is kept, or copied if it is small. */
+  /** Receives payload. The chunk is kept, or copied if it is small. */
   push(piece: Uint8Array): void {
     if (this.#discarded >= 0) {
       this.#discarded += piece.length;

@@ -1,4 +1,4 @@
-/** Many streams over one wire: what yamux and mplex share. */
+/** Streams over one wire: what yamux and mplex share. */
 
 import { type CloseReason, describeClose } from '../close-reason.ts';
 import type { Role } from '../connection.ts';
@@ -28,7 +28,7 @@ export interface Muxer {
   readonly memory: ConnectionMemory;
 }
 
-/** What a muxer runs over: the secured wire, possibly behind a lazy negotiation. */
+/** What a muxer runs over: the secured wire, possibly with a lazy negotiation in front. */
 export interface Carrier {
   readonly stream: Stream;
   /** As `Wire.close()`. */
@@ -37,7 +37,7 @@ export interface Carrier {
 
 export type CreateMuxer = (carrier: Carrier, role: Role, limits?: Partial<MuxLimits>) => Muxer;
 
-/** Bounds of one connection; bytes and milliseconds. */
+/** Limits of one connection; bytes and milliseconds. */
 export interface MuxLimits extends MemoryLimits {
   /** Streams that the peer may have open at once; further ones are reset. */
   readonly maxStreams: number;
@@ -49,7 +49,7 @@ export interface MuxLimits extends MemoryLimits {
   readonly windowBudget: number;
   /** mplex: bytes received and not yet read on one stream before the connection is not read on. */
   readonly streamBuffer: number;
-  /** How long unread bytes may hold up the connection before the streams that have most are reset. */
+  /** How long unread bytes may block the connection before the streams with the most are reset. */
   readonly slowReaderTimeout: number;
 }
 
@@ -75,12 +75,12 @@ export const MAX_FRAME_PAYLOAD = 65_519 - 12;
 /** Frames of at most this many bytes leave in one chunk, header and payload copied together. */
 export const SMALL_FRAME = 1024;
 
-/** Answers to the peer (pongs, resets) that may wait for it to read; more, and it is flooding us. */
+/** Answers to the peer (pongs, resets) that may be unsent; a peer that causes more is flooding us. */
 const MAX_UNSENT_ANSWERS = 4096;
 
 /**
- * How long a dialer keeps back the ends of streams while the peer has not sent anything yet, ms: what
- * comes first from every peer takes one round trip.
+ * How long a dialer holds back the ends of streams while the peer has not sent anything yet, ms: the
+ * first bytes from any peer take one round trip.
  */
 const END_DELAY = 200;
 
@@ -88,8 +88,8 @@ const END_DELAY = 200;
 export const violation = (what: string): LeanError => new LeanError('ERR_PROTOCOL_VIOLATION', what);
 
 /**
- * The engine of a muxer: reads the carrier, sends frames in turn, keeps the streams. The protocol
- * itself is in the abstract members.
+ * Base of the muxers: reads the carrier, schedules frames, keeps the streams. The protocol itself is in
+ * the abstract members.
  */
 export abstract class MuxSession<S extends MuxStream> implements Muxer {
   readonly closed: Promise<CloseReason>;
@@ -120,8 +120,8 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
   #flushScheduled = false;
   #blocked = false;
   /**
-   * Whether ends of streams may leave. A dialer lets them when it has heard of the peer: js-libp2p (3.3)
-   * resets a stream whose end has come before its muxer is set up, and the first flight is that early.
+   * Whether ends of streams may be sent. A dialer waits for the peer's first bytes: js-libp2p (3.3) resets a
+   * stream whose end arrives before its muxer is set up, as it would with the first flight.
    */
   #mayEndStreams: boolean;
   #endTimer: NodeJS.Timeout | undefined;
@@ -283,7 +283,7 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
     this.memory.addStreams(-1);
     if (stream.inbound) this.inbound--;
     if (!stream.inbound || !stream.isReset) return;
-    // A stream that the peer gave up before it was accepted is of no use to anyone.
+    // A stream that the peer reset before it was accepted is not handed out.
     const index = this.#waitingStreams.indexOf(stream);
     if (index >= 0) this.#waitingStreams.splice(index, 1);
   }
@@ -302,8 +302,8 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
   }
 
   /**
-   * Resolves when the readers have caught up. Those that have most to read and do not get on are reset
-   * after a while: there is one wire for all streams.
+   * Resolves when the readers have caught up. After a while, the streams with the most unread bytes are reset,
+   * as all streams share the wire.
    */
   #untilRead(stream: S): Promise<void> {
     return new Promise((resolve) => {
@@ -315,7 +315,7 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
       const timer = setTimeout(() => {
         const { isFull, unreadShare } = this.memory;
         if (!isFull) stream.reset(STREAM_RESOURCE_LIMIT_EXCEEDED);
-        // More than must be, so that this does not happen again at once.
+        // More than necessary, so that this does not happen again at once.
         else while (this.memory.unread > unreadShare / 2 && this.#resetSlowest(stream));
         goOn();
       }, this.limits.slowReaderTimeout);

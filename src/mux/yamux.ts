@@ -77,7 +77,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
   readonly #header = new Uint8Array(HEADER_LENGTH);
   #headerFilled = 0;
   #bodyLeft = 0;
-  /** Where the body goes; `undefined`: nowhere. */
+  /** Where the body goes; `undefined`: it is discarded. */
   #bodyStream: YamuxStream | undefined;
   #bodyFlags = 0;
 
@@ -98,7 +98,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
   constructor(carrier: Carrier, role: Role, limits: Partial<MuxLimits>) {
     super(carrier, role, limits);
     this.#nextId = role === 'dialer' ? 1 : 2;
-    // Half of what may be unread, so that what the windows have grown by leaves room for other streams.
+    // Half of what may be unread, so that grown windows leave room for other streams.
     const most = Math.floor(this.memory.unreadShare / 2);
     this.#maxWindow = Math.min(this.limits.maxWindow, Math.max(most, INITIAL_WINDOW));
     this.#windowBudget = Math.min(this.limits.windowBudget, most);
@@ -109,7 +109,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
 
   protected receive(chunk: Uint8Array): void | Promise<void> {
     let at = 0;
-    // A frame may end it all; what comes behind it is nobody's.
+    // A frame may close the muxer; the rest is then discarded.
     while (at < chunk.length && this.ending === undefined) {
       if (this.#bodyLeft > 0) {
         const size = Math.min(this.#bodyLeft, chunk.length - at);
@@ -174,7 +174,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
       return;
     }
     if (stream === undefined) {
-      // A stream that we reset or that ended; its last data may still be on the way.
+      // A stream that we reset or that ended; its last data may still arrive.
       this.#skipBody(length);
       return;
     }
@@ -246,7 +246,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
     const application = code !== PROTOCOL_ERROR && code !== INTERNAL_ERROR;
     const reason = GO_AWAY_REASONS[code] ?? '';
     this.#goneAway = { by: 'remote', code, application, reason };
-    // After a normal end the streams that are there may finish.
+    // After a normal GO_AWAY, existing streams may finish.
     if (code !== 0 || this.streams.size === 0) this.end(this.#goneAway);
   }
 

@@ -1,7 +1,7 @@
 /**
- * Sources that a datagram may claim and that no answer can go to. Sources are easily forged, so such a
- * datagram is dropped before anything is kept of it, or sent because of it: a send to port 0 throws
- * in `node:dgram`, and one to a group or to everybody would reach machines that never asked.
+ * Source addresses that cannot be answered. Sources are easily forged, so datagrams from them are dropped
+ * before they cost any state or cause a reply: a send to port 0 throws in `node:dgram`, and a reply to a
+ * multicast or broadcast address would reach machines that sent nothing.
  */
 
 import { BlockList } from 'node:net';
@@ -19,7 +19,7 @@ export const isAnswerable = (host: string, port: number): boolean => {
   return first > 0 && first < 224;
 };
 
-/** The same hosts, for `node:quic`, which looks at no port: what it sends to port 0 is lost. */
+/** The same hosts as a block list for `node:quic`, which does not check ports: packets to port 0 are lost. */
 export const unanswerableHosts = (): BlockList => {
   const list = new BlockList();
   list.addSubnet('0.0.0.0', 8, 'ipv4');

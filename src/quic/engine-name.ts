@@ -1,4 +1,4 @@
-/** The QUIC engines that there are, each in the folder of its name. */
+/** The QUIC engines, each in the folder of its name. */
 
 /**
  * `quinn` is quinn, in Rust, through our own N-API binding; `node` is `node:quic`; `quiche` is

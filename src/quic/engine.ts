@@ -1,5 +1,5 @@
 /**
- * The seam between libp2p and QUIC. An engine speaks QUIC v1 (RFC 9000) with mutual TLS 1.3 and the
+ * The interface between libp2p and QUIC. An engine speaks QUIC v1 (RFC 9000) with mutual TLS 1.3 and the
  * ALPN `libp2p`; it knows nothing of peer ids, multiaddrs or protocols. Three engines implement it:
  * the folders `quinn/`, `node/` and `quiche/`; nothing above this folder knows which one runs.
  */
@@ -22,12 +22,12 @@ import type { EngineName } from './engine-name.ts';
 export interface QuicEngine {
   readonly name: EngineName;
 
-  /** Limits that it has no use for: setting them changes nothing. */
+  /** Limits that it cannot honour: setting them has no effect. */
   readonly lacks: readonly (keyof QuicLimits)[];
 
   /**
-   * Whether it dials from a listener's socket (`DialOptions.from`) and sends datagrams from it, as hole
-   * punching needs: a NAT knows a peer by the socket that it uses.
+   * Whether it can dial (`DialOptions.from`) and send datagrams from a listener's socket. Hole punching needs
+   * that: a NAT maps each socket separately.
    */
   readonly dialsFromListener: boolean;
 
@@ -49,9 +49,9 @@ export interface QuicEngine {
 }
 
 /**
- * Judges the peer's certificate chain (DER, leaf first; empty when it sent none) by throwing.
- * Engines call it once per connection, when the handshake is complete and before any stream byte is
- * handed up. When it throws, the engine closes the connection with TLS alert bad_certificate
+ * Verifies the peer's certificate chain (DER, leaf first; empty when it sent none); throws to refuse it.
+ * Engines call it once per connection, when the handshake is complete and before any stream data is
+ * passed on. When it throws, the engine closes the connection with TLS alert bad_certificate
  * (CRYPTO_ERROR 0x12a) and the error's message as the reason.
  */
 export type Authenticate = (chain: readonly Uint8Array[]) => void;
@@ -68,14 +68,14 @@ export interface ListenOptions extends EngineOptions {
   readonly onConnection: (connection: QuicConnection) => void;
   /** Called when a handshake failed, for logs. `remote` is where its packets came from. */
   readonly onRefused?: (error: Error, remote: SocketAddress) => void;
-  /** In which handshakes under way are counted, beside those of other listeners. */
+  /** Counts pending handshakes together with those of other listeners. */
   readonly pendingPool?: PendingPool;
 }
 
 export interface DialOptions extends EngineOptions {
   /**
-   * Ends the dial. It alone says how long the handshake may take: on a lossy path that is many times
-   * the round trip, as every loss doubles the wait before the next attempt (RFC 9002 section 6.2).
+   * Aborts the dial. If given, it alone limits the duration of the handshake: on a lossy path that is many
+   * round trips, as every loss doubles the probe timeout (RFC 9002 section 6.2).
    */
   readonly signal?: AbortSignal;
   /**
@@ -90,11 +90,11 @@ export const handshakeLimitOf = ({ signal }: DialOptions, limits: QuicLimits): n
   signal === undefined ? limits.handshakeTimeout : Number.POSITIVE_INFINITY;
 
 export interface QuicListener {
-  /** With the port that was really bound. */
+  /** With the port that was actually bound. */
   readonly address: SocketAddress;
   /**
-   * Sends a datagram that is no QUIC packet: it opens a NAT on our side for what `remote` sends us. What
-   * cannot leave is lost. Only where the engine `dialsFromListener`. Never throws.
+   * Sends a datagram that is not a QUIC packet: it makes a NAT on our side accept packets from `remote`. It
+   * is dropped if it cannot be sent at once. Only where the engine `dialsFromListener`. Never throws.
    */
   sendDatagram?(remote: SocketAddress, data: Uint8Array): void;
   /** Closes every connection (CONNECTION_CLOSE is sent), then the socket. Idempotent; never rejects. */
@@ -116,18 +116,18 @@ export interface QuicConnection {
 }
 
 /**
- * Bounds of a listener, where a handshake under way is a connection that is pending, and of one
+ * Limits of a listener, where a handshake in progress counts as a pending connection, and of one
  * connection; bytes and milliseconds. Keep-alive is off in every engine.
  */
 export interface QuicLimits extends AdmissionLimits, MemoryLimits {
   /**
-   * How long a handshake may take at a listener, and in a dial without a `signal`. As go-libp2p's. In
-   * 5 s, of connections over a path that loses a fifth of all packets, one in six came to nothing.
+   * How long a handshake may take at a listener, and in a dial without a `signal`; go-libp2p's value. With
+   * 5 s, one handshake in six failed on a path that loses a fifth of all packets.
    */
   readonly handshakeTimeout: number;
   /** How long a connection may be silent before it is dropped, without CONNECTION_CLOSE. */
   readonly idleTimeout: number;
-  /** Receive window of one stream; at most two thirds of what the connection's comes to. */
+  /** Receive window of one stream; at most two thirds of the connection's window. */
   readonly streamWindow: number;
   /**
    * Receive window of the connection; never larger than the share of `connectionMemory` that may be
@@ -136,7 +136,7 @@ export interface QuicLimits extends AdmissionLimits, MemoryLimits {
   readonly connectionWindow: number;
   /** Bidirectional streams that the peer may have open at once; unidirectional ones: none. */
   readonly maxStreams: number;
-  /** Handshakes in progress above which a client must prove its address first (Retry). */
+  /** Pending handshakes above which a client must validate its address first (Retry). */
   readonly retryAbove: number;
 }
 
@@ -153,9 +153,9 @@ export const DEFAULT_LIMITS: QuicLimits = {
 };
 
 /**
- * The receive windows that an engine announces, in bytes. A stream never fills its connection's: the
- * other streams could not go on, and `node:quic` (24.21) as the sender stalls for good when it meets
- * both limits at the same byte.
+ * The receive windows that an engine announces, in bytes. A stream's window is smaller than its
+ * connection's: otherwise one stream could block all others, and `node:quic` (24.21) as the sender stalls for
+ * good when it reaches both limits at the same byte.
  */
 export const windowsOf = (limits: QuicLimits): { stream: number; connection: number } => {
   const connection = Math.min(limits.connectionWindow, unreadShareOf(limits.connectionMemory));
@@ -167,11 +167,11 @@ export const ALPN = 'libp2p';
 /** A listener that has no room for a connection (RFC 9000 section 20.1). */
 export const CONNECTION_REFUSED = 0x2;
 
-/** For those who look for an error. */
+/** Traces for debugging. */
 export interface QuicTrace {
-  /** A file that TLS secrets are appended to, in NSS format: who has them can read everything. */
+  /** A file that TLS secrets are appended to, in NSS format: they decrypt everything that was sent. */
   readonly keyLog?: string;
-  /** A directory for qlog traces, one file a connection. The engine quiche writes none. */
+  /** A directory for qlog traces, one file per connection. The engine quiche writes none. */
   readonly qlog?: string;
 }
 

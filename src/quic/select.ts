@@ -1,4 +1,4 @@
-/** Which QUIC engine runs. Engines are imported only when one is to be used. */
+/** Selects the QUIC engine. An engine is imported only when it is used. */
 
 import { isBuiltin } from 'node:module';
 import type { Role } from '../connection.ts';
@@ -9,20 +9,20 @@ import type { EngineChoice, EngineName } from './engine-name.ts';
 
 export interface SelectedEngine {
   readonly engine: QuicEngine;
-  /** One line for logs: why it is this one. */
+  /** Why this one was chosen; one line for logs. */
   readonly why: string;
-  /** One line for whoever is about to listen where others than this machine can reach it. */
+  /** A warning for those who listen beyond loopback; one line. */
   readonly caution?: string;
 }
 
-/** What `auto` takes: the first one that is here. */
+/** The order in which `auto` tries them. */
 const PREFERENCE: readonly EngineName[] = ['quinn', 'node', 'quiche'];
 
 const LABEL: Record<EngineName, string> = { quinn: 'quinn', node: 'node:quic', quiche: 'quiche' };
 
 /**
- * Loads the engine `wanted`; `auto` takes quinn where there is its binary, else `node:quic` where the
- * runtime has it and it can do `role`, else quiche.
+ * Loads the engine `wanted`; `auto` takes quinn if its binary is installed, else `node:quic` if the
+ * runtime has it and supports `role`, else quiche.
  *
  * @throws ERR_ENGINE_UNAVAILABLE when that engine, or with `auto` every engine, is unavailable; ERR_OPTIONS
  * when `trace` cannot be written.
@@ -64,7 +64,7 @@ const load: Record<EngineName, (role: Role, trace: QuicTrace) => Promise<QuicEng
   quiche: async (_, trace) => (await import('./quiche/engine.ts')).quicheEngine(trace),
 };
 
-/** Why `node:quic` cannot do `role` here; `undefined` when it can. Costs nothing. */
+/** Why `node:quic` does not support `role` here; `undefined` if it does. Loads nothing. */
 const lackOfNodeQuic = (role: Role): string | undefined => {
   if (!isBuiltin('node:quic')) {
     return 'this runtime does not have it (a Node built and started with --experimental-quic, or Bun, has)';

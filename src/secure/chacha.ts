@@ -41,7 +41,7 @@ export interface ChaCha {
 const ALGORITHM = 'chacha20-poly1305';
 const OPTIONS = { authTagLength: TAG_LENGTH } as const;
 
-/** OpenSSL's. A chunk in is a chunk out; nothing is copied. */
+/** OpenSSL's. One output chunk per input chunk; nothing is copied. */
 export const nativeChaCha: ChaCha = {
   seal: (key, nonce, ad, chunks) => {
     const cipher = createCipheriv(ALGORITHM, key, nonce, OPTIONS);
@@ -82,7 +82,7 @@ export const portableChaCha: ChaCha = {
 
 export const chacha: ChaCha = getCiphers().includes(ALGORITHM) ? nativeChaCha : portableChaCha;
 
-/** One chunk stays as it is. */
+/** A single chunk is returned as it is. */
 export const concat = (chunks: readonly Uint8Array[]): Uint8Array => {
   const [only] = chunks;
   if (chunks.length === 1 && only !== undefined) return only;

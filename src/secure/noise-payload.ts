@@ -11,13 +11,13 @@ const IDENTITY_SIG = 2;
 const EXTENSIONS = 4;
 const STREAM_MUXERS = 2;
 
-/** More muxers than any peer has; go-libp2p's bound too. */
+/** More muxers than any peer has; also go-libp2p's bound. */
 const MAX_MUXERS = 100;
 
 const SIGNED_PREFIX = Buffer.from('noise-libp2p-static-key:', 'latin1');
 
 /**
- * Says that `hostKey` owns the Noise static key, and which muxers its peer speaks.
+ * Proves that `hostKey` owns the Noise static key, and lists the muxers that we support.
  *
  * @param staticKey the 32-byte Noise static public key.
  */

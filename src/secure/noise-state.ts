@@ -46,7 +46,7 @@ export const generateNoiseKeyPair = (): NoiseKeyPair => {
   return { publicKey: publicKey.subarray(PUBLIC_PREFIX.length), privateKey };
 };
 
-/** One key encoded, the other not: it saves an export, and the types do not know it. */
+/** Encodes only the public key, which saves an export; the types of Node do not allow that. */
 const generate = generateKeyPairSync as unknown as (
   type: 'x25519',
   options: { readonly publicKeyEncoding: { readonly format: 'der'; readonly type: 'spki' } },
@@ -75,7 +75,7 @@ export interface CipherState {
 
 const cipherState = (key: Uint8Array): CipherState => {
   const nonce = Buffer.alloc(12);
-  /** Messages so far. 2^53 of them are out of reach: 285 years at a million a second. */
+  /** Messages so far. 2^53 cannot be reached: 285 years at a million per second. */
   let count = 0;
   const setNonce = (): void => {
     nonce.writeUInt32LE(count % 0x1_0000_0000, 4);
@@ -99,7 +99,7 @@ const cipherState = (key: Uint8Array): CipherState => {
 export interface HandshakeOptions {
   readonly initiator: boolean;
   readonly staticKey: NoiseKeyPair;
-  /** Both sides must give the same; libp2p leaves it empty. */
+  /** Must be the same on both sides; empty in libp2p. */
   readonly prologue?: Uint8Array;
   /** For test vectors only. */
   readonly ephemeralKey?: NoiseKeyPair;

@@ -27,7 +27,7 @@ export const NOISE = '/noise';
 
 const EMPTY = new Uint8Array(0);
 
-/** What this side shows in every handshake. */
+/** What this side sends in every handshake. */
 export interface NoiseIdentity {
   readonly staticKey: NoiseKeyPair;
   /** The encoded `NoiseHandshakePayload`. */
@@ -46,8 +46,8 @@ export const createNoiseIdentity = (hostKey: HostKey, muxers: readonly string[])
 };
 
 /**
- * A handshake with ourselves. OpenSSL takes milliseconds to find an algorithm for the first time; it
- * is better to spend them here than in the first connection's handshake.
+ * A handshake with ourselves. OpenSSL takes milliseconds to look up an algorithm for the first time; this
+ * takes them out of the first connection's handshake.
  */
 const rehearse = ({ staticKey, payload }: NoiseIdentity): void => {
   const dialer = startHandshake({ initiator: true, staticKey });
@@ -62,7 +62,7 @@ const rehearse = ({ staticKey, payload }: NoiseIdentity): void => {
  * Performs the handshake over `stream`, which carries `wire` (or is it).
  *
  * @throws ERR_HANDSHAKE, ERR_PEER_ID_MISMATCH, ERR_KEY_MALFORMED, ERR_KEY_TYPE; ERR_EOF when the
- * peer left; ERR_PROTOCOL_NOT_SUPPORTED when it named muxers and none is ours; what the stream throws.
+ * peer closed; ERR_PROTOCOL_NOT_SUPPORTED when it named muxers and we support none of them; what the stream throws.
  */
 export const secureWithNoise = async (
   stream: Stream,
@@ -99,7 +99,7 @@ const verify = (handshake: Handshake, payload: Uint8Array, expected: PeerId | un
   return verified;
 };
 
-/** connections/inlined-muxer-negotiation.md: the first of the dialer's that both speak. */
+/** connections/inlined-muxer-negotiation.md: the first of the dialer's muxers that both support. */
 const agree = (
   dialers: readonly string[] | undefined,
   listeners: readonly string[] | undefined,
@@ -131,7 +131,7 @@ const readMessage = async (stream: Stream): Promise<Uint8Array> => {
 
 /** Chunks shorter than this are gathered into one before they are encrypted. */
 const SMALL = 2048;
-/** Plaintext waiting for the end of the turn above which writers are told to wait. */
+/** With more plaintext than this waiting for the end of the turn, writers must wait. */
 const WRITE_HIGH_WATER = 256 << 10;
 /** A message that arrives in more pieces than this is copied together. */
 const MAX_PIECES = 16;
@@ -151,9 +151,9 @@ class NoiseWire implements Wire {
   #full = false;
   #writeEnded = false;
 
-  /** Plaintext that was decrypted and not yet read, first first. */
+  /** Decrypted and not yet read plaintext, in order. */
   readonly #plain: Uint8Array[] = [];
-  /** What `unread` put back, last first. */
+  /** What `unread()` put back, in reverse order. */
   readonly #putBack: Uint8Array[] = [];
   /** Pieces of the message that is arriving, its length (-1: not yet known) and what is missing. */
   #pieces: Uint8Array[] = [];
@@ -211,7 +211,7 @@ class NoiseWire implements Wire {
     while (left > 0) {
       const length = Math.min(left, MAX_PLAINTEXT);
       left -= length;
-      /** Plaintext of this message: small chunks gathered, large ones as they are. */
+      /** Plaintext of this message: small chunks joined, large ones as they are. */
       const plain: Uint8Array[] = [];
       let small: Uint8Array[] = [];
       let smallBytes = 0;
@@ -364,7 +364,7 @@ class NoiseWire implements Wire {
   }
 }
 
-/** One chunk stays as it is. */
+/** A single chunk is returned as it is. */
 const join = (chunks: readonly Uint8Array[], length: number): Uint8Array => {
   if (chunks.length === 1) return chunks[0] as Uint8Array;
   const out = new Uint8Array(length);

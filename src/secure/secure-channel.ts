@@ -1,4 +1,4 @@
-/** What a secure channel is to the upgrade: a wire whose other end is known. */
+/** A secure channel as the upgrade sees it: a wire with an authenticated peer. */
 
 import type { Role } from '../connection.ts';
 import type { PeerId } from '../identity/peer-id.ts';
@@ -10,16 +10,16 @@ export type SecureChannelName = 'noise' | 'tls';
 export interface SecureChannel {
   /** Plaintext in and out. */
   readonly wire: Wire;
-  /** Proven by the handshake. */
+  /** Authenticated by the handshake. */
   readonly remotePeer: PeerId;
-  /** What early muxer negotiation agreed on; `undefined` when the peer does not do it. */
+  /** The result of early muxer negotiation; `undefined` if the peer does not support that. */
   readonly muxer: string | undefined;
 }
 
 export interface SecureOptions {
   readonly role: Role;
-  /** Who must answer; `undefined` accepts whoever does. */
+  /** The peer that must answer; `undefined` accepts any. */
   readonly expectedPeer: PeerId | undefined;
-  /** Protocol names of the muxers that we speak, best first. */
+  /** Protocol names of the muxers that we support, best first. */
   readonly muxers: readonly string[];
 }

@@ -24,8 +24,8 @@ export const createTlsContext = (credentials: TlsCredentials): SecureContext =>
   });
 
 /**
- * Performs the handshake over `wire`, which is of no use afterwards. As dialer it resolves before the
- * listener has seen our certificate: a refusal then ends the connection.
+ * Performs the handshake over `wire`, which must not be used afterwards. As dialer it resolves before the
+ * listener has received our certificate: a refusal then ends the connection.
  *
  * @param onSecret called with each secret, a line in NSS format.
  * @throws ERR_HANDSHAKE, the ERR_CERT_… codes, ERR_PEER_ID_MISMATCH, ERR_KEY_MALFORMED, ERR_KEY_TYPE.
@@ -38,11 +38,11 @@ export const secureWithTls = async (
 ): Promise<SecureChannel> => {
   const { muxers, expectedPeer } = options;
   const socket = wire.detach?.() ?? toDuplex(wire);
-  // Certificates are judged by us, below: OpenSSL does not know libp2p's.
+  // Certificates are verified below: OpenSSL does not know libp2p's rules.
   const common = { secureContext, rejectUnauthorized: false, allowHalfOpen: true };
   let secured: TLSSocket;
   if (options.role === 'dialer') {
-    // Without `servername` there is no SNI, as the specification wants it.
+    // Without `servername` there is no SNI, as specified.
     secured = tls.connect({
       ...common,
       socket,

@@ -1,4 +1,4 @@
-/** What a listener over TCP or WebSocket does with a socket: lets it in or not, upgrades it, closes it. */
+/** How a listener over TCP or WebSocket handles a socket: admits or refuses it, upgrades it, closes it. */
 
 import type { Socket } from 'node:net';
 import { createAdmission, tooMany } from '../admission.ts';
@@ -8,9 +8,9 @@ import type { TransportListenOptions } from './transport.ts';
 import type { UpgradeLimits } from './upgrade.ts';
 
 export interface Acceptor {
-  /** Lets a new socket in. @returns undefined when there is no room: it is destroyed and reported. */
+  /** Admits a new socket. @returns undefined if a limit is reached: it is then destroyed and reported. */
   arrived(socket: Socket): Arrival | undefined;
-  /** Closes every connection and gives up the upgrades. Never rejects. */
+  /** Closes every connection and aborts the upgrades. Never rejects. */
   close(): Promise<void>;
 }
 
@@ -18,7 +18,7 @@ export interface Acceptor {
 export interface Arrival {
   /** Ends it and reports why, as an eviction does; without effect once it is a connection. */
   refuse(why: LeanError): void;
-  /** Upgrades it and hands the connection up, or reports why not. To be called once. */
+  /** Upgrades it and passes the connection on, or reports why not. Must be called once. */
   upgrade(start: (signal: AbortSignal) => Promise<TransportConnection>): void;
 }
 
@@ -28,17 +28,17 @@ export const createAcceptor = (
 ): Acceptor => {
   const admission = createAdmission(limits, pendingPool);
   const connections = new Set<TransportConnection>();
-  /** What each socket that has not become a connection is ended with. */
+  /** Ends each socket that has not become a connection. */
   const arrivals = new Set<(why: LeanError) => void>();
   const upgrades = new Set<Promise<void>>();
   let closed = false;
 
-  /** Nothing that a peer does may end the process, whatever those throw who are told of it. */
+  /** Callbacks may throw; nothing that a peer does may end the process. */
   const refused = (why: Error, remote: string): void => {
     try {
       onRefused(why, remote);
     } catch {
-      // It is for logs.
+      // It is only for logs.
     }
   };
   const handUp = (connection: TransportConnection): void => {
@@ -61,7 +61,7 @@ export const createAcceptor = (
         arrivals.delete(refuse);
         if (stop.signal.aborted) return;
         stop.abort(why);
-        if (upgrading) return; // which fails, is reported and resets the socket
+        if (upgrading) return; // the upgrade then fails, which is reported and resets the socket
         socket.destroy();
         if (!closed) refused(why, remote);
       };

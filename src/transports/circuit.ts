@@ -2,7 +2,7 @@
  * Connections through a relay (libp2p/specs relay/circuit-v2.md): `<relay>/p2p/<relay's id>/p2p-circuit`.
  * A stream that a relay has connected to the peer is upgraded as a socket is; the relay sees ciphertext.
  *
- * How relays are dialled and kept is the node's (`Relays`).
+ * The node dials relays and keeps them (`Relays`).
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
@@ -17,7 +17,7 @@ import type { Wire } from '../wire/wire.ts';
 import type { Transport, TransportListener } from './transport.ts';
 import type { Path, Upgrade } from './upgrade.ts';
 
-/** A stream that leads through a relay to a peer. */
+/** A stream through a relay to a peer. */
 export interface CircuitStream {
   readonly stream: Stream;
   /** The connection to the relay. */
@@ -27,9 +27,9 @@ export interface CircuitStream {
   readonly limit: CircuitLimit | undefined;
 }
 
-/** One that somebody else asked for. */
+/** A circuit that another peer asked for. */
 export interface ArrivedCircuit extends CircuitStream {
-  /** Who that is, as the relay says. */
+  /** That peer, according to the relay. */
   readonly source: PeerId;
 }
 
@@ -49,7 +49,7 @@ export interface Relays {
   ): Promise<KeptReservation>;
 }
 
-/** A place at a relay that is renewed until it is closed. */
+/** A reservation at a relay, renewed until it is closed. */
 export interface KeptReservation {
   /** Where the relay can be dialled, with `/p2p/<relay>`; none while the reservation is lost. */
   addresses(): Multiaddr[];
@@ -64,8 +64,8 @@ export interface CircuitOptions {
 }
 
 /**
- * What may come through beyond what the relay says it allows, bytes: relays look at their limit when they
- * have passed on a buffer.
+ * How far a circuit may exceed the relay's announced limit, bytes: relays check it after forwarding a
+ * buffer.
  */
 const LIMIT_SLACK = 64 << 10;
 

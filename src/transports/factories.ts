@@ -32,7 +32,7 @@ export const quic =
   ({ engine: wanted = 'auto', limits: own, trace }: QuicOptions = {}): TransportFactory =>
   (context) => {
     const limits: Partial<QuicLimits> = { ...context.limits, ...own };
-    /** The one that listens, if any does: dials leave from its sockets. */
+    /** The transport that listens, if there is one: dials leave from its sockets. */
     let listening: QuicTransport | undefined;
     const loader = (role: Role) =>
       once(async (): Promise<QuicTransport> => {
@@ -72,7 +72,7 @@ export const quic =
     };
   };
 
-/** What is negotiated on a socket. */
+/** Secure channels and muxers of a socket. */
 export interface StreamTransportOptions {
   /** Best first; default: `noise`, `tls`. */
   readonly secureChannels?: readonly SecureChannelName[];
@@ -80,7 +80,7 @@ export interface StreamTransportOptions {
   readonly muxers?: readonly MuxerName[];
   /** In place of the node's. */
   readonly limits?: Partial<UpgradeLimits & MuxLimits>;
-  /** A file that secrets of the secure channel `tls` are appended to, in NSS format: who has them can read everything. */
+  /** A file that secrets of the secure channel `tls` are appended to, in NSS format: they decrypt everything that was sent. */
   readonly keyLog?: string | undefined;
 }
 
@@ -101,11 +101,11 @@ export const tcp = (options: StreamTransportOptions = {}): TransportFactory => {
 
 export interface WebSocketOptions extends StreamTransportOptions {
   /**
-   * Dials `wss` listeners whatever their certificate. Who answers is proven by the secure channel within
-   * all the same; without `/p2p/<peer id>` in the address, that may be anybody.
+   * Accepts any certificate of a `wss` listener. The secure channel inside still authenticates the peer;
+   * without `/p2p/<peer id>` in the address, that may be anyone.
    */
   readonly insecureWss?: boolean;
-  /** What a `wss` listener shows; default: a self-signed certificate. */
+  /** The certificate of a `wss` listener; default: a self-signed one. */
   readonly wssCertificate?: TlsCredentials;
 }
 

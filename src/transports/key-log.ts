@@ -1,6 +1,6 @@
 /**
- * A file of TLS secrets in NSS format, as Wireshark reads it: whoever has it can read what was sent. For those who
- * look for an error.
+ * A file of TLS secrets in NSS format, as Wireshark reads it, for debugging. Whoever has it can decrypt what was
+ * sent.
  */
 
 import { appendFileSync } from 'node:fs';
@@ -44,7 +44,7 @@ export const openKeyLog = (file: string): ((line: Uint8Array) => void) => {
     try {
       append(line);
     } catch {
-      // The disk is full, or the file gone: that must not end a connection.
+      // A full disk or a deleted file must not end a connection.
     }
   };
 };

@@ -39,13 +39,13 @@ export const createLocalPorts = (): LocalPorts => {
         const handle = new BoundSocket({ ...local, reusePort: true });
         return new net.Socket({ handle, allowHalfOpen: true });
       } catch {
-        return undefined; // The kernel does not want to: from any port then.
+        return undefined; // The kernel refused: any port, then.
       }
     },
   };
 };
 
-/** A socket that is connected to its own address would have only itself to talk to. */
+/** A socket must not be connected to its own address. */
 const isSelf = (local: SocketAddress, { host, port }: SocketAddress): boolean => {
   if (local.port !== port) return false;
   const here = Object.values(networkInterfaces()).flatMap((list) => list ?? []);

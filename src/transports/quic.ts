@@ -52,7 +52,7 @@ export const quicTransport = ({
   };
   const description = `quic-v1 (${engine.name})`;
   const connect = (quic: QuicConnection, role: Role, remotePeer: PeerId): TransportConnection => {
-    // Few ask for them.
+    // Made at the first use.
     let localAddress: Multiaddr | undefined;
     let remoteAddress: Multiaddr | undefined;
     return {
@@ -153,7 +153,7 @@ const sendRandomly = (send: (data: Uint8Array) => void, signal: AbortSignal): Pr
     let timer: NodeJS.Timeout | undefined;
     const next = (): void => {
       const data = randomBytes(PUNCH_SIZE);
-      // The bit that QUIC packets have (RFC 9000 section 17): nobody takes it for one.
+      // Clears the fixed bit of QUIC packets (RFC 9000 section 17), so that it is not taken for one.
       data[0] = (data[0] ?? 0) & 0x3f;
       send(data);
       timer = setTimeout(next, randomInt(PUNCH_WAIT[0], PUNCH_WAIT[1] + 1));
@@ -176,7 +176,7 @@ const quicAddressOf = (address: Multiaddr): SocketAddress => {
   throw new LeanError('ERR_ADDRESS', `address ${address} is not a quic-v1 address`);
 };
 
-/** An engine that does not authenticate breaks its contract; nothing may come of the connection. */
+/** An engine that does not authenticate violates its contract; the connection must not be used. */
 const unauthenticated = async (quic: QuicConnection): Promise<LeanError> => {
   await quic.close();
   return new LeanError('ERR_HANDSHAKE', 'the QUIC engine did not authenticate the peer');

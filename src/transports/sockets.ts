@@ -1,4 +1,4 @@
-/** What the transports over TCP sockets share: where to, binding, and the ends of a connected socket. */
+/** What the transports over TCP sockets share: addresses, binding, and the endpoints of a socket. */
 
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Multiaddr } from '@multiformats/multiaddr';
@@ -8,7 +8,7 @@ import type { Acceptor } from './acceptor.ts';
 import type { TransportListener } from './transport.ts';
 import type { Path } from './upgrade.ts';
 
-/** Where to connect to or to listen, and how. */
+/** An address to connect to or to listen on. */
 export interface Target extends Host {
   readonly kind: AddressKind;
 }
@@ -62,7 +62,7 @@ const bind = (server: Server, { host, port }: Target, reusePort: boolean): Promi
 /**
  * Binds `server`.
  *
- * @param reusePort other sockets may be bound to its port: SO_REUSEPORT. A port that somebody listens on is refused all the same.
+ * @param reusePort other sockets may be bound to its port: SO_REUSEPORT. A port that is in use is refused all the same.
  * @throws ERR_LISTEN.
  */
 export const listenOn = async (
@@ -78,7 +78,7 @@ export const listenOn = async (
     await new Promise((resolve) => probe.close(resolve));
   }
   await bind(server, target, reusePort);
-  // Running out of file descriptors, for instance: the connections that are there go on.
+  // Such as a lack of file descriptors: existing connections go on.
   server.on('error', () => {});
   const bound = server.address();
   if (bound === null || typeof bound === 'string') throw new LeanError('ERR_LISTEN', 'not bound');

@@ -13,7 +13,7 @@ import { dialFailed, familyOf, listenOn, socketPath, type Target, targetOf } fro
 import type { Transport } from './transport.ts';
 import { createUpgrade, type UpgradeOptions } from './upgrade.ts';
 
-/** Milliseconds of silence after which the kernel probes whether the peer is still there. */
+/** Idle time before the kernel sends keep-alive probes; milliseconds. */
 const KEEP_ALIVE_DELAY = 15_000;
 
 /** @throws ERR_OPTIONS when `tls` is wanted without a certificate, or a list is empty. */
@@ -67,12 +67,12 @@ export const tcpTransport = (options: UpgradeOptions): Transport => {
   };
 };
 
-/** Milliseconds in which a peer that has dialled, too, says its first word. */
+/** Time within which a peer that has also dialled sends its first bytes; milliseconds. */
 const FIRST_WORD = 600;
 
 /**
- * Who we are on a connection that we made as the listener of a hole punch: if the peer says nothing, its listener
- * has taken our dial, and waits for us.
+ * Our role on a connection that we made as the listener of a hole punch: if the peer sends nothing, its listener
+ * has accepted our dial and waits for us.
  *
  * @throws what reading throws, and the signal's reason.
  */

@@ -44,12 +44,12 @@ export interface Transport {
 }
 
 export interface TransportDialOptions {
-  /** Who must answer; `undefined` accepts whoever does. */
+  /** The peer that must answer; `undefined` accepts any. */
   readonly expectedPeer: PeerId | undefined;
   readonly signal: AbortSignal;
   /**
-   * A hole punch, and who we are in it: over TCP both sides dial, and meet in a simultaneous open. It leaves from
-   * a listener's port or not at all, where that is possible. Over QUIC only the dialer dials: the other one
+   * A hole punch, and our role in it: over TCP both sides dial, which makes a simultaneous open. It must leave from
+   * a listener's port where that is possible. Over QUIC only the dialer dials: the other one
    * `punch`es.
    */
   readonly holePunch?: Role | undefined;
@@ -58,14 +58,14 @@ export interface TransportDialOptions {
 export interface TransportListenOptions {
   /** Called with every upgraded connection. Must not throw. */
   readonly onConnection: (connection: TransportConnection) => void;
-  /** Called when an inbound connection did not make it through the upgrade, for logs. */
+  /** Called when the upgrade of an inbound connection failed, for logs. */
   readonly onRefused: (error: Error, remote: string) => void;
-  /** In which connections that are not authenticated yet are counted, beside those of other listeners. */
+  /** Counts connections that are not authenticated yet together with those of other listeners. */
   readonly pendingPool?: PendingPool;
 }
 
 export interface TransportListener {
-  /** The bound address, with the real port; may hold an unspecified host; without `/p2p`. */
+  /** The bound address, with the actual port; the host may be unspecified; without `/p2p`. */
   readonly address: Multiaddr;
   /** Where it can be reached now, if that may differ: through a relay; none while that is lost. */
   addresses?(): readonly Multiaddr[];
@@ -76,22 +76,22 @@ export interface TransportListener {
 /** Makes a transport for one node. */
 export type TransportFactory = (context: TransportContext) => Transport | Promise<Transport>;
 
-/** What a transport may need of its node. */
+/** What a transport may need from its node. */
 export interface TransportContext {
   readonly hostKey: HostKey;
   readonly localPeer: PeerId;
   /** The node's libp2p certificate, issued at the first call. */
   readonly tls: () => Promise<TlsIdentity>;
-  /** Those that the node's user has set; for the others a transport has its own defaults. */
+  /** The limits that the user has set; for the others each transport has its own defaults. */
   readonly limits: Partial<TransportLimits>;
-  /** Tells the node's listeners. */
+  /** Emits an event of the node. */
   readonly emit: <Type extends keyof TransportEvents>(
     type: Type,
     detail: TransportEvents[Type],
   ) => void;
 }
 
-/** What transports bound: those of `AdmissionLimits` for each listener, the others for each connection; milliseconds. */
+/** Limits of transports: those of `AdmissionLimits` for each listener, the others for each connection; milliseconds. */
 export interface TransportLimits extends AdmissionLimits, MemoryLimits {
   /**
    * How long a handshake, or the upgrade of a socket, may take: 10,000. A connection that takes longer is
@@ -100,21 +100,21 @@ export interface TransportLimits extends AdmissionLimits, MemoryLimits {
   readonly handshakeTimeout: number;
   /**
    * How long a connection may be silent, without a byte in either direction, until it is closed. Default:
-   * 30,000 over QUIC (which goes by the smaller one of both sides'); none over TCP and WebSocket, where
-   * the kernel finds out whether the peer's machine is still there.
+   * 30,000 over QUIC (which uses the smaller value of both sides); none over TCP and WebSocket, where
+   * the kernel's keep-alive probes detect a dead peer.
    */
   readonly idleTimeout: number;
   /**
    * Streams that a peer may have open at once on one connection. Default: 256 over QUIC, where it has to
-   * wait until some have ended; 1,024 over yamux and mplex, which reset the ones beyond.
+   * wait until some have ended; 1,024 over yamux and mplex, which reset further ones.
    */
   readonly maxStreams: number;
 }
 
-/** What transports tell of themselves. */
+/** Events of transports. */
 export interface TransportEvents {
   /** A QUIC engine was chosen, and why. */
   'engine:select': { readonly engine: EngineName; readonly role: Role; readonly why: string };
-  /** The engine has no use for limits that were set. */
+  /** Limits were set that the engine cannot honour. */
   'limits:ignore': { readonly engine: EngineName; readonly limits: readonly string[] };
 }

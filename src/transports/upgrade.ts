@@ -25,22 +25,22 @@ export interface UpgradeOptions {
   readonly hostKey: HostKey;
   /** Needed for the secure channel `tls`. */
   readonly tls?: TlsIdentity;
-  /** Secure channels, best first; with one, that one is forced. */
+  /** Secure channels, best first. */
   readonly secureChannels: readonly SecureChannelName[];
-  /** Muxers, best first; with one, that one is forced. */
+  /** Muxers, best first. */
   readonly muxers: readonly MuxerName[];
   readonly limits?: Partial<UpgradeLimits & MuxLimits>;
   /** Called with each secret of the secure channel `tls`, a line in NSS format. */
   readonly onTlsSecret?: ((line: Uint8Array) => void) | undefined;
 }
 
-/** Bounds of a transport. */
+/** Limits of a transport. */
 export interface UpgradeLimits extends AdmissionLimits {
   /** How long the upgrade of one connection may take; milliseconds. */
   readonly handshakeTimeout: number;
   /**
    * How long a connection may be without a byte in either direction until it is closed; milliseconds.
-   * `Infinity`: the kernel's probes (TCP keep-alive) find out whether the peer's machine is still there.
+   * `Infinity`: only the kernel's TCP keep-alive probes detect a dead peer.
    */
   readonly idleTimeout: number;
 }
@@ -68,7 +68,7 @@ export interface Upgrade {
   asListener(wire: Wire, path: Path, signal: AbortSignal): Promise<TransportConnection>;
 }
 
-/** What a connection is made over. */
+/** The raw connection. */
 export interface Path {
   /** `tcp`, `ws` or `wss`. */
   readonly transport: string;
@@ -111,7 +111,7 @@ export const createUpgrade = (options: UpgradeOptions): Upgrade => {
     if (role === 'listener') {
       protocol = await negotiate(wire, secureProtocols);
     } else if (only === NOISE && secureProtocols.length === 1) {
-      // One round trip less: the first Noise message leaves with the proposal.
+      // Saves a round trip: the first Noise message is sent with the proposal.
       stream = selectLazily(wire, NOISE);
       protocol = NOISE;
     } else {
@@ -187,7 +187,7 @@ export const createUpgrade = (options: UpgradeOptions): Upgrade => {
       }
       return connection;
     } catch (error) {
-      // A listener lets its refusal reach the peer.
+      // A listener makes sure that its refusal reaches the peer.
       if (role === 'listener' && !deadline.signal.aborted) top.close();
       else onAbort();
       throw deadline.signal.aborted ? deadline.signal.reason : error;

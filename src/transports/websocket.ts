@@ -29,15 +29,15 @@ import { createUpgrade, type Path, type UpgradeOptions } from './upgrade.ts';
 
 export interface WsOptions extends UpgradeOptions {
   /**
-   * Dials `wss` listeners whatever their certificate. What it protected is still authenticated and
-   * encrypted, by the secure channel within; an address without `/p2p` then says nothing of who answers.
+   * Accepts any certificate of a `wss` listener. The connection is still authenticated and encrypted by the
+   * secure channel inside; without `/p2p` in the address, anyone may answer.
    */
   readonly insecureWss?: boolean;
-  /** What a `wss` listener shows; without it a self-signed certificate is made. */
+  /** The certificate of a `wss` listener; without it a self-signed one is made. */
   readonly wssCertificate?: TlsCredentials;
 }
 
-/** The longest message taken. Peers send one for each Noise message or TLS record, or a few. */
+/** The longest message accepted. Peers send one for each Noise message or TLS record, or a few. */
 const MAX_MESSAGE = 1 << 20;
 const WIRE_OPTIONS = {
   perMessageDeflate: false,
@@ -119,7 +119,7 @@ const tlsOptions = (): object => {
 
 const remoteOf = (socket: Socket): string => `${socket.remoteAddress}:${socket.remotePort}`;
 
-/** An HTTP or HTTPS server that only takes WebSocket handshakes. */
+/** An HTTP or HTTPS server that only accepts WebSocket handshakes. */
 const createServer = async (
   kind: AddressKind,
   options: WsOptions,
@@ -175,7 +175,7 @@ const openWebSocket = (
         request.end();
       },
     });
-    /** What the handshake goes over; a TLS socket says whether the certificate was its trouble. */
+    /** The socket of the handshake; a TLS socket shows whether the certificate was the cause. */
     let underlying: Socket | undefined;
     let socket: Socket | undefined;
     const settle = (): void => {

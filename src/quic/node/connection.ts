@@ -18,7 +18,7 @@ import { StreamSlots } from './stream-slots.ts';
 import type { NodeQuicAddress, NodeQuicError, NodeQuicSession, NodeQuicStream } from './types.ts';
 import { FIRST_BUDGET, fixedBudget, type WriteBudget, writeBudget } from './write-budget.ts';
 
-/** How often a stream that waits for the peer's limit is looked at: node:quic does not tell. */
+/** Polling interval for a stream that waits for the peer's limit, as node:quic has no event for it; milliseconds. */
 const LIMIT_POLL = 2;
 /** Added to three round trips; milliseconds. */
 const CONFIRM_WAIT = 50;
@@ -28,7 +28,7 @@ const MAX_REASON = 256;
 interface WaitingStream {
   /** Whether it is done: opened, failed or given up. */
   check(): boolean;
-  /** The connection is over. */
+  /** The connection has ended. */
   fail(): void;
 }
 
@@ -48,7 +48,7 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
 
   readonly #session: NodeQuicSession;
   readonly #streams = new Set<NodeQuicEngineStream>();
-  /** Those that we opened; each has a slot. */
+  /** Streams that we opened; each has a slot. */
   readonly #ours = new Set<NodeQuicEngineStream>();
   #slots: StreamSlots | undefined;
   readonly #incoming: Stream[] = [];
@@ -60,7 +60,7 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
   #endedError: LeanError | undefined;
   #endClosed: (reason: CloseReason) => void = () => {};
   #closing: Promise<void> | undefined;
-  /** What node:quic was told of the end, and does not hand on. */
+  /** The close reason that node:quic receives from ngtcp2 and does not expose. */
   #report: CloseReason | undefined;
 
   constructor(session: NodeQuicSession, { connectionMemory, stallTimeout }: QuicLimits) {
@@ -89,15 +89,15 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
     );
   }
 
-  /** Made when somebody asks. */
+  /** Made at the first use. */
   get endedError(): LeanError | undefined {
     return this.#endedError;
   }
 
   /**
    * `session.closed` resolves alike for the idle timeout and for a close with code 0, and loses the
-   * latter's reason. Node's own notification has both, so it is read on its way, in the versions whose
-   * notification is known. Elsewhere a silent end counts as closed by the peer.
+   * latter's reason. Node's internal notification has both, so it is intercepted in the versions in which
+   * it is known. Elsewhere an end without an error counts as closed by the peer.
    */
   #listenToEnd(): void {
     const session = this.#session as NodeQuicSession & Record<symbol, unknown>;
@@ -171,7 +171,7 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
     }
   }
 
-  /** The peer knows by now that a stream has ended, but its grant of another one is still on its way. */
+  /** The peer knows that a stream has ended, but its MAX_STREAMS has not arrived yet. */
   async #untilOpen(raw: NodeQuicStream, signal: AbortSignal | undefined): Promise<void> {
     if (this.#ended !== undefined) throw this.endedError;
     let onAbort: (() => void) | undefined;
@@ -255,10 +255,10 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
   }
 
   /**
-   * A session destroyed in the turn of its handshake loses its last handshake flight, and the peer
-   * never gets to know of the connection. And before the handshake is confirmed (RFC 9001 section
-   * 4.1.2) CONNECTION_CLOSE leaves as a Handshake and a 1-RTT packet in one datagram; quiche drops
-   * both once it is done with Handshake packets. So one round trip is waited for the confirmation.
+   * A session destroyed in the turn of its handshake never sends its last handshake flight, and the peer
+   * never learns of the connection. And before the handshake is confirmed (RFC 9001 section
+   * 4.1.2) CONNECTION_CLOSE is sent as a Handshake and a 1-RTT packet in one datagram; quiche drops
+   * both once it has discarded its Handshake keys. So this waits one round trip for the confirmation.
    */
   async #confirmed(): Promise<void> {
     await nextTurn();
@@ -291,7 +291,7 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
 
 const ignore = (): void => {};
 
-/** What the peer granted at the start; without bound where the runtime does not tell. */
+/** The peer's initial stream limit; unlimited where the runtime does not expose it. */
 const streamLimitOf = ({ remoteTransportParams }: NodeQuicSession): number =>
   Number(remoteTransportParams?.initialMaxStreamsBidi ?? Number.POSITIVE_INFINITY);
 

@@ -2,9 +2,9 @@
  * The `node:quic` engine: Node 24.20 or 26 built with `--experimental-quic` and started with that
  * flag, or, as dialer only, Bun 1.4.
  *
- * Two things that `node:quic` cannot do. A client always sends SNI: an empty name means `localhost`
+ * `node:quic` has two limitations. A client always sends SNI: an empty name means `localhost`
  * to Node and is an error to Bun. libp2p servers must ignore it (libp2p/specs tls/tls.md), so the
- * name is `localhost`, which tells nothing. And Bun's listener refuses every self-signed client.
+ * name is `localhost`, which reveals nothing. And Bun's listener refuses every self-signed client.
  */
 
 import { createPrivateKey, type KeyObject } from 'node:crypto';
@@ -45,27 +45,27 @@ import type {
   SessionOptions,
 } from './types.ts';
 
-/** Asked of the kernel, which may give less (net.core.rmem_max); a burst must find room. */
+/** Requested from the kernel, which may grant less (net.core.rmem_max); it must hold a burst. */
 const SOCKET_BUFFER = 4 << 20;
-/** A list of root certificates with none in it; Bun wants one. */
+/** An empty list of root certificates; Bun requires one. */
 const NO_ROOTS = [Buffer.alloc(0)];
 /**
- * What a peer may send on a connection: anything, as each stream has its own limit. `node:quic` (24.21)
- * gives no credit back for bytes that were not read when their stream closed, as it does when the
- * end comes with them: after so many bytes of short answers the connection would be stuck.
+ * The receive window of a connection: unlimited, as each stream has its own. `node:quic` (24.21) returns no
+ * credit for bytes that were unread when their stream closed, which happens when they arrive with the
+ * FIN: after enough short answers the connection would stall.
  */
 const NO_WINDOW = Number.MAX_SAFE_INTEGER;
-/** A stream's window to begin with, as large as the receive buffer that it has anyway; bytes. */
+/** A stream's initial window, as large as the receive buffer that it has anyway; bytes. */
 const FIRST_WINDOW = STREAM_BYTES;
-/** The part of `connectionMemory` that the peer's streams may cost without a byte unread. */
+/** The share of `connectionMemory` that the peer's streams may take up without any unread bytes. */
 const STREAMS_SHARE = 0.25;
-/** The part of it that the window of one stream may grow to. */
+/** The share of `connectionMemory` that the window of one stream may grow to. */
 const WINDOW_SHARE = 0.25;
-/** Given to `node:quic` where its time limit for handshakes is not wanted; milliseconds. */
+/** The handshake timeout given to `node:quic` where there should be none; milliseconds. */
 const LONGEST_HANDSHAKE = 3_600_000;
 /** `node:quic` counts connections in 16 bits. */
 const MAX_COUNT = 0xffff;
-/** libp2p has no use for limits by the second and host; `maxPending` bounds what is costly. */
+/** Effectively off: libp2p needs no limits per second and host; `maxPending` bounds what is costly. */
 const NO_RATE_LIMIT = 1_000_000;
 
 /** Its connections have no window of their own, and it makes every client prove its address. */
@@ -75,7 +75,7 @@ const LACKS: readonly (keyof QuicLimits)[] = ['connectionWindow', 'retryAbove'];
 export const nodeQuicEngine = async (trace: QuicTrace = {}): Promise<QuicEngine> => {
   const quic = await load();
   checkTrace(trace);
-  // OpenSSL's start-up, 10 ms, which would else be part of the first handshake.
+  // OpenSSL's initialisation takes 10 ms, which would otherwise be part of the first handshake.
   createSecureContext();
   const sockets: DialSockets = new Map();
   return {
@@ -90,7 +90,7 @@ export const nodeQuicEngine = async (trace: QuicTrace = {}): Promise<QuicEngine>
 };
 
 const load = async (): Promise<NodeQuic> => {
-  // Not a literal: neither the compiler nor a bundler knows the module.
+  // Not a literal, as neither the compiler nor bundlers know the module.
   const specifier: string = 'node:quic';
   let quic: NodeQuic;
   try {
@@ -128,7 +128,7 @@ const unavailable = (message: string, cause?: unknown): LeanError =>
 
 const sessionOptions = (
   limits: QuicLimits,
-  /** Milliseconds, at most; the engine's own, which `node:quic`'s must not forestall. */
+  /** Milliseconds; the engine's own timeout, so `node:quic`'s must not be shorter. */
   handshakeLimit: number,
   onstream: SessionOptions['onstream'],
 ): SessionOptions => {
@@ -150,12 +150,12 @@ const sessionOptions = (
     // So far a stream's window grows while it is read.
     maxStreamWindow: streamWindow,
     maxWindow: limits.connectionWindow,
-    // Ours comes first and tells it is one; node's ends as INTERNAL_ERROR.
+    // Our own timer fires first and reports a timeout; node's ends with INTERNAL_ERROR.
     handshakeTimeout: Math.min(handshakeLimit + 1000, LONGEST_HANDSHAKE),
     // The default destroys streams that only we write on after 30 s.
     streamIdleTimeout: 0,
     enableEarlyData: false,
-    // Self-signed certificates are the rule in libp2p; `authenticate` judges them.
+    // libp2p certificates are self-signed; `authenticate` verifies them.
     rejectUnauthorized: false,
     onerror: ignore,
     onstream,
@@ -177,9 +177,9 @@ const identityOf = ({ credentials }: EngineOptions): Identity => {
 };
 
 /**
- * A TLS handshake that a `node:quic` listener refused leaves its error in OpenSSL's queue, where the
- * next `createPrivateKey` finds it and takes it for its own: any client could make a dial of ours
- * fail. Throwing takes the error off the queue, so the second attempt tells the truth.
+ * A TLS handshake that a `node:quic` listener refused leaves its error in OpenSSL's queue, and the next
+ * `createPrivateKey` throws it: any client could make a dial of ours fail. Throwing removes the error
+ * from the queue, so the second attempt is reliable.
  */
 export const loadPrivateKey = (pem: string): KeyObject => {
   try {
@@ -211,16 +211,16 @@ const chainOf = (session: NodeQuicSession): Uint8Array[] => {
 // ------------------------------------------------------------------ dial
 
 /**
- * The sockets that dials go out from, by remote address and port. Dials to one listener share theirs:
- * one that validates addresses (RFC 9000 section 8.1), at the cost of a round trip, then does so once.
- * Others do not: when a datagram cannot be sent, node:quic closes its socket with all its connections.
+ * The sockets of dials, by remote address and port. Dials to one listener share a socket: a listener that
+ * validates addresses (RFC 9000 section 8.1), which costs a round trip, then does so once. Dials to different
+ * listeners do not: if a datagram cannot be sent, node:quic closes its socket with all its connections.
  */
 type DialSockets = Map<string, NodeQuicEndpoint>;
 
 /** How long a socket without connections is kept; seconds. It keeps no process alive. */
 const SOCKET_IDLE = 2;
 
-/** What a closing listener has for its last packets; milliseconds. */
+/** How long a closing listener waits for its last packets to be sent; milliseconds. */
 const CLOSE_GRACE = 250;
 
 const socketTo = (
@@ -284,7 +284,7 @@ const dial = async (
   try {
     await handshake(session, limit, signal);
   } catch (error) {
-    // Silently: before the handshake is over node:quic cannot send a CONNECTION_CLOSE.
+    // Without a CONNECTION_CLOSE: node:quic cannot send one before the handshake is complete.
     session.destroy();
     throw dialError(error, remote);
   }
@@ -362,12 +362,12 @@ const listen = async (
   let endpoint: NodeQuicEndpoint | undefined;
   let closing: Promise<void> | undefined;
 
-  /** Nothing that comes of a peer's packets may end the process, nor the listener. */
+  /** Nothing that a peer sends may end the process or the listener. */
   const refused = (error: unknown, remote: SocketAddress): void => {
     try {
       options.onRefused?.(error instanceof Error ? error : new Error(String(error)), remote);
     } catch {
-      // Whoever is told threw.
+      // A callback threw.
     }
   };
 
@@ -393,7 +393,7 @@ const listen = async (
     // Gone once the session is destroyed.
     const remote = addressOf(session.path?.remote);
     let evicted: LeanError | undefined;
-    // Silently: before the handshake is over node:quic cannot send a CONNECTION_CLOSE.
+    // Without a CONNECTION_CLOSE: node:quic cannot send one before the handshake is complete.
     const guest = admission.enter(remote.host, (why) => {
       evicted = why;
       session.destroy();
@@ -450,7 +450,7 @@ const listen = async (
         // it silently drops the clients that come back with one (quinn: rust-libp2p, js-libp2p).
         validateAddress: true,
         udpReceiveBufferSize: SOCKET_BUFFER,
-        // Far from what `admission` allows: node counts those, too, whose first words are not complete,
+        // Far above what `admission` allows: node also counts those whose first words are not complete,
         // which it has not told of.
         maxConnectionsTotal: ceiling,
         maxConnectionsPerHost: isLoopback(address.address) ? 0 : Math.ceil(ceiling / 2),
@@ -476,7 +476,7 @@ const listen = async (
     await Promise.all([...connections].map((connection) => connection.close()));
     for (const session of handshakes) session.destroy();
     const closed = listening.close().catch(ignore);
-    // It waits for connections that it has not told of, whose handshake is under way: for ever.
+    // It would wait forever for connections in their handshake, which it has not reported.
     const timer = setTimeout(() => listening.destroy(), CLOSE_GRACE);
     await closed;
     clearTimeout(timer);

@@ -1,18 +1,18 @@
 /**
  * When a stream's FIN may be handed to `node:quic`.
  *
- * `node:quic` (24.21) hands a FIN to ngtcp2 alone, after the data, and forgets it for good when
+ * `node:quic` (24.21) hands a FIN to ngtcp2 separately, after the data, and drops it for good if
  * ngtcp2 makes a packet without it: an acknowledgement while pacing or the congestion window holds
- * everything else back, or a packet whose rest is too small. The peer then waits for the end of the
- * stream for ever; with four requests at a time that is one FIN in a few hundred. Nothing that can
- * be called afterwards brings it back, so a FIN is handed over only when it leaves at once: no
- * stream has unsent data, the congestion window has room, and the pacing interval after the latest
- * packet is over. While packets get lost, what ngtcp2 has to repeat comes first and cannot be seen,
- * so then a FIN waits until nothing has been on its way for a while. When other streams keep the
- * connection busy, their writes are held back for it.
+ * everything else back, or a packet with too little space left. The peer then waits for the end of the
+ * stream forever; with four concurrent requests that affects one FIN in a few hundred. No later call
+ * can send it, so a FIN is handed over only when it can be sent at once: no stream has unsent data, the
+ * congestion window has room, and the pacing interval after the latest packet is over. After packet
+ * loss, ngtcp2 sends retransmissions first, which are not visible here, so a FIN then waits until
+ * nothing has been in flight for a while. If other streams keep the connection busy, their writes are
+ * held back for it.
  *
- * A FIN that is handed over together with its data, if those fit into one packet and no other stream
- * comes in between, is in that packet.
+ * A FIN that is handed over together with its data is in the same packet, if the data fits into one
+ * packet and no other stream comes in between.
  */
 
 import type { NodeQuicSession } from './types.ts';
@@ -26,11 +26,11 @@ export interface FinStream {
 }
 
 export interface FinGate {
-  /** While true no stream may hand data over; `resume` says when it ends. */
+  /** While true, no stream may hand data over; `resume` is called when that ends. */
   readonly paused: boolean;
   /** Whether a FIN may be handed over with its data, which fit into one packet. */
   readonly takesWhole: boolean;
-  /** `stream` was handed over so: nothing may come in between. */
+  /** `stream` was handed over that way: nothing may come in between. */
   wroteWhole(stream: FinStream): void;
   /** Calls `stream.sendFin()` once, now or later. */
   schedule(stream: FinStream): void;
@@ -48,17 +48,17 @@ const INITIAL_RTT = 333_000_000n;
 const SLACK = 0.01;
 /** How long a FIN waits before other streams' writes are held back; milliseconds. */
 const PATIENCE = 5;
-/** How often a stream with unsent data is looked at; milliseconds. */
+/** Polling interval for streams with unsent data; milliseconds. */
 const UNSENT_POLL = 2;
-/** For how long after a loss there may be something to repeat; milliseconds. */
+/** For how long after a loss there may be retransmissions; milliseconds. */
 const LOSS_MEMORY = 500;
-/** How long nothing must have been on its way before a FIN then; milliseconds. */
+/** How long nothing must have been in flight before a FIN then; milliseconds. */
 const QUIET = 3;
 /** After so long without a packet, what is unsent waits for the peer's window, not for us; milliseconds. */
 const IDLE = 100;
-/** Both are at least so many round trips. */
+/** Both last at least so many round trips. */
 const ROUND_TRIPS = 3;
-/** A bound on what may go wrong here: the FIN is handed over and may be lost; milliseconds. */
+/** After this the FIN is handed over in any case, and may be lost; milliseconds. */
 const GIVE_UP = 2_000;
 
 /** For runtimes without that bug. */
@@ -71,7 +71,7 @@ export const openGate: FinGate = {
   stop() {},
 };
 
-/** Milliseconds from some moment on, and a way to wait. */
+/** A monotonic clock, in milliseconds, and a timer. */
 export interface Clock {
   readonly now: () => number;
   /** Calls `run` after so many milliseconds, 0: in the next turn of the event loop. @returns what prevents it. */
@@ -111,7 +111,7 @@ export const finGate = (
   let rtt = 1;
   let lost = stats.pktLost;
   let lostAt = Number.NEGATIVE_INFINITY;
-  /** When something was last seen on its way. */
+  /** When something was last seen in flight. */
   let busyAt = 0;
 
   const noteSent = (): void => {

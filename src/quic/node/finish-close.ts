@@ -1,8 +1,8 @@
-/** A method of Node's that is not public, and the versions in which it is known what it takes. */
+/** An internal method of Node, and the versions in which its parameters are known. */
 
 import type { NodeQuicSession } from './types.ts';
 
-/** How the native side tells a session of its end: `ngtcp2_ccerr_type`, error code, reason. */
+/** Called by the native side when a session ends: `ngtcp2_ccerr_type`, error code, reason. */
 export type FinishClose = (
   type: number,
   code: bigint,
@@ -10,14 +10,14 @@ export type FinishClose = (
   ...rest: unknown[]
 ) => unknown;
 
-/** Releases of Node.js whose method was read, or tested, to take these; 24.21 has been run. */
+/** Releases of Node.js whose source was checked to have these parameters; 24.21 was tested. */
 const KNOWN_MAJORS: readonly number[] = [24, 26];
-/** Parameters that it declares: the three, and in some versions the error's name. */
+/** Number of declared parameters: the three, and in some versions the error's name. */
 const KNOWN_LENGTHS: readonly number[] = [3, 4];
 
 /**
  * The symbol of `session`'s method, a {@link FinishClose}. `undefined` in a version of Node.js (`24.21.0`) that
- * is not known, or where the method is missing or takes something else: it must be left alone there.
+ * is not known, or where the method is missing or has other parameters: it must not be used there.
  */
 export const finishCloseOf = (
   session: NodeQuicSession,

@@ -1,11 +1,11 @@
 /**
- * Keeps the account of a `node:quic` connection up to date. node:quic tells of bytes that came in only
- * those who wait for them, and of acknowledgements hardly anybody, but it counts both. So while a
- * connection has streams with something unread or unacknowledged, the counts are looked at.
+ * Keeps the memory account of a `node:quic` connection up to date. node:quic reports received bytes only to
+ * waiting readers, and acknowledgements hardly at all, but it counts both. So while a connection has
+ * streams with unread or unacknowledged bytes, the counters are polled.
  *
  * node:quic connections have no receive window of their own (engine.ts says why), only their streams
- * have. So many streams that were read fast, and then all are not read any more, can pass what may be
- * held. Those that have most are reset before that.
+ * have. So if many streams were read fast and then all stop being read, they can exceed the connection's
+ * limit. Those that hold most are reset before that.
  */
 
 import { type ConnectionMemory, STREAM_RESOURCE_LIMIT_EXCEEDED } from '../../connection-memory.ts';
@@ -22,10 +22,10 @@ export interface PolledStream {
   reset(code: number): void;
 }
 
-/** Between two looks, and when more than {@link MUCH} is held; milliseconds. */
+/** Polling interval, and the one when more than {@link MUCH} is held; milliseconds. */
 const INTERVAL = 20;
 const SHORT_INTERVAL = 4;
-/** Parts of the limit: from where on to look often, to reset streams, and down to where. */
+/** Shares of the limit: above which to poll often, to reset streams, and down to which to reset them. */
 const MUCH = 0.5;
 const TOO_MUCH = 0.75;
 const ENOUGH = 0.625;

@@ -24,14 +24,14 @@ import type { WriteBudget } from './write-budget.ts';
 const FLUSH_AT = 64 << 10;
 /** A stream of so few bytes goes into one packet, beside whatever else that has to carry. */
 const WHOLE = 512;
-/** With fewer bytes that wait for a reader, node is asked for more; bytes. */
+/** While fewer bytes wait for a reader, node is asked for more. */
 const AHEAD = 16 << 10;
 /** How long a stream's end may precede that of its connection on Bun; milliseconds. */
 const BUN_END = 50;
 
 /** What a stream needs to know of its connection. */
 export interface StreamOwner {
-  /** Why nothing works any more, once the connection has ended. */
+  /** The connection's error, once it has ended. */
   readonly endedError: LeanError | undefined;
   readonly closed: Promise<unknown>;
   forget(stream: NodeQuicEngineStream): void;
@@ -65,7 +65,7 @@ export class NodeQuicEngineStream
   #yielded = 0;
   /** Node was asked for a batch that has not come. */
   #isAsked = false;
-  /** Whether nothing is unread for sure: node was asked for more that has not come, or has no more. */
+  /** Whether surely nothing is unread: node was asked for more and has not answered, or has no more. */
   #allRead = false;
   /** Node has no more. */
   #isOver = false;
@@ -321,7 +321,7 @@ export class NodeQuicEngineStream
     this.#count(0, this.#unsentBytes);
   }
 
-  /** Takes off node what nobody will read: node keeps it until then. */
+  /** Discards what will not be read: node buffers it until then. */
   async #discard(): Promise<void> {
     try {
       while ((await this.#batches.next()).done !== true);
@@ -332,7 +332,7 @@ export class NodeQuicEngineStream
 
   // ── Writing ──────────────────────────────────────────────────────────────────────────────────
 
-  /** The peer has taken nothing for too long; stall-watch.ts. */
+  /** The peer has taken nothing for `stallTimeout`; stall-watch.ts. */
   onStalled(error: LeanError): void {
     this.#abandon(STREAM_RESOURCE_LIMIT_EXCEEDED, error);
   }
@@ -419,7 +419,7 @@ export class NodeQuicEngineStream
     drained.then(this.#drained, ignore);
   }
 
-  /** Its part of what may be unsent on this connection. */
+  /** Its share of what may be unsent on this connection. */
   #takeShare(): void {
     const { budget, memory } = this.#owner;
     this.#count(this.#insideBytes, this.#countUnsent());

@@ -52,7 +52,7 @@ export interface NodeQuicSession {
   readonly peerCertificate: X509Certificate | undefined;
   /** What the peer granted in the handshake. Not in Bun 1.4. */
   readonly remoteTransportParams?: { readonly initialMaxStreamsBidi: bigint } | undefined;
-  /** Hardly kept in Bun 1.4. */
+  /** Mostly zeros in Bun 1.4. */
   readonly stats: {
     readonly bytesSent: bigint;
     readonly bytesInFlight: bigint;
@@ -134,7 +134,7 @@ export interface NodeQuicError extends Error {
   /** The code on the wire. */
   readonly errorCode?: bigint;
   readonly type?: 'transport' | 'application';
-  /** The peer's words. */
+  /** The peer's reason. */
   readonly reason?: string;
 }
 

@@ -4,8 +4,8 @@
  * `node:quic` (24.21) makes up to 54 packets at a time. When it does so because a packet came in, it hands
  * them to libuv's `uv_udp_try_send2` (1.53), which sends 20, skips 20, and goes on with the 41st (libuv
  * pull request 5245); node:quic then sends the last 20 once more. So of 54 packets 14 are lost and 14 arrive
- * twice, and ngtcp2 shrinks its congestion window to a few dozen packets. Up to 40 all is well. What our own
- * writes make leaves another way. So nothing is lost if, when a packet comes in, at most 40 packets are waiting
+ * twice, and ngtcp2 shrinks its congestion window to a few dozen packets. Up to 40 packets are sent correctly, and packets
+ * that our own writes cause are sent differently. So nothing is lost if, when a packet comes in, at most 40 packets are waiting
  * that did not leave with a write, which takes 54: 94 packets in all.
  * On paths with a round trip of milliseconds the congestion window and pacing keep what is waiting
  * from leaving at once, so the budget grows with the round trip.
@@ -47,7 +47,7 @@ export const writeBudget = (stats: NodeQuicSession['stats']): WriteBudget => {
   const waiting = new Set<Budgeted>();
   return {
     share(stream, most) {
-      // The least there was: queues that we fill ourselves make it no longer path.
+      // The shortest so far: queues that we fill ourselves do not make the path longer.
       const milliseconds = Number(stats.minRtt) / 1e6;
       const budget = Math.min(MOST, PER_MILLISECOND * Math.max(1, milliseconds));
       const streams = waiting.has(stream) ? waiting.size : waiting.size + 1;

@@ -11,7 +11,7 @@ import type { SocketAddress } from '../../socket-address.ts';
 export interface Quiche {
   readonly MAX_CONN_ID_LEN: number;
   readonly Config: {
-    /** `verifyAllowFail` leaves the judgement of the certificate to us; PEM in, one of each. */
+    /** `verifyAllowFail` leaves verifying the certificate to us. PEM, one of each. */
     withBoringSslCtx(
       verifyPeer: boolean,
       verifyAllowFail: boolean,
@@ -86,7 +86,7 @@ export interface QuicheHandle {
   onTimeout(): void;
   /** Appends the secrets of the connection to a file. */
   setKeylog(path: string): void;
-  /** The next packet asks for an acknowledgement. */
+  /** Makes the next packet ack-eliciting. */
   sendAckEliciting(): void;
   stats(): { sentBytes: number | bigint; lostBytes: number | bigint };
   pathStats(): Iterable<{ cwnd: number | bigint }>;

@@ -1,7 +1,7 @@
 /**
- * One QUIC connection over the quiche binding, without I/O: packets come in through `receive()`,
- * leave through the `transmit` callback of `flush()`, and time passes through `tick()`. Whoever
- * drives it (engine.ts) calls `settle()` once after a batch of packets and `flush()` once per turn
+ * One QUIC connection over the quiche binding, without I/O: packets arrive through `receive()`, are sent
+ * by the `PacketSender` given to `flush()`, and timers fire through `tick()`. The code that drives it
+ * (socket.ts) calls `settle()` once after a batch of packets and `flush()` once per turn
  * of the event loop.
  */
 
@@ -26,29 +26,29 @@ import type { QuicheError, QuicheHandle } from './binding.ts';
 import { type DatagramSize, datagramSize, type SentBytes } from './datagram-size.ts';
 import { QuicheStream, type StreamOwner } from './stream.ts';
 
-/** So many timeouts without a packet between them, and datagrams are short again. */
+/** After so many consecutive timeouts without a packet received, datagrams are short again. */
 const SILENT_TICKS = 3;
-/** Packets sent in one go before incoming ones and other connections get their turn. */
+/** Packets sent per turn before incoming packets and other connections are served. */
 const BURST = 32;
 /** Packets are written into slabs of this size: a datagram still in the socket's queue keeps its slab. */
 const PACKET_SLAB = 64 * 1024;
 /** A read takes at most this much at once. */
 const READ_SLAB = 64 * 1024;
-/** With more streams being read than this, quiche is asked which of them have something. */
+/** With more readers than this, quiche is asked which streams are readable. */
 const FEW_READERS = 4;
 /** What a stream costs beside its bytes, with the handler that serves it. */
 const STREAM_BYTES = 4096;
-/** How long a busy connection waits for a packet before it is closed all the same; milliseconds. */
+/** How long a close waits for room in the congestion window; milliseconds. */
 const CLOSE_PATIENCE = 20;
 /**
- * When bytes of the handshake are due again while quiche is told to close, it makes packets without
- * end, in which neither they nor an application's CONNECTION_CLOSE are. So many are enough.
+ * If handshake data must be retransmitted when quiche is told to close, it makes packets endlessly that
+ * contain neither that data nor an application's CONNECTION_CLOSE. It is stopped after so many.
  */
-const MAX_STRAYS = 4;
-/** Reasons are cut to this; bytes. */
+const MAX_EMPTY_PACKETS = 4;
+/** Reasons are truncated to this length; bytes. */
 const MAX_REASON = 512;
 
-/** What the driver does for a connection. */
+/** The connection's event loop side, and who is notified. */
 export interface Driver {
   /** Asks for `flush()` at the end of this turn of the event loop. */
   readonly wantsFlush: () => void;
@@ -58,14 +58,14 @@ export interface Driver {
   readonly onReady: () => void;
   /** The connection ended; before `onReady` that means the handshake failed with `error`. */
   readonly onEnd: (error: Error) => void;
-  /** Resolves when everything due has left the socket. */
+  /** Resolves when everything due has been sent. */
   readonly flushed: () => Promise<void>;
 }
 
 /** Where packets go: the socket. */
 export interface PacketSender {
   readonly send: (packet: Buffer, to: SocketAddress) => void;
-  /** Whether all that was sent is with the kernel, and its memory free to be used again. */
+  /** Whether the kernel has all that was sent, so that its memory can be reused. */
   readonly idle: () => boolean;
 }
 
@@ -112,40 +112,40 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
   #received = 0;
   /** The connection's receive window; bytes. */
   readonly #window: number;
-  /** Bytes of datagrams that came, and of streams that were read, since quiche last had nothing to read. */
+  /** Bytes of datagrams received, and of stream data read, since quiche last had nothing to read. */
   #arrived = 0;
   #taken = 0;
-  /** What of them `memory` counts as unread. */
+  /** The part of them that `memory` counts as unread. */
   #unread = 0;
   #sendTwice = false;
   #info: { from: SocketAddress; to: SocketAddress };
   #resolveClosed: (reason: CloseReason) => void = () => {};
   #endError: Error | undefined;
-  /** Our own close, while quiche has not been told; `stream` tells whether it could send it. */
+  /** Our own close, before quiche was told; the capacity of `stream` shows whether quiche could send it. */
   #closing:
     | { code: number; reason: Uint8Array; at: number; stream: number | undefined }
     | undefined;
-  /** quiche was told of our own close. */
-  #told = false;
-  /** Packets that quiche made since without CONNECTION_CLOSE. */
-  #strays = 0;
-  /** The packet with our CONNECTION_CLOSE, and how many have come since it left. */
-  #farewell: { packet: Buffer; to: SocketAddress; heard: number; due: boolean } | undefined;
+  /** quiche was told to close. */
+  #closeRequested = false;
+  /** Packets without CONNECTION_CLOSE that quiche made since. */
+  #emptyPackets = 0;
+  /** The packet with our CONNECTION_CLOSE, and how many packets were received since it was sent. */
+  #closePacket: { packet: Buffer; to: SocketAddress; received: number; due: boolean } | undefined;
 
   readonly #streams = new Map<number, QuicheStream>();
-  /** Streams that somebody waits to read. */
+  /** Streams with a waiting reader. */
   readonly #reading = new Set<QuicheStream>();
-  /** Streams with bytes that wait for room. */
+  /** Streams with bytes that wait for room in quiche. */
   readonly #blocked = new Set<QuicheStream>();
   /** Streams all of whose bytes are with quiche, but not their FIN. */
   readonly #finWaiting = new Set<QuicheStream>();
   #nextLocal: number;
   #nextRemote: number;
-  /** Streams the peer must have opened before one we heard of, but whose packets are still missing. */
+  /** Streams that the peer must have opened, as it used a later one, but whose packets have not arrived. */
   readonly #skipped = new Set<number>();
   readonly #accepted: QuicheStream[] = [];
   readonly #accepters: ((stream: Stream | null) => void)[] = [];
-  /** Who waits for the peer's stream limit to rise. Called without a stream when the wait is over. */
+  /** Waiters for a higher stream limit. Called without a stream when the connection ends. */
   readonly #openers: ((stream?: Stream) => void)[] = [];
 
   constructor(
@@ -188,10 +188,10 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
       if (!isAnswerable(host, port)) return;
       this.#info = { from: { host, port }, to: this.#info.to };
     }
-    if (this.#farewell !== undefined) {
-      // Each time less often, as some were on their way before the peer could know.
-      const heard = ++this.#farewell.heard;
-      if ((heard & (heard - 1)) === 0) this.#farewell.due = true;
+    if (this.#closePacket !== undefined) {
+      // Repeated ever less often, as some packets were sent before the peer could have received it.
+      const received = ++this.#closePacket.received;
+      if ((received & (received - 1)) === 0) this.#closePacket.due = true;
       return;
     }
     try {
@@ -204,7 +204,7 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
     }
   }
 
-  /** Looks at what the last packets or the clock changed, and wakes whoever waited for it. */
+  /** Checks what the last packets or the clock changed, and wakes the readers and writers concerned. */
   settle(): void {
     if (this.ended !== undefined) {
       this.#sendClose();
@@ -216,7 +216,7 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
     if (handle.isClosed() || handle.isDraining() || handle.localError() !== null) {
       this.#end();
     } else if (this.ready) {
-      // quiche would still take bytes that never leave when the connection has ended.
+      // Only while it is open: quiche would also take bytes after the end, and never send them.
       this.#retryBlocked();
       this.#retryOpeners();
     }
@@ -226,14 +226,14 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
   /** Writes every packet that is due. True when the burst was cut: call again soon. */
   flush(sender: PacketSender): boolean {
     this.flushes++;
-    if (this.#strays >= MAX_STRAYS) return false;
-    if (this.#farewell !== undefined) {
-      const { packet, to, due } = this.#farewell;
-      this.#farewell.due = false;
+    if (this.#emptyPackets >= MAX_EMPTY_PACKETS) return false;
+    if (this.#closePacket !== undefined) {
+      const { packet, to, due } = this.#closePacket;
+      this.#closePacket.due = false;
       if (due) sender.send(packet, to);
       return false;
     }
-    // What is in the slab from here on is ours, and free again when it has left.
+    // The slab is ours from here on, and can be reused once its packets have been sent.
     let start = packetOffset;
     let sent = 0;
     for (; sent < BURST; sent++) {
@@ -251,7 +251,7 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
       try {
         result = this.#handle.send(room);
       } catch (error) {
-        // The TLS handshake failed in here: quiche wants to be told to close.
+        // The TLS handshake failed; quiche must be told to close.
         if (this.ended !== undefined) break;
         this.#handle.close(false, 0x1, encoder.encode(messageOf(error).slice(0, MAX_REASON)));
         this.#end();
@@ -266,10 +266,10 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
       if (this.#sendTwice) sender.send(packet, result[1].to);
       this.#onSent(packet);
       if (this.ended !== undefined && this.#handle.isDraining()) {
-        // quiche says it once. Whoever goes on sending has not heard it (RFC 9000 section 10.2.1).
+        // quiche sends it once. A peer that goes on sending has not received it (RFC 9000 section 10.2.1).
         const { to } = result[1];
-        this.#farewell = { packet: Buffer.from(packet), to, heard: 0, due: false };
-      } else if (this.#told && ++this.#strays >= MAX_STRAYS) {
+        this.#closePacket = { packet: Buffer.from(packet), to, received: 0, due: false };
+      } else if (this.#closeRequested && ++this.#emptyPackets >= MAX_EMPTY_PACKETS) {
         return false;
       }
     }
@@ -282,8 +282,8 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
     this.#shortHeaders = first < 0x80;
     this.#datagrams.onSent(packet.length, this.#countSent);
     if (!this.ready || (first & 0xf0) !== 0xc0) return;
-    // An Initial packet with a 1-RTT one in the same datagram, which quiche fills up with padding. As
-    // long as no 1-RTT packet asks for an acknowledgement, it then repeats nothing at all.
+    // An Initial and a 1-RTT packet in the same datagram, which quiche pads. Unless a 1-RTT packet is
+    // ack-eliciting, quiche then retransmits nothing at all.
     for (const stream of this.#streams.values()) if (stream.sentBytes > 0) return;
     this.#handle.sendAckEliciting();
   }
@@ -331,21 +331,21 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
     return this.#handle.isDraining() || this.drained;
   }
 
-  /** True once nothing more will be sent or is worth receiving. */
+  /** True once nothing more will be sent or must be received. */
   get drained(): boolean {
-    if (this.#strays >= MAX_STRAYS || this.#handle.isClosed()) return true;
+    if (this.#emptyPackets >= MAX_EMPTY_PACKETS || this.#handle.isClosed()) return true;
     return this.ended !== undefined && this.#handle.timeout() === null;
   }
 
-  /** The peer, which exists, was told of the end by us and may not have heard it. */
+  /** We closed it, and the peer, which has answered before, may not have received the close. */
   get lingers(): boolean {
     return this.#received > 0 && this.#handle.localError() !== null && !this.drained;
   }
 
   /**
-   * Ends it from outside: an aborted dial, an ICMP error, an eviction.
+   * Ends it for an outside reason: an aborted dial, an ICMP error, an eviction.
    *
-   * @param code of the transport (RFC 9000 section 20.1), for the peer.
+   * @param code transport error code (RFC 9000 section 20.1) for the peer.
    */
   fail(error: LeanError, code = 0): void {
     if (this.ended !== undefined) return;
@@ -387,7 +387,7 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
 
   close(code = 0, reason = ''): Promise<void> {
     if (this.ended === undefined) {
-      // What was written before, and the last flight of a handshake just finished, goes first.
+      // First what was written before, and the last flight of a handshake that has just finished.
       this.#driver.flushNow();
     }
     if (this.ended === undefined) {
@@ -399,7 +399,7 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
         at,
         stream: stream?.number,
       };
-      // First, if it can be: the end reads what has come, and would grant the peer room for more.
+      // Before #end() if possible: that reads what has arrived, which would send the peer flow control credit.
       this.#sendClose();
       this.#end({ by: 'local', code, application: true, reason });
     }
@@ -407,23 +407,23 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
   }
 
   /**
-   * quiche keeps CONNECTION_CLOSE back while the congestion window is full, and takes no more
-   * acknowledgements once it is told to close: it then waits for a probe timeout. So a connection
-   * that is busy sending is closed when there is room, or soon.
+   * quiche holds CONNECTION_CLOSE back while the congestion window is full, and processes no
+   * acknowledgements once it is told to close: it then waits for a probe timeout. So while the window is
+   * full, quiche is told later: when there is room, or after CLOSE_PATIENCE.
    */
   #sendClose(): void {
     if (this.#closing === undefined) return;
     const { code, reason, at, stream } = this.#closing;
     if (performance.now() < at && !this.#hasRoomFor(reason.length + MIN_CLOSE_ROOM, stream)) return;
     this.#closing = undefined;
-    // Else what is left of the handshake would never be sent, and be in the way: see flush().
+    // Otherwise the rest of the handshake would never be sent and would block the close: see flush().
     this.#driver.flushNow();
     this.#handle.close(true, code, reason);
-    this.#told = true;
+    this.#closeRequested = true;
     this.#driver.wantsFlush();
   }
 
-  /** Whether the congestion window has, as far as `stream` can tell. */
+  /** Whether the congestion window has room, judging by the capacity of `stream`. */
   #hasRoomFor(bytes: number, stream: number | undefined): boolean {
     if (stream === undefined) return true;
     try {
@@ -465,8 +465,8 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
   }
 
   /**
-   * quiche does not say how much is unread. It is no more than what came in datagrams and was not
-   * read since there was nothing to read, and no more than the window.
+   * quiche does not report how much is unread. It is at most what was received and not read since there was
+   * last nothing to read, and at most the window.
    */
   #countUnread(): void {
     const unread = Math.max(0, Math.min(this.#arrived - this.#taken, this.#window));
@@ -480,20 +480,20 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
     if (this.#unread > 0) this.#countUnread();
   }
 
-  /** The number of bytes taken, 0 when there is no room now. Throws quiche's errors. */
+  /** @returns the number of bytes taken; 0 if there is no room. Throws quiche's errors. */
   writeStream(id: number, chunk: Uint8Array, fin: boolean): number {
     const written = this.#handle.streamSend(id, chunk, fin);
     this.#driver.wantsFlush();
     if (written !== null) return written;
-    // No room, or no such stream any more: this throws in the second case.
+    // No room, or the stream no longer exists: then this throws.
     this.#handle.streamCapacity(id);
     return 0;
   }
 
   /**
-   * Whether quiche would take bytes of the stream now. Throws quiche's errors. To ask so after a write
-   * that found no room: a write that finds none makes quiche send DATA_BLOCKED, which the peer
-   * acknowledges, upon which the next write would be tried, and so on without end.
+   * Whether quiche would take bytes of the stream now. Throws quiche's errors. Must be called before a write
+   * is retried: a write without room makes quiche send DATA_BLOCKED, which the peer acknowledges; each
+   * acknowledgement would cause another retry, endlessly.
    */
   hasRoom(id: number): boolean {
     return this.#handle.streamCapacity(id) > 0;
@@ -549,7 +549,7 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
     } catch (error) {
       this.#endError = error instanceof Error ? error : new Error(messageOf(error));
       const reason = encoder.encode(this.#endError.message.slice(0, MAX_REASON));
-      // The peer can read the reason only once it has our last handshake flight.
+      // The peer can decrypt the reason only after our last handshake flight.
       this.#driver.flushNow();
       this.#handle.close(false, BAD_CERTIFICATE, reason);
       this.#end();
@@ -565,7 +565,7 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
   #createLocal(): QuicheStream {
     const id = this.#nextLocal;
     this.#nextLocal += 4;
-    // An empty write makes quiche count the stream, so that the peer's limit is kept.
+    // An empty write makes quiche count the stream against the peer's limit.
     this.#handle.streamSend(id, NOTHING, false);
     return this.#remember(new QuicheStream(this, id));
   }
@@ -577,7 +577,7 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
   }
 
   #notifyReadable(): void {
-    // Asking for the list costs as much as a packet does.
+    // The list costs as much as a packet.
     if (this.#reading.size <= FEW_READERS) for (const stream of this.#reading) stream.onReadable();
     if (this.#handle.isReadable()) {
       for (const id of this.#handle.readable()) {
@@ -592,7 +592,7 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
     this.#allRead();
   }
 
-  /** Hands up the stream `id` when it is new; `undefined` when it was here and is done with. */
+  /** Accepts the stream `id` if it is new; `undefined` if it has ended already. */
   #openedByPeer(id: number): QuicheStream | undefined {
     if ((id & 1) !== (this.#nextRemote & 1)) return undefined;
     if (id < this.#nextRemote && !this.#skipped.delete(id)) return undefined;
@@ -605,7 +605,7 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
     return stream;
   }
 
-  /** Reads a stream nobody holds any more to its end, so that quiche lets go of it. */
+  /** Reads a stream that has no holder to its end, so that quiche frees it. */
   #discard(id: number): void {
     try {
       while (this.#handle.streamRecv(id, readSlab.subarray(readOffset)) !== null);
@@ -620,11 +620,10 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
   }
 
   /**
-   * Sends FINs that have no data to travel with. quiche 0.18 forgets a stream as soon as its last
-   * data byte is acknowledged, and a FIN that the congestion window still holds back with it. So a
-   * lone FIN is handed over only when it can leave at once, before the next packet is taken in. And
-   * since quiche would not repeat it either if it were lost meanwhile, its packet is sent twice:
-   * receivers drop duplicates (RFC 9000 section 12.3).
+   * Sends FINs without data. quiche 0.18 drops a stream as soon as its last data byte is acknowledged, and
+   * with it a FIN that the congestion window still holds back. So a FIN without data is handed over only if it
+   * can be sent at once, before the next packet is received. As quiche would not retransmit it either, its
+   * packet is sent twice: receivers drop duplicates (RFC 9000 section 12.3).
    */
   #sendFins(): void {
     this.#driver.flushNow();

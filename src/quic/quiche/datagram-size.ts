@@ -15,10 +15,10 @@ export const MAX_DATAGRAM = 1452;
  * much the same whatever its length. But behind a loopback address there may be a proxy.
  */
 export const MAX_LOOPBACK_DATAGRAM = 16_384 - 48;
-/** Packets that quiche must see acknowledged before it takes an earlier one for lost; and to spare. */
+/** More packets than quiche must see acknowledged before it declares an earlier one lost. */
 const REORDERING = 10;
 
-/** Of a connection so far, in bytes: what quiche's counters say. */
+/** quiche's counters of a connection; bytes. */
 export interface SentBytes {
   readonly sent: number;
   readonly lost: number;
@@ -29,13 +29,13 @@ export interface SentBytes {
 export interface DatagramSize {
   /** Room for the next datagram; bytes. @param bulk whether there is more than enough to fill it. */
   room(bulk: boolean): number;
-  /** A datagram left. @param count is asked when a probe is under way. */
+  /** A datagram was sent. @param count reads the counters; called only while a probe is pending. */
   onSent(length: number, count: () => SentBytes): void;
-  /** Nothing comes back any more: the path may have changed. */
+  /** Nothing is received any more: the path may have changed. */
   onSilence(): void;
 }
 
-/** @param largest that is worth a probe; bytes. */
+/** @param largest the size to probe for; bytes. */
 export const datagramSize = (largest: number): DatagramSize => {
   let size = Math.min(BASE_DATAGRAM, largest);
   let probe: { sent: number; lost: number; window: number; length: number } | undefined;
@@ -59,7 +59,7 @@ export const datagramSize = (largest: number): DatagramSize => {
       const now = count();
       probe.window = Math.max(probe.window, now.window);
       if (now.lost - probe.lost >= probe.length) {
-        // Or as many others were: the next one will tell, some time.
+        // Or others of the same size in all: a later probe will tell.
         wait = nextWait;
         nextWait *= 2;
         probe = undefined;

@@ -25,26 +25,26 @@ export const CLOSE_SENT = 8;
 export const LISTENER_CLOSED = 9;
 export const PENDING_ROSE = 10;
 
-/** Instead of a number of bytes or of a stream: nothing now, an event will tell. */
+/** In place of a byte count or a stream number: nothing now; an event follows. */
 export const BLOCKED = -1;
 /** The peer reset or stopped the stream; `lastCode()` has its code. */
 export const RESET = -2;
-/** The connection has ended, or the stream. Anything else below 0 does not exist. */
+/** The connection or the stream has ended. There are no other negative results. */
 export const ENDED = -3;
 /** Of `read()`: the peer finished the stream. */
 export const EOF = 0;
 
-/** `INTERFACE` of native/src/lib.rs: what this file says of the functions is true of that one. */
+/** The `INTERFACE` of native/src/lib.rs that this file describes. */
 const INTERFACE = 3;
 
-/** A certificate and its key, as quinn wants them. */
+/** A certificate and its key, parsed for quinn. */
 export interface NativeCredentials {
   readonly native: 'credentials';
 }
 
 /** `Limits` of native/src/limits.rs. */
 export interface NativeLimits extends Omit<QuicLimits, 'connectionMemory' | 'stallTimeout'> {
-  /** What a connection keeps of what was written until the peer has it; bytes. */
+  /** Bytes of a connection that were written and not acknowledged. */
   readonly sendWindow: number;
 }
 
@@ -53,19 +53,19 @@ export interface HandshakeFailure {
   readonly remote: SocketAddress;
 }
 
-/** All of them throw plain errors, and after a panic on the Rust side. */
+/** All functions may throw an `Error`, also if Rust panicked. */
 export interface QuinnBinding {
   readonly INTERFACE: number;
   /**
-   * Starts an engine, to be given to all other functions. `wake` is called when there are events; it
-   * holds no process.
+   * Starts an engine; its number is the first argument of all other functions. `wake` is called when there
+   * are events; it does not keep the process alive.
    */
   start(wake: () => void): number;
-  /** Takes events: 3 words of 32 bits each (kind, id, listener). To be called until it gives 0. */
+  /** Reads events of 3 words of 32 bits (kind, id, listener). Must be called until it returns 0. */
   drain(engine: number, into: Uint8Array): number;
   /**
-   * PEM; `keyLog`: a file that TLS secrets are appended to. `forge`: the key need not be that of the
-   * certificate, for the test that peers notice.
+   * PEM. `keyLog`: a file that TLS secrets are appended to. `forge`: allows a key that does not belong to
+   * the certificate, to test that peers reject it.
    */
   Credentials: new (
     certificate: string,
@@ -73,7 +73,7 @@ export interface QuinnBinding {
     keyLog?: string,
     forge?: boolean,
   ) => NativeCredentials;
-  /** `qlog`: a directory for traces, one file a connection. */
+  /** `qlog`: a directory for traces, one file per connection. */
   listen(
     engine: number,
     host: string,
@@ -83,7 +83,7 @@ export interface QuinnBinding {
     qlog: string | undefined,
   ): number;
   listenerAddress(engine: number, listener: number): SocketAddress | null;
-  /** One that is no QUIC packet, from a listener's socket. */
+  /** Sends a datagram that is not a QUIC packet from a listener's socket. */
   sendDatagram(
     engine: number,
     listener: number,
@@ -92,15 +92,15 @@ export interface QuinnBinding {
     data: Uint8Array,
   ): void;
   closeListener(engine: number, listener: number): void;
-  /** Handshakes under way at a listener. `PENDING_ROSE` may be told again. */
+  /** Pending handshakes of a listener. Allows the next `PENDING_ROSE`. */
   pending(engine: number, listener: number): number;
-  /** How many of them one host has, at most. */
+  /** The largest number of pending handshakes that any one host has. */
   crowd(engine: number, listener: number): number;
-  /** Ends the oldest one of that host. */
+  /** Ends the oldest pending handshake of the host with the most. */
   evictOldest(engine: number, listener: number): void;
-  /** `PENDING_ROSE` tells when more than `count` handshakes are under way. */
+  /** Requests `PENDING_ROSE` when more than `count` handshakes are pending. */
   tellAbove(engine: number, listener: number, count: number): void;
-  /** From the socket of the listener `from`, unless that is 0. `qlog`: as of `listen()`. */
+  /** From the socket of the listener `from`, unless that is 0. `qlog`: as in `listen()`. */
   dial(
     engine: number,
     host: string,
@@ -112,7 +112,7 @@ export interface QuinnBinding {
   ): number;
   abort(engine: number, connection: number): void;
   takeFailure(engine: number, connection: number): HandshakeFailure | null;
-  /** `null`: it is gone. */
+  /** `null`: the connection no longer exists. */
   certificates(engine: number, connection: number): Uint8Array[] | null;
   admit(engine: number, connection: number): void;
   localAddress(engine: number, connection: number): SocketAddress | null;
@@ -130,7 +130,7 @@ export interface QuinnBinding {
   resetStream(engine: number, stream: number, code: number): void;
   stopSending(engine: number, stream: number, code: number): void;
   freeStream(engine: number, stream: number): void;
-  /** For the test that the process survives it. */
+  /** Panics, to test that the process survives. */
   panicForTest(engine: number, onNetworkThread: boolean): void;
 }
 
@@ -190,8 +190,8 @@ const packagesFor = (platform: string, arch: string): string[] => {
 };
 
 /**
- * This module may be src/quic/quinn/, dist/lib/quic/quinn/ or bundled in dist/ or in a cache. Above the root
- * of this package nothing is looked for.
+ * This module may be in src/quic/quinn/, in dist/lib/quic/quinn/, or bundled in dist/ or in a cache. The search
+ * ends at the root of this package.
  */
 const findBuilt = (from: string): string | undefined => {
   let directory = path.dirname(from.startsWith('file:') ? new URL(from).pathname : from);

@@ -14,13 +14,13 @@ import { BLOCKED, type NativeLimits } from './binding.ts';
 import type { ConnectionEvents, Driver } from './driver.ts';
 import { QuinnStream, type StreamOwner } from './stream.ts';
 
-/** quinn tells within 300 ms and three round trips that a close has left; milliseconds. */
+/** quinn reports within 300 ms and three round trips that a close was sent; milliseconds. */
 const CLOSE_WAIT = 2_000;
 
 /** What a stream costs beside its bytes, with the handler that serves it. */
 const STREAM_BYTES = 4096;
 
-/** What a connection may hold in quinn, given the limits of its account. */
+/** The windows that keep a connection's memory in quinn within `limits`. */
 export const nativeWindowsOf = (
   limits: QuicLimits,
 ): Pick<NativeLimits, 'connectionWindow' | 'streamWindow' | 'sendWindow'> => {
@@ -28,7 +28,7 @@ export const nativeWindowsOf = (
   return {
     connectionWindow: connection,
     streamWindow: stream,
-    // Half of what may be unsent; the other half waits in streams.
+    // Half of what may be unsent; the other half is for the streams' queues.
     sendWindow: Math.floor(limits.connectionMemory / 8),
   };
 };
@@ -43,7 +43,7 @@ export interface QuinnConnectionOptions {
   /** The peer's certificate, DER. */
   readonly peerCertificate: Uint8Array;
   readonly limits: QuicLimits;
-  /** Called once, when it has ended and quinn has forgotten it. */
+  /** Called once, when it has ended and was released in quinn. */
   readonly onReleased: () => void;
 }
 
@@ -52,13 +52,13 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
   readonly peerCertificate: Uint8Array;
   readonly closed: Promise<CloseReason>;
   /**
-   * quinn does not say what it holds. While it has no room for a stream, that is counted as if its
-   * windows were full; otherwise only what waits in streams is.
+   * quinn does not report how much it buffers. While it has no room for a stream, its windows count as full;
+   * otherwise only the streams' queues are counted.
    */
   readonly memory: ConnectionMemory;
   readonly stalls: StallWatch;
 
-  /** Once asked for: finding it out takes system calls. */
+  /** Set at the first use: it takes system calls. */
   #localAddress: SocketAddress | undefined;
   readonly #driver: Driver;
   /** Its number in the binding. */
@@ -70,12 +70,12 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
   readonly #incoming: QuinnStream[] = [];
   readonly #accepters: ((stream: Stream | null) => void)[] = [];
   readonly #openers = new Set<Opener>();
-  /** QUIC stream ids (RFC 9000 section 2.1) of the next streams; quinn gives them out in order. */
+  /** QUIC stream ids (RFC 9000 section 2.1) of the next streams; quinn assigns them in order. */
   #nextOpened: number;
   #nextAccepted: number;
 
   #ended: CloseReason | undefined;
-  /** Made when somebody is to be told. */
+  /** Made at the first use. */
   #endedError: LeanError | undefined;
   #closing: Promise<void> | undefined;
   /** `close()` was called before the connection ended otherwise. */
@@ -83,11 +83,11 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
   #resolveCloseSent: () => void = () => {};
   #released = false;
   #lastStats: ConnectionStats | undefined;
-  /** Streams to free when the close has left: before that, quinn would finish them. */
+  /** Streams to free when the close has been sent: before that, quinn would finish them. */
   readonly #unfreed: number[] = [];
   #resolveClosed: (reason: CloseReason) => void = () => {};
 
-  /** Takes connection number `handle`, which was neither admitted nor closed. */
+  /** Admits connection number `handle`. */
   constructor(driver: Driver, handle: number, options: QuinnConnectionOptions) {
     this.#driver = driver;
     this.#handle = handle;
@@ -192,7 +192,7 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
     }
   }
 
-  /** When we closed it, the close has yet to leave the socket. */
+  /** If we closed it, the close has not been sent yet. */
   over(): void {
     if (this.#closesItself) return;
     this.#end(this.#reasonOfQuinn());
@@ -298,7 +298,7 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
   #release(): void {
     if (this.#released) return;
     this.#lastStats = this.stats();
-    // For those who ask later.
+    // Can be asked for after the release.
     this.#localAddress = this.localAddress;
     this.#released = true;
     this.#resolveCloseSent();
@@ -311,7 +311,7 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
 
 const NOWHERE: SocketAddress = { host: '', port: 0 };
 
-/** With words for a code that came without. */
+/** Adds the name of the error code if there is no reason. */
 export const described = (close: CloseReason): CloseReason =>
   close.reason !== '' || close.application || close.by === 'timeout'
     ? close

@@ -1,6 +1,6 @@
 /**
- * The event loop's side of quinn, one for each JavaScript thread: starts the network thread, hands
- * out its events, and keeps the process alive while something is open.
+ * The event loop's side of quinn, one for each JavaScript thread: starts the network thread, dispatches
+ * its events, and keeps the process alive while something is open.
  */
 
 import {
@@ -18,7 +18,7 @@ import {
   WRITABLE,
 } from './binding.ts';
 
-/** What happens to a dial or, with the connection's number, to the handshakes of a listener. */
+/** Events of a dial or, with the connection's number, of the handshakes of a listener. */
 export interface HandshakeEvents {
   connected(connection: number): void;
   failed(connection: number): void;
@@ -26,7 +26,7 @@ export interface HandshakeEvents {
 
 export interface ListenerEvents extends HandshakeEvents {
   closed(): void;
-  /** More handshakes are under way than it was to tell of. */
+  /** There are more pending handshakes than the number set by `tellAbove()`. */
   pendingRose(): void;
 }
 
@@ -35,23 +35,23 @@ export interface ConnectionEvents {
   streamsAllowed(): void;
   /** It has ended, whoever ended it. */
   over(): void;
-  /** The close that we asked for has left the socket. */
+  /** The close that we asked for has been sent. */
   closeSent(): void;
-  /** A call of the binding panicked: the connection is not to be used any more. */
+  /** A call of the binding panicked: the connection must not be used any more. */
   broken(error: unknown): void;
 }
 
 export interface StreamEvents {
   readable(): void;
   writable(): void;
-  /** The end of the turn in which it asked for that. */
+  /** The end of the turn in which it called `flushLater()`. */
   flush(): void;
   broken(error: unknown): void;
 }
 
 export interface Driver {
   readonly native: QuinnBinding;
-  /** Its number in the binding, the first argument of every call. */
+  /** The engine's number in the binding, the first argument of every call. */
   readonly engine: number;
   /** By number. */
   readonly dials: Map<number, HandshakeEvents>;
@@ -65,7 +65,7 @@ export interface Driver {
   letGo(): void;
 }
 
-/** Events taken at once. */
+/** Events per call of `drain()`. */
 const BATCH = 256;
 const WORDS = 3;
 

@@ -1,7 +1,7 @@
 /**
  * The quinn engine: the QUIC stack that rust-libp2p runs on, on any Node.js, as dialer and listener.
- * TLS takes any certificate whose owner signed the handshake; `authenticate` judges it before
- * anything of the connection is handed up.
+ * TLS accepts any certificate whose key signed the handshake; `authenticate` verifies it before the
+ * connection is used.
  */
 
 import { isIP } from 'node:net';
@@ -27,13 +27,13 @@ import type { NativeCredentials, NativeLimits } from './binding.ts';
 import { described, nativeWindowsOf, QuinnConnection } from './connection.ts';
 import { type Driver, quinnDriver } from './driver.ts';
 
-/** quinn tells of a handshake's end in time; this is for the case that it does not. */
+/** Added to quinn's own handshake timeout, as a safeguard; milliseconds. */
 const HANDSHAKE_GRACE = 2_000;
-/** What a listener's socket is waited for, at most; milliseconds. */
+/** How long to wait for a close to be sent, or a listener's socket to be closed; milliseconds. */
 const CLOSE_WAIT = 2_000;
 
 export interface QuinnOptions extends QuicTrace {
-  /** Shows certificates without having their keys: for the test that peers notice. */
+  /** Allows a key that does not belong to the certificate, to test that peers reject it. */
   readonly forge?: boolean;
 }
 
@@ -59,7 +59,7 @@ interface Context {
   readonly options: QuinnOptions;
   /** Parsed once. */
   readonly credentials: WeakMap<TlsCredentials, NativeCredentials>;
-  /** Of each listener its number and the connections that end with it. */
+  /** Each listener's number and the connections that end with it. */
   readonly sockets: WeakMap<QuicListener, ListenerSocket>;
 }
 
@@ -158,7 +158,7 @@ const NO_CERTIFICATE = new Uint8Array(0);
 
 const dialAborted = (): LeanError => new LeanError('ERR_ABORTED', 'the dial was aborted');
 
-/** Resolves when the handshake of the dial `handle` is complete; otherwise it is given up. */
+/** Resolves when the handshake of the dial `handle` is complete; if it rejects, the dial was cancelled. */
 const handshake = (
   { native, engine, dials }: Driver,
   handle: number,
@@ -209,7 +209,7 @@ const dialError = (close: CloseReason, where: string, timeout: number): LeanErro
 
 const describe = (close: CloseReason): string => describeClose(described(close));
 
-/** Closes a connection that `authenticate` did not accept; resolves when that has left the socket. */
+/** Closes a connection that `authenticate` refused; resolves when the close has been sent. */
 const refuse = (driver: Driver, handle: number, error: unknown): Promise<void> =>
   new Promise((resolve) => {
     const { native, engine, connections } = driver;
@@ -252,18 +252,18 @@ const listen = async (context: Context, options: ListenOptions): Promise<QuicLis
   const refusals = new Set<Promise<void>>();
   let closing: Promise<void> | undefined;
 
-  /** Nothing that a peer does may end the process, whatever those throw who are told of it. */
+  /** Callbacks may throw; nothing that a peer does may end the process. */
   const refused = (error: Error, remote: SocketAddress): void => {
     try {
       options.onRefused?.(error, remote);
     } catch {
-      // It is for logs.
+      // It is only for logs.
     }
   };
 
-  const judge = (number: number): void => {
+  const onHandshake = (number: number): void => {
     const chain = native.certificates(engine, number);
-    // Evicted meanwhile, of which another event tells.
+    // Evicted meanwhile; another event reports that.
     if (chain === null) return;
     try {
       options.authenticate(chain);
@@ -291,7 +291,7 @@ const listen = async (context: Context, options: ListenOptions): Promise<QuicLis
   const closed = new Promise<void>((resolve) => {
     driver.listeners.set(handle, {
       connected(number) {
-        if (closing === undefined) judge(number);
+        if (closing === undefined) onHandshake(number);
         else native.abort(engine, number);
       },
       failed(number) {
@@ -304,7 +304,7 @@ const listen = async (context: Context, options: ListenOptions): Promise<QuicLis
     });
   });
   driver.hold();
-  // The network thread does not wait for it: it may have more, until this thread gets to look.
+  // The network thread does not wait for the pool: there may be more until this thread handles the event.
   const place = options.pendingPool?.add({
     pending: () => native.pending(engine, handle),
     crowd: () => native.crowd(engine, handle),
@@ -343,7 +343,7 @@ const listen = async (context: Context, options: ListenOptions): Promise<QuicLis
 
 const UNKNOWN: SocketAddress = { host: '', port: 0 };
 
-/** As native/src/close.rs has it, which does not know which of the two it was. */
+/** The reason in native/src/close.rs, which does not say which of the two limits it was. */
 const EVICTED = 'too many connections: evicted';
 
 const refusedHandshake = (close: CloseReason): LeanError =>

@@ -11,32 +11,32 @@ import { type Stream, StreamResetError } from '../../stream.ts';
 import { BLOCKED, EOF, type QuinnBinding, RESET } from './binding.ts';
 import type { Driver, StreamEvents } from './driver.ts';
 
-/** Bytes that wait for room in quinn above which a writer should wait. */
+/** `write()` returns false when so many bytes wait for room in quinn. */
 const HIGH_WATER = 64 << 10;
-/** A writer that never has to wait is told to all the same, once in so many bytes. */
+/** A writer that never has to wait must still yield to the event loop once per so many bytes. */
 const BURST = 1 << 20;
-/** So much is not kept until the end of the turn. */
+/** So many bytes are handed to quinn at once, not at the end of the turn. */
 const FLUSH_AT = 16 << 10;
-/** Reads that are not given memory read into pieces of this. */
+/** Reads without memory of the caller's use slabs of this size. */
 const SLAB = 256 << 10;
-/** A rest of the slab that is too small to read into. */
+/** With less than this left, a new slab is allocated. */
 const SLAB_MIN = 64 << 10;
 /** A shorter chunk is copied out of the slab, so that it does not keep that in memory. */
 const COPY_BELOW = 16 << 10;
-/** Waiting chunks are put together up to this, to save calls. */
+/** Waiting chunks are joined up to this size, to save calls. */
 const JOIN = 64 << 10;
 
-/** What a stream needs of its connection. */
+/** What a stream needs from its connection. */
 export interface StreamOwner {
   readonly memory: ConnectionMemory;
   readonly stalls: StallWatch;
-  /** quinn has no room for what this stream writes, or has again. */
+  /** quinn has no room for this stream's data, or has room again. */
   setBlocked(stream: QuinnStream, blocked: boolean): void;
   /** Both directions have ended. */
   forget(stream: QuinnStream): void;
   /** A call of the binding panicked. */
   broken(error: unknown): void;
-  /** Why streams fail when the connection has ended; makes sure that it knows. */
+  /** The error of streams after the connection ended; records that end if it is news. */
   lost(): LeanError;
 }
 
@@ -49,17 +49,17 @@ export class QuinnStream implements Stream, StreamEvents, ReceiveSource, SendSin
   readonly #driver: Driver;
   readonly #owner: StreamOwner;
 
-  /** Where it is counted: until both directions have ended. */
+  /** Where its bytes are counted, until both directions have ended. */
   #memory: ConnectionMemory | undefined;
   readonly #receive: ReceiveSide;
   readonly #send: SendSide;
 
   readonly #pending = new ByteQueue();
-  /** Bytes that quinn took, which takes as many as the peer's windows and its own allow. */
+  /** Bytes that quinn took, as many as the peer's windows and its own allow. */
   sentBytes = 0;
   /** Written since `drain()` was last called. */
   #burst = 0;
-  /** quinn has no room; `writable()` will tell. */
+  /** quinn has no room; `writable()` follows. */
   #blocked = false;
   #flushLater = false;
   /** The FIN is with quinn, or writing failed. */
@@ -99,7 +99,7 @@ export class QuinnStream implements Stream, StreamEvents, ReceiveSource, SendSin
     return this.hasRoom() && this.#burst < BURST;
   }
 
-  /** Without keeping `chunk`, if quinn takes it. */
+  /** Hands `chunk` to quinn at once and keeps only what it does not take. */
   #writeThrough(chunk: Uint8Array): void {
     const taken = this.#blocked || this.#writeEnded ? 0 : this.#give(chunk, false);
     if (this.#send.error !== undefined) throw this.#send.error;
@@ -176,7 +176,7 @@ export class QuinnStream implements Stream, StreamEvents, ReceiveSource, SendSin
     if (!this.#blocked) this.#flush();
   }
 
-  /** The peer has taken nothing for too long; stall-watch.ts. */
+  /** The peer has taken nothing for `stallTimeout`; stall-watch.ts. */
   onStalled(error: LeanError): void {
     this.#abandon(STREAM_RESOURCE_LIMIT_EXCEEDED, error);
   }
@@ -228,7 +228,7 @@ export class QuinnStream implements Stream, StreamEvents, ReceiveSource, SendSin
     this.#driver.flushLater(this);
   }
 
-  /** Hands quinn what it takes, the FIN with the last of it. */
+  /** Hands quinn as much as it takes, the FIN with the last of it. */
   #flush(): void {
     while (this.#pending.bytes > 0 && !this.#blocked && !this.#writeEnded) {
       const data = this.#joinPending();
@@ -246,7 +246,7 @@ export class QuinnStream implements Stream, StreamEvents, ReceiveSource, SendSin
     } else if (this.hasRoom()) this.#send.wake();
   }
 
-  /** How many bytes quinn took; 0 when it takes none, or never again. */
+  /** @returns how many bytes quinn took; 0 if it has no room, or writing failed. */
   #give(data: Uint8Array, fin: boolean): number {
     const taken = this.#native.write(this.#engine, this.handle, data, fin);
     if (taken < 0) {
@@ -264,7 +264,7 @@ export class QuinnStream implements Stream, StreamEvents, ReceiveSource, SendSin
     this.#owner.setBlocked(this, blocked);
   }
 
-  /** The first waiting chunk; a small one together with those behind it. */
+  /** The first waiting chunk; if it is small, joined with those behind it. */
   #joinPending(): Uint8Array {
     const first = this.#pending.first() ?? NOTHING;
     if (first.length === this.#pending.bytes || first.length >= JOIN / 2) return first;
