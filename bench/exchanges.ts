@@ -7,21 +7,20 @@
  * Prints a table on stdout.
  */
 
-import { parseArgs } from 'node:util';
+import { createProgram, whole } from '../interop/command-line.ts';
 import { leanPeers, type PerfPeer, startDialer, startListener } from './perf-peers.ts';
 import { cpuSeconds, residentBytes } from './support/processes.ts';
 import { print, startSection } from './support/report.ts';
 import { median } from './support/statistics.ts';
 
-const { values } = parseArgs({
-  options: {
-    count: { type: 'string', default: '50000' },
-    peers: { type: 'string', default: 'quic' },
-  },
-});
+const values = createProgram('exchanges', 'Whether memory stays flat over very many short streams.')
+  .option('--count <n>', 'exchanges of a byte, each on a new stream', whole(10, 1e9), 50_000)
+  .option('--peers <names>', 'only peers whose name contains one of these: quinn,quiche', 'quic')
+  .parse()
+  .opts<{ count: number; peers: string }>();
 const MIB = 2 ** 20;
 const PARTS = 10;
-const count = Number(values.count);
+const { count } = values;
 
 const measure = async (peer: PerfPeer): Promise<string[][]> => {
   process.stderr.write(`${peer.name}\n`);

@@ -15,17 +15,17 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
+import { createProgram, listOf, oneOf, positive, whole } from '../interop/command-line.ts';
 import { ROOT } from './support/participants.ts';
 
-const { values } = parseArgs({
-  options: {
-    from: { type: 'string', default: ROOT },
-    stacks: { type: 'string', default: 'quiche,node,yamux' },
-    clients: { type: 'string', default: '1,6' },
-    seconds: { type: 'string', default: '10' },
-  },
-});
+const STACKS = ['quiche', 'node', 'yamux'] as const;
+const values = createProgram('hostile-memory', 'What clients cost that write and never read.')
+  .option('--from <checkout>', 'of this project, whose listener is measured', ROOT)
+  .option('--stacks <names>', 'with commas in between', listOf(oneOf(STACKS)), [...STACKS])
+  .option('--clients <numbers>', 'with commas in between', listOf(whole(1, 1000)), [1, 6])
+  .option('--seconds <n>', 'how long the clients write', positive, 10)
+  .parse()
+  .opts<{ from: string; stacks: string[]; clients: number[]; seconds: number }>();
 
 const CLIENT = path.join(ROOT, 'test/support/stalling-client.ts');
 /** QUIC connections that were dropped silently are found out by then; seconds. */
@@ -56,7 +56,7 @@ const measure = async (stack: string, clients: number): Promise<() => Promise<st
     }),
   );
   let most = 0;
-  for (const end = performance.now() + 1e3 * Number(values.seconds); performance.now() < end; ) {
+  for (const end = performance.now() + 1e3 * values.seconds; performance.now() < end; ) {
     most = Math.max(most, memoryOf(listener));
     await delay(50);
   }
@@ -71,9 +71,7 @@ const measure = async (stack: string, clients: number): Promise<() => Promise<st
 };
 
 const results: (() => Promise<string>)[] = [];
-for (const stack of values.stacks.split(',')) {
-  for (const clients of values.clients.split(',')) {
-    results.push(await measure(stack, Number(clients)));
-  }
+for (const stack of values.stacks) {
+  for (const clients of values.clients) results.push(await measure(stack, clients));
 }
 for (const result of results) console.log(await result());

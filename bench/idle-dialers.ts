@@ -9,6 +9,7 @@
  */
 
 import { createInterface } from 'node:readline';
+import { createProgram, whole } from '../interop/command-line.ts';
 import type { Connection } from '../src/connection.ts';
 import { messageOf } from '../src/errors.ts';
 import { createNode, type LeanNode } from '../src/node/node.ts';
@@ -17,7 +18,10 @@ import { quic } from '../src/transports/factories.ts';
 /** Dials at a time. */
 const PARALLEL = 8;
 
-const wanted = Number(process.argv[2]);
+const program = createProgram('idle-dialers', 'Dialers whose connections stay idle, for memory.ts.')
+  .argument('<nodes>', 'how many', whole(1, 1e5))
+  .parse();
+const [wanted = 0] = program.processedArgs as number[];
 const nodes: LeanNode[] = [];
 while (nodes.length < wanted)
   nodes.push(await createNode({ transports: [quic({ engine: 'quiche' })] }));

@@ -10,7 +10,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { cpus, loadavg } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { all, createProgram, oneOf, whole } from '../interop/command-line.ts';
 import type { Request, Usage } from './js-libp2p/peer.ts';
 import { STACK_NAMES, type StackName } from './js-libp2p/stacks.ts';
 import { median, ratio } from './support/statistics.ts';
@@ -26,18 +26,17 @@ const STREAMS = 16;
 const STEP_TIMEOUT = 180_000;
 const GIB = 1 << 30;
 
-const { values, positionals } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '5' },
-    mib: { type: 'string', default: '128' },
-    connections: { type: 'string', default: '1000' },
-  },
-  allowPositionals: true,
-});
-const rounds = Number(values.rounds);
-const bytes = Number(values.mib) << 20;
-const connections = Number(values.connections);
-const chosen = STACK_NAMES.filter((it) => positionals.length === 0 || positionals.includes(it));
+const program = createProgram('js-libp2p', "js-libp2p over our QUIC beside js-libp2p's own.")
+  .argument('[stack...]', `what to measure: ${STACK_NAMES.join(', ')}`, all(oneOf(STACK_NAMES)))
+  .option('--rounds <n>', 'how often', whole(1, 1000), 5)
+  .option('--mib <n>', 'that a transfer moves', whole(1, 2047), 128)
+  .option('--connections <n>', 'that memory is measured with; 0: not at all', whole(0, 1e5), 1000)
+  .parse();
+const { rounds, mib, connections } =
+  program.opts<Record<'rounds' | 'mib' | 'connections', number>>();
+const [named = []] = program.processedArgs as StackName[][];
+const bytes = mib << 20;
+const chosen = STACK_NAMES.filter((it) => named.length === 0 || named.includes(it));
 
 interface Peer extends AsyncDisposable {
   ask<T>(request: Request): Promise<T>;
@@ -160,7 +159,7 @@ if (connections > 0) {
   }
 }
 console.log(
-  `\n${rounds} rounds, medians, ratios within a round; ${values.mib} MiB each; Node.js ${process.version}; ` +
+  `\n${rounds} rounds, medians, ratios within a round; ${mib} MiB each; Node.js ${process.version}; ` +
     `${cpus().length} × ${cpus()[0]?.model}; load average ${loadBefore?.toFixed(1)} before, ${loadavg()[0]?.toFixed(1)} after.`,
 );
 process.exit(0);

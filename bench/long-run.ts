@@ -15,24 +15,23 @@ import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { createProgram, listOf, oneOf, positive } from '../interop/command-line.ts';
+import type { EngineName } from '../src/quic/engine-name.ts';
 import type { Addresses, Counts, Order, Report, Sample } from './long-run/protocol.ts';
 import { median } from './support/statistics.ts';
 
 const PEER = fileURLToPath(new URL('./long-run/peer.ts', import.meta.url));
 const RESULTS = fileURLToPath(new URL('../results/', import.meta.url));
 
-const { values } = parseArgs({
-  options: {
-    minutes: { type: 'string', default: '60' },
-    engines: { type: 'string', default: 'quinn,quiche,node' },
-  },
-});
-const minutes = Number(values.minutes);
-if (!(minutes > 0)) {
-  console.error('long-run: --minutes must be a number above 0');
-  process.exit(2);
-}
+const ENGINES: EngineName[] = ['quinn', 'quiche', 'node'];
+const { minutes, engines } = createProgram(
+  'long-run',
+  'Connections, transfers, aborts and kills over every engine and stack.',
+)
+  .option('--minutes <n>', 'how long', positive, 60)
+  .option('--engines <names>', 'with commas in between', listOf(oneOf(ENGINES)), ENGINES)
+  .parse()
+  .opts<{ minutes: number; engines: EngineName[] }>();
 const duration = minutes * 60_000;
 /** Samples that are taken, at the most. */
 const SAMPLES = 90;
@@ -56,7 +55,6 @@ interface Group {
   readonly flags: readonly string[];
 }
 
-const engines = values.engines.split(',');
 const builtIn = engines.filter((it) => it !== 'node');
 const groups: Group[] = [
   { name: builtIn.join('+'), engines: builtIn.join(','), node: process.execPath, flags: [] },

@@ -20,7 +20,8 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
+import { Option } from 'commander';
+import { createProgram, listOf, oneOf, whole } from '../interop/command-line.ts';
 import { messageOf } from '../src/errors.ts';
 import { perfPage } from './perf-page.ts';
 import {
@@ -39,17 +40,32 @@ import { cpuSeconds, forgetPeakBytes, peakBytes } from './support/processes.ts';
 import { commandLine, loadAverage, machine, today } from './support/report.ts';
 import { median } from './support/statistics.ts';
 
-const { values } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '7' },
-    mebibytes: { type: 'string', default: '128' },
-    transport: { type: 'string', default: 'quic-v1,tcp' },
-    peers: { type: 'string', default: '' },
-    before: { type: 'string' },
-    from: { type: 'string' },
-    out: { type: 'string', default: path.join(ROOT, 'results') },
-  },
-});
+const TRANSPORTS = ['quic-v1', 'tcp'] as const;
+const values = createProgram(
+  'perf',
+  'Throughput, latency and handshakes: this project beside go-libp2p, rust-libp2p and js-libp2p.',
+)
+  .option('--rounds <n>', 'how often each figure is taken', whole(1, 1000), 7)
+  .option('--mebibytes <n>', 'that a transfer moves', whole(1, 1 << 20), 128)
+  .addOption(
+    new Option('--transport <names>', 'with commas in between')
+      .argParser(listOf(oneOf(TRANSPORTS)))
+      .default(TRANSPORTS, TRANSPORTS.join(',')),
+  )
+  .option('--peers <names>', 'only peers whose name contains one of these: quiche,go', '')
+  .option('--before <checkout>', 'another checkout of this project to compare ours with')
+  .option('--from <perf.json>', 'measure nothing; show an earlier run')
+  .option('--out <folder>', 'where the results go', path.join(ROOT, 'results'))
+  .parse()
+  .opts<{
+    rounds: number;
+    mebibytes: number;
+    transport: readonly Transport[];
+    peers: string;
+    before?: string;
+    from?: string;
+    out: string;
+  }>();
 
 const ROUND_TRIPS = 100;
 const HANDSHAKES = 100;
@@ -139,9 +155,8 @@ const select = (name: string): boolean =>
   values.peers.split(',').some((part) => name.includes(part));
 
 const run = async (): Promise<PerfRun> => {
-  const rounds = Number(values.rounds);
-  const bytes = Number(values.mebibytes) * 2 ** 20;
-  const transports = values.transport.split(',') as Transport[];
+  const { rounds, transport: transports } = values;
+  const bytes = values.mebibytes * 2 ** 20;
   const before = values.before === undefined ? undefined : path.resolve(values.before);
   const peers = perfPeers(select, before);
   const all: RunningPair[] = [];

@@ -15,21 +15,25 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
-import { parseArgs } from 'node:util';
+import { all, createProgram, oneOf, whole } from '../interop/command-line.ts';
+import { ENGINE_NAMES } from '../src/quic/engine-name.ts';
 import { leanPeers, type PerfPeer, startDialer, startListener } from './perf-peers.ts';
 import { print, startSection } from './support/report.ts';
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { mebibytes: { type: 'string', default: '1024' }, handshakes: { type: 'string' } },
-});
-const bytes = Number(values.mebibytes) * 2 ** 20;
-const { handshakes } = values;
+const STACKS = [...ENGINE_NAMES, 'tcp'] as const;
+const program = createProgram('profile', 'Where the time of a transfer, or of handshakes, goes.')
+  .argument('[stack...]', `what to measure: ${STACKS.join(', ')}`, all(oneOf(STACKS)))
+  .option('--mebibytes <n>', 'that the transfer moves', whole(4, 1 << 20), 1024)
+  .option('--handshakes <n>', 'measures so many of these instead', whole(4, 1e6))
+  .parse();
+const { mebibytes, handshakes } = program.opts<{ mebibytes: number; handshakes?: number }>();
+const [stacks = []] = program.processedArgs as string[][];
+const bytes = mebibytes * 2 ** 20;
 const [warmUp, work, sides] =
   handshakes === undefined
     ? [`transfer ${bytes / 4} 0 1`, `transfer ${bytes} 0 1`, ['sender', 'receiver']]
     : [
-        `handshakes ${Math.ceil(Number(handshakes) / 4)}`,
+        `handshakes ${Math.ceil(handshakes / 4)}`,
         `handshakes ${handshakes}`,
         ['dialer', 'listener'],
       ];
@@ -139,8 +143,8 @@ if (spawnSync('perf', ['--version']).error !== undefined) {
 const conditions = startSection();
 const peers = leanPeers().filter(
   ({ env, transports }) =>
-    positionals.length === 0 ||
-    positionals.includes(transports[0] === 'tcp' ? 'tcp' : (env?.QUIC_ENGINE ?? '')),
+    stacks.length === 0 ||
+    stacks.includes(transports[0] === 'tcp' ? 'tcp' : (env?.QUIC_ENGINE ?? '')),
 );
 const columns: [string, Map<string, number>][] = [];
 for (const peer of peers) {

@@ -10,6 +10,7 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { createInterface } from 'node:readline';
+import { createProgram, oneOf } from '../interop/command-line.ts';
 
 const CHUNK = new Uint8Array(64 * 1024);
 const DATAGRAM = new Uint8Array(1350);
@@ -91,7 +92,11 @@ const uploadUdp = async (port: number, bytes: number): Promise<number> => {
   return performance.now() - start;
 };
 
-const [role, what = ''] = process.argv.slice(2);
+const program = createProgram('raw-sockets', 'Raw TCP and UDP, driven like a perf peer.')
+  .argument('<role>', 'listen, dial', oneOf(['listen', 'dial']))
+  .argument('<what>', 'listen: tcp, udp; dial: what the listener printed')
+  .parse();
+const [role, what = ''] = program.processedArgs as string[];
 if (role === 'listen') {
   const port = what === 'tcp' ? await listenTcp() : await listenUdp();
   process.stdout.write(`/ip4/127.0.0.1/${what}/${port}\n`);

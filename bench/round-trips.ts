@@ -12,7 +12,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
-import { parseArgs } from 'node:util';
+import { createProgram, listOf, whole } from '../interop/command-line.ts';
 import { plainLink } from '../interop/network/conditions.ts';
 import { noTcpPath, openTcpPath } from '../interop/network/tcp-path.ts';
 import { inRealTime } from '../interop/network/udp-relay.ts';
@@ -20,14 +20,13 @@ import { type Cell, roundTripChart, roundTripTable } from './round-trips-report.
 import { ROOT } from './support/participants.ts';
 import type { RoundTripTimes } from './support/round-trip-dialer.ts';
 
-const { values } = parseArgs({
-  options: {
-    rtts: { type: 'string', default: '0,50,100,200' },
-    losses: { type: 'string', default: '0,1,5' },
-    times: { type: 'string', default: '10' },
-    seed: { type: 'string', default: '1' },
-  },
-});
+const values = createProgram('round-trips', 'How many round trips a connection takes.')
+  .option('--rtts <ms>', 'with commas in between', listOf(whole(0, 10_000)), [0, 50, 100, 200])
+  .option('--losses <percent>', 'with commas in between', listOf(whole(0, 100)), [0, 1, 5])
+  .option('--times <n>', 'connections of each', whole(1, 1000), 10)
+  .option('--seed <n>', 'decides which packets are lost', whole(0, 2 ** 32 - 1), 1)
+  .parse()
+  .opts<{ rtts: number[]; losses: number[]; times: number; seed: number }>();
 
 const LISTENER_IP = '192.0.2.2';
 /** Nothing is forwarded; the path asks for a port. */
@@ -43,12 +42,11 @@ const STACKS = [
   { name: 'WebSocket, Noise, yamux', where: '/tcp/4002/ws', security: 'noise' },
 ] as const;
 
-const numbers = (list: string): number[] => list.split(',').map(Number);
 const launcher = path.join(ROOT, 'bin/libp2p-lean');
 const dialer = path.join(ROOT, 'bench/support/round-trip-dialer.ts');
 
 const measure = async (rtt: number, loss: number): Promise<Cell[]> => {
-  const link = await openTcpPath(plainLink(rtt / 2, loss / 100), Number(values.seed), NO_PORT);
+  const link = await openTcpPath(plainLink(rtt / 2, loss / 100), values.seed, NO_PORT);
   const run = (role: 'dialer' | 'listener', command: readonly string[]) => {
     const [file = '', ...args] = link.wrap(role, inRealTime(command));
     const log = role === 'dialer' ? 'inherit' : 'ignore';
@@ -69,7 +67,7 @@ const measure = async (rtt: number, loss: number): Promise<Cell[]> => {
     for (const { name, where, security } of STACKS) {
       const address = `/ip4/${LISTENER_IP}${where}${peer}`;
       const node = [process.execPath, '--disable-warning=ExperimentalWarning', dialer];
-      const child = run('dialer', [...node, address, security, values.times]);
+      const child = run('dialer', [...node, address, security, String(values.times)]);
       const timer = setTimeout(() => child.kill(), RUN_TIMEOUT);
       const lines = (await text(child.stdout)).trim().split('\n').filter(Boolean);
       clearTimeout(timer);
@@ -78,7 +76,7 @@ const measure = async (rtt: number, loss: number): Promise<Cell[]> => {
         firstPing: measured.map(({ firstPing }) => firstPing),
         firstMebibyte: measured.map(({ firstMebibyte }) => firstMebibyte),
       };
-      cells.push({ stack: name, rtt, loss, asked: Number(values.times), times });
+      cells.push({ stack: name, rtt, loss, asked: values.times, times });
       const { lateness } = await link.relay.stats();
       process.stderr.write(
         `${rtt} ms, ${loss} %, ${name}: ${measured.length} of ${values.times}; relay late by ${lateness.p99.toFixed(2)} ms (99 %)\n`,
@@ -98,8 +96,8 @@ if (lacking !== false) {
   process.exit(2);
 }
 const cells: Cell[] = [];
-for (const loss of numbers(values.losses)) {
-  for (const rtt of numbers(values.rtts)) cells.push(...(await measure(rtt, loss)));
+for (const loss of values.losses) {
+  for (const rtt of values.rtts) cells.push(...(await measure(rtt, loss)));
 }
 const run = {
   cells,

@@ -6,7 +6,7 @@
  */
 
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { all, createProgram, oneOf, whole } from '../interop/command-line.ts';
 import { dial } from './dial.ts';
 import { memory } from './memory.ts';
 import { startUp } from './start-up.ts';
@@ -25,16 +25,17 @@ const SECTIONS: Readonly<Record<string, (rounds: number) => Promise<Section>>> =
   'tcp-scale': tcpScale,
 };
 
-const { values, positionals } = parseArgs({
-  options: { rounds: { type: 'string', default: '15' } },
-  allowPositionals: true,
-});
-const rounds = Number(values.rounds);
+const NAMES = Object.keys(SECTIONS);
+const program = createProgram('bench', 'The figures of bench/README.md.')
+  .argument('[section...]', `what to measure: ${NAMES.join(', ')}`, all(oneOf(NAMES)))
+  .option('--rounds <n>', 'how often; fewer than 15 are not recorded', whole(1, 1000), 15)
+  .parse();
+const { rounds } = program.opts<{ rounds: number }>();
+const [names = []] = program.processedArgs as string[][];
 const readme = fileURLToPath(new URL('README.md', import.meta.url));
-for (const name of positionals.length === 0 ? Object.keys(SECTIONS) : positionals) {
-  const measure = SECTIONS[name];
-  if (measure === undefined) throw new Error(`no ${name}: ${Object.keys(SECTIONS).join(', ')}`);
-  const section = await measure(rounds);
+for (const name of names.length === 0 ? NAMES : names) {
+  const section = await SECTIONS[name]?.(rounds);
+  if (section === undefined) continue;
   print(section);
   if (rounds >= ENOUGH) record(readme, section);
 }

@@ -13,13 +13,27 @@ import { readdirSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import {
+  createProgram,
+  exitsWith,
+  oneOf,
+  positive,
+  runProgram,
+  whole,
+} from '../interop/command-line.ts';
 import { withDeadline } from '../src/deadline.ts';
 import { LeanError, messageOf } from '../src/errors.ts';
 import { type Connection, createNode, handlePerf, PERF, perf, ping, quic } from '../src/index.ts';
-import type { EngineChoice } from '../src/quic/engine-name.ts';
+import { ENGINE_NAMES, type EngineName } from '../src/quic/engine-name.ts';
 import { type Command, end, lines, residentBytes, start } from './support/processes.ts';
 import { print, startSection } from './support/report.ts';
+
+interface Flags {
+  readonly minutes: number;
+  readonly engine: EngineName;
+  /** Milliseconds. */
+  readonly pause: number;
+}
 
 const MIB = 2 ** 20;
 const MINUTE = 60_000;
@@ -28,7 +42,7 @@ const ROUND_TIMEOUT = 2 * MINUTE;
 const INTERVAL = 5_000;
 
 const nodeOn = (engine: string) =>
-  createNode({ transports: [quic({ engine: engine as EngineChoice })] });
+  createNode({ transports: [quic({ engine: engine as EngineName })] });
 
 const listen = async (engine: string): Promise<void> => {
   const node = await nodeOn(engine);
@@ -99,7 +113,7 @@ const dial = async (engine: string, address: string): Promise<void> => {
 
 const openFiles = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
 
-const soak = async (minutes: number, engine: string, pause: string): Promise<boolean> => {
+const soak = async (minutes: number, engine: string, pause: number): Promise<boolean> => {
   const conditions = startSection();
   const command = (...args: string[]): Command => ({
     file: process.execPath,
@@ -171,18 +185,16 @@ const soak = async (minutes: number, engine: string, pause: string): Promise<boo
   return failures === 0;
 };
 
-const { values, positionals } = parseArgs({
-  options: {
-    minutes: { type: 'string', default: '60' },
-    engine: { type: 'string', default: 'quinn' },
-    pause: { type: 'string', default: '100' },
-  },
-  allowPositionals: true,
-});
-const [role, engine = '', address = ''] = positionals;
-if (role === 'listen') await listen(engine);
-else if (role === 'dial') await dial(engine, address);
-else {
-  const passed = await soak(Number(values.minutes), values.engine, values.pause);
-  process.exit(passed ? 0 : 1);
-}
+const program = createProgram('soak', 'Whether a QUIC engine holds out.')
+  .option('--minutes <n>', 'how long', positive, 60)
+  .option('--engine <name>', ENGINE_NAMES.join(', '), oneOf(ENGINE_NAMES), 'quinn')
+  .option('--pause <ms>', 'between two rounds', whole(0, 3_600_000), 100)
+  .action(
+    exitsWith(async ({ minutes, engine, pause }: Flags) =>
+      (await soak(minutes, engine, pause)) ? 0 : 1,
+    ),
+  );
+// The two sides, each a process of its own that this program starts.
+program.command('listen <engine>', { hidden: true }).action(listen);
+program.command('dial <engine> <address>', { hidden: true }).action(dial);
+await runProgram(program);

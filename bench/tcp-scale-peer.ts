@@ -12,6 +12,7 @@
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { multiaddr } from '@multiformats/multiaddr';
+import { createProgram, oneOf } from '../interop/command-line.ts';
 import type { TransportConnection } from '../src/connection.ts';
 import { generateHostKey } from '../src/identity/keys.ts';
 import { readExactly, writeAll } from '../src/stream/bytes.ts';
@@ -25,9 +26,21 @@ const PARALLEL = 20;
 /** Opened and closed before anything is measured, so that V8 has compiled the code that matters. */
 const WARM_UP = { streams: 5_000, connections: 1_000 };
 
-const [what, muxer, role, address = ''] = process.argv.slice(2);
-if (what !== 'streams' && what !== 'connections') throw new Error('streams or connections');
-if (muxer !== 'yamux' && muxer !== 'mplex') throw new Error('muxer: yamux or mplex');
+const WHAT = ['streams', 'connections'] as const;
+const MUXERS = ['yamux', 'mplex'] as const;
+const ROLES = ['listen', 'dial'] as const;
+const program = createProgram('tcp-scale-peer', 'One end of what tcp-scale.ts measures.')
+  .argument('<what>', WHAT.join(', '), oneOf(WHAT))
+  .argument('<muxer>', MUXERS.join(', '), oneOf(MUXERS))
+  .argument('<role>', ROLES.join(', '), oneOf(ROLES))
+  .argument('[address]', 'which to dial', String, '')
+  .parse();
+const [what, muxer, role, address] = program.processedArgs as [
+  (typeof WHAT)[number],
+  (typeof MUXERS)[number],
+  (typeof ROLES)[number],
+  string,
+];
 const limits = {
   maxStreams: ENOUGH,
   acceptBacklog: ENOUGH,

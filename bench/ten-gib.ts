@@ -8,15 +8,17 @@
  */
 
 import { once } from 'node:events';
-import { parseArgs } from 'node:util';
+import { createProgram, positive } from '../interop/command-line.ts';
 import { startRedis } from '../interop/redis-server.ts';
 import { type Participant, participants } from './support/participants.ts';
 import { end, residentBytes, start, within } from './support/processes.ts';
 import { print, startSection } from './support/report.ts';
 
-const { values } = parseArgs({
-  options: { gib: { type: 'string', default: '10' }, stacks: { type: 'string', default: '' } },
-});
+const values = createProgram('ten-gib', 'Whether memory stays flat over 10 GiB each way.')
+  .option('--gib <n>', 'that are moved each way', positive, 10)
+  .option('--stacks <names>', 'only stacks whose name contains one of these: quinn,tcp', '')
+  .parse()
+  .opts<{ gib: number; stacks: string }>();
 /** Whether to measure it: `--stacks` has parts of names. */
 const selected = (name: string): boolean =>
   values.stacks.split(',').some((part) => name.includes(part));
@@ -26,7 +28,7 @@ const MIB = 2 ** 20;
 const INTERVAL = 500;
 const TIMEOUT = 20 * 60_000;
 
-const bytes = Number(values.gib) * GIB;
+const bytes = Math.ceil(values.gib * GIB);
 const conditions = startSection();
 const redis = await startRedis();
 

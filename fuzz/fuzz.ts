@@ -7,53 +7,39 @@
  * in base64, for fuzz/regressions/<target>.txt. `--update` adds to fuzz/corpus/ what reached new code.
  */
 
-import { parseArgs } from 'node:util';
+import { all, createProgram, oneOf, whole } from '../interop/command-line.ts';
 import { corpusFile, writeCorpus } from './runner/corpus.ts';
 import { type RunResult, runTarget } from './runner/run-target.ts';
 import { TARGETS, type TargetName } from './runner/target.ts';
 
+interface Flags {
+  readonly seconds?: number;
+  readonly executions?: number;
+  readonly jobs: number;
+  readonly seed?: number;
+  readonly update: boolean;
+}
+
 /** As `Infinity`, but it can be printed and divided by. */
 const ENDLESS = Number.MAX_SAFE_INTEGER;
 
-const fail = (message: string): never => {
-  console.error(`fuzz: ${message}`);
-  process.exit(2);
-};
-
-const numberOf = (name: string, text: string): number => {
-  const value = Number(text);
-  return Number.isSafeInteger(value) && value >= 0
-    ? value
-    : fail(`--${name} must be a whole number`);
-};
-
-const options = (() => {
-  try {
-    return parseArgs({
-      allowPositionals: true,
-      options: {
-        seconds: { type: 'string' },
-        executions: { type: 'string' },
-        jobs: { type: 'string', default: '2' },
-        seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
-        update: { type: 'boolean', default: false },
-      },
-    });
-  } catch (error) {
-    return fail((error as Error).message);
-  }
-})();
-
-const { values, positionals } = options;
-const isTarget = (name: string): name is TargetName => TARGETS.some((it) => it === name);
-const names = positionals.map((name) =>
-  isTarget(name) ? name : fail(`there is no target ${name}; these are: ${TARGETS.join(', ')}`),
-);
-const seed = numberOf('seed', values.seed);
-const executions =
-  values.executions === undefined ? ENDLESS : numberOf('executions', values.executions);
-const seconds = values.seconds ?? (values.executions === undefined ? '60' : undefined);
-const time = seconds === undefined ? ENDLESS : 1000 * numberOf('seconds', seconds);
+const counted = whole(0, Number.MAX_SAFE_INTEGER);
+const program = createProgram(
+  'fuzz',
+  'Fuzzes the parsers that bytes from the network or Redis reach.',
+)
+  .argument('[target...]', `which of them: ${TARGETS.join(', ')}`, all(oneOf(TARGETS)))
+  .option('--seconds <n>', 'for each target (default: 60, without --executions)', counted)
+  .option('--executions <n>', 'of each target', counted)
+  .option('--jobs <n>', 'targets at a time', whole(1, 256), 2)
+  .option('--seed <n>', 'decides how inputs are changed (default: the time)', counted)
+  .option('--update', 'add to fuzz/corpus/ what reached new code', false)
+  .parse();
+const values = program.opts<Flags>();
+const [names = []] = program.processedArgs as TargetName[][];
+const { jobs, seed = Date.now() % 2 ** 31, executions = ENDLESS } = values;
+const seconds = values.seconds ?? (values.executions === undefined ? 60 : undefined);
+const time = seconds === undefined ? ENDLESS : 1000 * seconds;
 
 const report = (name: TargetName, result: RunResult): void => {
   const { executions, seconds, places, corpus, growth, finding } = result;
@@ -83,5 +69,5 @@ const work = async (): Promise<void> => {
     else if (values.update) writeCorpus(corpusFile(name), result.corpus);
   }
 };
-await Promise.all(Array.from({ length: Math.max(1, numberOf('jobs', values.jobs)) }, work));
+await Promise.all(Array.from({ length: jobs }, work));
 process.exit(found ? 1 : 0);

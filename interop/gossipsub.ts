@@ -11,44 +11,23 @@ import { createWriteStream } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
-import { messageOf } from '../src/errors.ts';
+import { Option } from 'commander';
 import { buildPeers } from './build-peers.ts';
+import { createProgram, exitsWith, oneOf, runProgram, say, whole } from './command-line.ts';
 import { type Deliveries, deliveriesOf } from './gossipsub/deliveries.ts';
 import { MAX_HOSTS, makeHosts } from './gossipsub/laboratory.ts';
 import { type Experiment, scriptOf } from './gossipsub/script.ts';
 import { isInside, lackOfLaboratory, runInside } from './nat/isolate.ts';
+import { MatrixError } from './runner/error.ts';
 import { packageOf } from './runner/package.ts';
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
 /** A node that has not ended so long after its script is killed, ms. */
 const GRACE_MS = 30_000;
-
-const OPTIONS = {
-  /** `go,lean go+lean`: compositions, by spaces; the nodes of one take turns. */
-  compositions: { type: 'string', default: 'go lean rust go+lean+rust' },
-  nodes: { type: 'string', default: '10' },
-  degree: { type: 'string', default: '4' },
-  messages: { type: 'string', default: '20' },
-  size: { type: 'string', default: '1024' },
-  transport: { type: 'string', default: 'tcp' },
-  seed: { type: 'string', default: '1' },
-  out: { type: 'string', default: join(ROOT, 'results', 'gossipsub') },
-} as const;
-
-const say = (line: string): void => void process.stderr.write(`${line}\n`);
-
-class Usage extends Error {}
-
-const whole = (name: string, text: string, min: number, max: number): number => {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < min || value > max) {
-    throw new Usage(`--${name} must be a whole number from ${min} to ${max}`);
-  }
-  return value;
-};
+const DEFAULT_COMPOSITIONS = 'go lean rust go+lean+rust';
 
 interface Flags {
+  /** Of each, the implementations whose nodes take turns. */
   readonly compositions: readonly (readonly string[])[];
   readonly experiment: Experiment;
   readonly transport: string;
@@ -60,35 +39,12 @@ const PEERS: Readonly<Record<string, string>> = {
   rust: 'gossipsub-rust-v0.57',
 };
 
-const readFlags = (): Flags => {
-  const { values } = parseArgs({ options: OPTIONS });
-  const compositions = values.compositions
+/** `go go+lean` → `[['go'], ['go', 'lean']]` */
+const compositionsOf = (text: string): string[][] =>
+  text
     .split(' ')
-    .filter((text) => text !== '')
-    .map((text) => text.split('+'));
-  const unknown = compositions.flat().find((name) => name !== 'lean' && !(name in PEERS));
-  if (unknown !== undefined || compositions.length === 0) {
-    throw new Usage(`--compositions: ${unknown ?? 'none'}; there are lean, ${Object.keys(PEERS)}`);
-  }
-  if (values.transport !== 'tcp' && values.transport !== 'quic-v1') {
-    throw new Usage('--transport must be tcp or quic-v1');
-  }
-  return {
-    compositions,
-    transport: values.transport,
-    out: resolve(values.out),
-    experiment: {
-      nodes: whole('nodes', values.nodes, 2, MAX_HOSTS),
-      degree: whole('degree', values.degree, 1, MAX_HOSTS),
-      messages: whole('messages', values.messages, 1, 10_000),
-      messageSizeBytes: whole('size', values.size, 8, 10 << 20),
-      settleSecs: 30,
-      pauseSecs: 1,
-      endSecs: 8,
-      seed: whole('seed', values.seed, 0, 2 ** 31),
-    },
-  };
-};
+    .filter((composition) => composition !== '')
+    .map((composition) => composition.split('+').map(oneOf(['lean', ...Object.keys(PEERS)])));
 
 type Commands = Readonly<Record<string, readonly string[]>>;
 
@@ -219,17 +175,46 @@ const inside = async (flags: Flags): Promise<number> => {
   return wrong.length === 0 && rows.length > 0 ? 0 : 1;
 };
 
-try {
-  const flags = readFlags();
-  if (isInside()) process.exitCode = await inside(flags);
-  else {
-    const lack = lackOfLaboratory();
-    if (lack !== undefined) throw new Usage(lack);
-    const commands = await commandsOf(new Set(flags.compositions.flat()));
-    process.env[COMMANDS] = JSON.stringify(commands);
-    process.exitCode = await runInside(fileURLToPath(import.meta.url), process.argv.slice(2));
-  }
-} catch (error) {
-  say(`gossipsub: ${messageOf(error)}`);
-  process.exitCode = 2;
+interface Options {
+  readonly compositions: string[][];
+  readonly nodes: number;
+  readonly degree: number;
+  readonly messages: number;
+  readonly size: number;
+  readonly transport: string;
+  readonly seed: number;
+  readonly out: string;
 }
+
+const main = async (options: Options): Promise<number> => {
+  const { compositions, nodes, degree, messages, size, seed, transport } = options;
+  if (compositions.length === 0) throw new MatrixError('--compositions names none');
+  const timing = { settleSecs: 30, pauseSecs: 1, endSecs: 8 };
+  const experiment = { nodes, degree, messages, messageSizeBytes: size, seed, ...timing };
+  if (isInside()) return inside({ compositions, experiment, transport, out: resolve(options.out) });
+  const lack = lackOfLaboratory();
+  if (lack !== undefined) throw new MatrixError(lack);
+  const commands = await commandsOf(new Set(compositions.flat()));
+  process.env[COMMANDS] = JSON.stringify(commands);
+  return runInside(fileURLToPath(import.meta.url), process.argv.slice(2));
+};
+
+const program = createProgram(
+  'gossipsub',
+  "test-plans' gossipsub-interop: who received which message how often.",
+)
+  .addOption(
+    new Option('--compositions <list>', "of each experiment's nodes, with spaces in between")
+      .argParser(compositionsOf)
+      .default(compositionsOf(DEFAULT_COMPOSITIONS), DEFAULT_COMPOSITIONS),
+  )
+  .option('--nodes <n>', 'nodes of an experiment', whole(2, MAX_HOSTS), 10)
+  .option('--degree <n>', 'nodes that each dials', whole(1, MAX_HOSTS), 4)
+  .option('--messages <n>', 'messages that are published', whole(1, 10_000), 20)
+  .option('--size <bytes>', 'of a message', whole(8, 10 << 20), 1024)
+  .option('--transport <name>', 'tcp or quic-v1', oneOf(['tcp', 'quic-v1']), 'tcp')
+  .option('--seed <n>', 'decides who dials whom', whole(0, 2 ** 31), 1)
+  .option('--out <folder>', 'where the results go', join(ROOT, 'results', 'gossipsub'))
+  .action(exitsWith(main));
+
+await runProgram(program);

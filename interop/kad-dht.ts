@@ -8,10 +8,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
-import { messageOf } from '../src/errors.ts';
-import { isHarnessError } from '../src/harness/errors.ts';
-import { printable } from '../src/printable.ts';
+import { createProgram, exitsWith, print, runProgram, say, whole } from './command-line.ts';
 import { allKadDhtCells, type KadDhtSelection, selectKadDhtCells } from './kad-dht/cells.ts';
 import {
   judgeKadDhtCell,
@@ -25,9 +22,10 @@ import { MatrixError } from './runner/error.ts';
 import { readImages } from './runner/images.ts';
 import { readKnownFailures } from './runner/known-failures.ts';
 import { ROOT, resolveParticipants } from './runner/participants.ts';
-import { exitCodeOf, killAll } from './runner/processes.ts';
+import { exitCodeOf } from './runner/processes.ts';
 import { duration } from './runner/progress.ts';
 import { startWatchedRedis } from './runner/redis.ts';
+import { stopOnSignals } from './runner/signals.ts';
 
 interface Flags extends KadDhtSelection {
   readonly images: string;
@@ -39,20 +37,6 @@ interface Flags extends KadDhtSelection {
   readonly debug: boolean;
   readonly listTests: boolean;
 }
-
-const MAX_LINE = 2_000;
-const say = (line: string): void => void process.stderr.write(`${printable(line, MAX_LINE)}\n`);
-const print = (line: string): void => void process.stdout.write(`${line}\n`);
-
-const whole =
-  (least: number, most: number) =>
-  (text: string): number => {
-    const value = Number(text);
-    if (!Number.isInteger(value) || value < least || value > most) {
-      throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
-    }
-    return value;
-  };
 
 /** The run itself; resolves to the exit code. */
 const run = async (flags: Flags): Promise<number> => {
@@ -68,20 +52,7 @@ const run = async (flags: Flags): Promise<number> => {
   }
   if (noRedis !== false) throw new MatrixError(noRedis);
 
-  const stop = new AbortController();
-  let caught: NodeJS.Signals | undefined;
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(name, () => {
-      if (caught !== undefined) {
-        killAll();
-        process.exit(exitCodeOf(name));
-      }
-      caught = name;
-      say(`${name}: stopping; once more kills at once`);
-      stop.abort(`stopped by ${name}`);
-    });
-  }
-
+  const stop = stopOnSignals();
   const inPlay = new Set(wanted.flatMap((cell) => [cell.bootstrap, cell.provider, cell.querier]));
   const implementations = images.implementations.filter(({ id }) => inPlay.has(id));
   const resolved = await resolveParticipants(implementations, 'process', 'unified');
@@ -92,6 +63,8 @@ const run = async (flags: Flags): Promise<number> => {
   );
   if (skipped.size > 0) say(`${wanted.length - cells.length} cells fall away with what is skipped`);
 
+  stop.begin();
+  const { controller } = stop;
   const out = resolve(flags.out);
   // The logs of an earlier run would be taken for this one's.
   await rm(join(out, 'logs'), { recursive: true, force: true });
@@ -100,14 +73,14 @@ const run = async (flags: Flags): Promise<number> => {
   const done: KadDhtCellResult[] = [];
   const redis = await startWatchedRedis(join(out, 'logs', 'redis.log'));
   redis.lost.then(
-    (why) => stop.abort(why),
+    (why) => controller.abort(why),
     () => undefined,
   );
   const queue = cells[Symbol.iterator]();
   const work = async (): Promise<void> => {
     for (const cell of queue) {
       const attempts: KadDhtAttempt[] = [];
-      for (let number = 1; number <= flags.repeat && !stop.signal.aborted; number++) {
+      for (let number = 1; number <= flags.repeat && !controller.signal.aborted; number++) {
         attempts.push(
           await runKadDhtAttempt({
             cell,
@@ -117,12 +90,12 @@ const run = async (flags: Flags): Promise<number> => {
             redisAddress: redis.address,
             participants,
             debug: flags.debug,
-            signal: stop.signal,
+            signal: controller.signal,
           }),
         );
       }
       // What a stop cut short is no result.
-      if (stop.signal.aborted) return;
+      if (controller.signal.aborted) return;
       const result = judgeKadDhtCell(cell, attempts, known);
       done.push(result);
       const failed = attempts.find(({ failure }) => failure !== null);
@@ -144,7 +117,7 @@ const run = async (flags: Flags): Promise<number> => {
     suite: 'kad-dht',
     startedAt: startedAt.toISOString(),
     completedAt: new Date().toISOString(),
-    interrupted: stop.signal.aborted ? String(stop.signal.reason) : null,
+    interrupted: controller.signal.aborted ? String(controller.signal.reason) : null,
     implementations: implementations.map(({ id }) => ({
       id,
       version: versions.get(id) ?? null,
@@ -152,7 +125,7 @@ const run = async (flags: Flags): Promise<number> => {
     })),
     cells: done,
   };
-  return conclude(results, out, caught);
+  return conclude(results, out, stop.caught());
 };
 
 /** Writes the files and prints a summary; resolves to the exit code. */
@@ -182,10 +155,10 @@ const conclude = async (
 };
 
 const INTEROP = join(ROOT, 'interop');
-const program = new Command('libp2p-lean-matrix kad-dht')
-  .description("Runs unified-testing's kad-dht suite: every bootstrap × provider × querier.")
-  .exitOverride()
-  .showHelpAfterError('(--help says more)')
+const program = createProgram(
+  'libp2p-lean-matrix kad-dht',
+  "Runs unified-testing's kad-dht suite: every bootstrap × provider × querier.",
+)
   .option('--impl-select <filter>', 'implementations')
   .option('--impl-ignore <filter>')
   .option('--transport-select <filter>', 'transports: tcp, which upstream runs, and quic-v1')
@@ -203,20 +176,7 @@ const program = new Command('libp2p-lean-matrix kad-dht')
   )
   .option('--out <folder>', 'where the results go', join(ROOT, 'results', 'kad-dht'))
   .option('--list-tests', 'print the selected tests and stop', false)
-  .option('--debug', 'participants log every step', false);
+  .option('--debug', 'participants log every step', false)
+  .action(exitsWith(run));
 
-let exitCode: number | undefined;
-program.action(async (flags: Flags) => {
-  exitCode = await run(flags);
-});
-
-try {
-  await program.parseAsync();
-} catch (error) {
-  if (error instanceof CommanderError) exitCode = error.exitCode === 0 ? 0 : 2;
-  else if (isHarnessError(error, 'ERR_CONFIG')) {
-    say(`libp2p-lean-matrix kad-dht: ${messageOf(error)}`);
-    exitCode = 2;
-  } else throw error;
-}
-process.exitCode = exitCode ?? 1;
+await runProgram(program);

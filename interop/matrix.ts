@@ -9,10 +9,8 @@ import { existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { messageOf } from '../src/errors.ts';
-import { isHarnessError } from '../src/harness/errors.ts';
-import { printable } from '../src/printable.ts';
+import { type Command, Option } from 'commander';
+import { createProgram, exitsWith, print, runProgram, say, whole } from './command-line.ts';
 import { CONDITIONS } from './network/conditions.ts';
 import { noRedis } from './redis-server.ts';
 import {
@@ -31,7 +29,7 @@ import { type Implementation, readImages } from './runner/images.ts';
 import { type KnownFailure, readKnownFailures } from './runner/known-failures.ts';
 import { noPath } from './runner/network-path.ts';
 import { ROOT, resolveParticipants } from './runner/participants.ts';
-import { exitCodeOf, killAll } from './runner/processes.ts';
+import { exitCodeOf } from './runner/processes.ts';
 import { createReporter, duration } from './runner/progress.ts';
 import {
   type ImplementationRecord,
@@ -41,6 +39,7 @@ import {
   succeeded,
 } from './runner/results.ts';
 import { runMatrix } from './runner/run-matrix.ts';
+import { stopOnSignals } from './runner/signals.ts';
 import { gatherLogs, writeResults } from './runner/write-results.ts';
 
 interface Flags extends Selection {
@@ -71,22 +70,6 @@ const PAIRS = {
   ours: ({ ours }: Cell) => ours,
 };
 
-/** Characters of a line about the run. */
-const MAX_LINE = 2_000;
-
-const say = (line: string): void => void process.stderr.write(`${printable(line, MAX_LINE)}\n`);
-const print = (line: string): void => void process.stdout.write(`${line}\n`);
-
-const whole =
-  (least: number, most: number) =>
-  (text: string): number => {
-    const value = Number(text);
-    if (!Number.isInteger(value) || value < least || value > most) {
-      throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
-    }
-    return value;
-  };
-
 const DIMENSIONS = [
   ['impl', 'implementations'],
   ['transport', 'transports'],
@@ -96,38 +79,6 @@ const DIMENSIONS = [
 ] as const;
 
 const FILTER_FLAGS = DIMENSIONS.flatMap(([name]) => [`${name}Select`, `${name}Ignore`] as const);
-
-interface Stop {
-  /** Aborted by the first signal once the run has begun. */
-  readonly signal: AbortSignal;
-  /** Until this is called a signal ends the process at once (and a build of peers with it). */
-  begin(): void;
-  caught(): NodeJS.Signals | undefined;
-}
-
-const onSignals = (): Stop => {
-  const controller = new AbortController();
-  let begun = false;
-  let caught: NodeJS.Signals | undefined;
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(name, () => {
-      if (caught !== undefined || !begun) {
-        killAll();
-        process.exit(exitCodeOf(name));
-      }
-      caught = name;
-      say(`${name}: stopping; once more kills at once`);
-      controller.abort(`stopped by ${name}`);
-    });
-  }
-  return {
-    signal: controller.signal,
-    begin: () => {
-      begun = true;
-    },
-    caught: () => caught,
-  };
-};
 
 const knownFailures = async (
   flags: Pick<Flags, 'known' | 'images'>,
@@ -184,7 +135,7 @@ const run = async (flags: Flags): Promise<number> => {
   }
   const lacking = await missingHere(flags.exec);
   if (lacking !== undefined) throw new MatrixError(lacking);
-  const stop = onSignals();
+  const stop = stopOnSignals();
   const inPlay = new Set(wanted.flatMap((cell) => [cell.dialer, cell.listener]));
   const implementations = images.implementations.filter(({ id }) => inPlay.has(id));
   const { participants, versions, skipped } = await resolveParticipants(
@@ -234,7 +185,7 @@ const run = async (flags: Flags): Promise<number> => {
     retry: flags.retry,
     shard,
     filters,
-    signal: stop.signal,
+    signal: stop.controller.signal,
     reporter: createReporter(process.stderr),
   });
   const code = await conclude(results, out);
@@ -306,11 +257,10 @@ const conclude = async (results: Results, out: string): Promise<number> => {
 const INTEROP = join(ROOT, 'interop');
 const LISTED = join(INTEROP, 'known-failures.yaml');
 
-const program = new Command('libp2p-lean-matrix')
-  .description('Runs the libp2p interop matrix on this machine: every dialer with every listener.')
-  .exitOverride()
-  .enablePositionalOptions()
-  .showHelpAfterError('(--help says more)');
+const program = createProgram(
+  'libp2p-lean-matrix',
+  'Runs the libp2p interop matrix on this machine: every dialer with every listener.',
+).enablePositionalOptions();
 
 const common = (command: Command): Command =>
   command
@@ -404,29 +354,19 @@ Examples:
   libp2p-lean-matrix --shard 2/4 --out part-2`,
   );
 
-let exitCode: number | undefined;
-main.action(async (options: Flags & { imageSelect?: string; imageIgnore?: string }) => {
-  const { imageSelect, imageIgnore } = options;
-  exitCode = await run({
-    ...options,
-    implSelect: options.implSelect ?? imageSelect,
-    implIgnore: options.implIgnore ?? imageIgnore,
-  });
-});
+main.action(
+  exitsWith((options: Flags & { imageSelect?: string; imageIgnore?: string }) => {
+    const { imageSelect, imageIgnore } = options;
+    return run({
+      ...options,
+      implSelect: options.implSelect ?? imageSelect,
+      implIgnore: options.implIgnore ?? imageIgnore,
+    });
+  }),
+);
 common(program.command('merge'))
   .description('puts the results of shards, or of repeated runs, together')
   .argument('<results...>', 'results.json files')
-  .action(async (files: string[], options: Flags) => {
-    exitCode = await merge(files, options);
-  });
+  .action(exitsWith((files: string[], options: Flags) => merge(files, options)));
 
-try {
-  await program.parseAsync();
-} catch (error) {
-  if (error instanceof CommanderError) exitCode = error.exitCode === 0 ? 0 : 2;
-  else if (isHarnessError(error, 'ERR_CONFIG')) {
-    say(`libp2p-lean-matrix: ${messageOf(error)}`);
-    exitCode = 2;
-  } else throw error;
-}
-process.exitCode = exitCode ?? 1;
+await runProgram(program);

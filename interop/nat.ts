@@ -8,11 +8,8 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
-import { messageOf } from '../src/errors.ts';
-import { isHarnessError } from '../src/harness/errors.ts';
-import { printable } from '../src/printable.ts';
 import { buildPeers } from './build-peers.ts';
+import { createProgram, exitsWith, print, runProgram, say, whole } from './command-line.ts';
 import { aimLines, compare } from './nat/aim.ts';
 import { type NatCell, type NatParticipant, natCells } from './nat/cells.ts';
 import { isInside, lackOfDelay, lackOfLaboratory, runInside } from './nat/isolate.ts';
@@ -24,7 +21,7 @@ import type { Participant } from './runner/executors.ts';
 import { expand, narrow } from './runner/filter.ts';
 import { packageOf } from './runner/package.ts';
 import { ROOT } from './runner/participants.ts';
-import { exitCodeOf, killAll } from './runner/processes.ts';
+import { exitCodeOf } from './runner/processes.ts';
 import { createReporter, duration } from './runner/progress.ts';
 import {
   type ImplementationRecord,
@@ -34,6 +31,7 @@ import {
   summarise,
 } from './runner/results.ts';
 import { runCells } from './runner/run-matrix.ts';
+import { stopOnSignals } from './runner/signals.ts';
 import { writeResults } from './runner/write-results.ts';
 
 const OURS = 'libp2p-lean';
@@ -59,17 +57,6 @@ interface Flags {
   readonly debug: boolean;
   readonly list: boolean;
 }
-
-const say = (line: string): void => void process.stderr.write(`${printable(line, 2_000)}\n`);
-const print = (line: string): void => void process.stdout.write(`${line}\n`);
-
-const whole =
-  (least: number, most: number) =>
-  (text: string): number => {
-    const value = Number(text);
-    if (Number.isInteger(value) && value >= least && value <= most) return value;
-    throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
-  };
 
 const selectedCells = ({ select, ignore }: Flags): NatCell[] => {
   const ids = PEERS.map(({ id }) => id);
@@ -154,20 +141,10 @@ const run = async (flags: Flags): Promise<number> => {
     log: join(out, 'logs', 'redis.log'),
     detached: true,
   });
-  const stop = new AbortController();
-  let caught: NodeJS.Signals | undefined;
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(name, () => {
-      if (caught !== undefined) {
-        killAll();
-        process.exit(exitCodeOf(name));
-      }
-      caught = name;
-      say(`${name}: stopping; once more kills at once`);
-      stop.abort(`stopped by ${name}`);
-    });
-  }
-  redis.lost.then((how) => stop.abort(`redis-server ended during the run (${how})`));
+  const stop = stopOnSignals();
+  stop.begin();
+  const { controller } = stop;
+  redis.lost.then((how) => controller.abort(`redis-server ended during the run (${how})`));
 
   const startedAt = new Date().toISOString();
   const done = await runCells({
@@ -176,7 +153,7 @@ const run = async (flags: Flags): Promise<number> => {
     workers: flags.workers,
     repeat: flags.repeat,
     reporter: createReporter(process.stderr),
-    stop,
+    stop: controller,
     attempt: (cell, number, worker) =>
       runNatAttempt({
         cell,
@@ -189,7 +166,7 @@ const run = async (flags: Flags): Promise<number> => {
         timeoutSecs: flags.timeout,
         punchTimeoutSecs: PUNCH_TIMEOUT_SECS[cell.expected],
         debug: flags.debug,
-        signal: stop.signal,
+        signal: controller.signal,
       }),
   });
   await redis.stop();
@@ -213,14 +190,15 @@ const run = async (flags: Flags): Promise<number> => {
       filters,
     },
     shards: [],
-    interrupted: stop.signal.aborted
-      ? `${String(stop.signal.reason)}; ${done.length} of ${cells.length} cells were run`
+    interrupted: controller.signal.aborted
+      ? `${String(controller.signal.reason)}; ${done.length} of ${cells.length} cells were run`
       : null,
     summary: summarise(done),
     implementations,
     cells: done,
   };
   const code = await conclude(results, out);
+  const caught = stop.caught();
   return caught === undefined ? code : exitCodeOf(caught);
 };
 
@@ -246,10 +224,22 @@ const conclude = async (results: Results, out: string): Promise<number> => {
   return succeeded(results) && !comparisons.some(({ missed }) => missed) ? 0 : 1;
 };
 
-const program = new Command('nat')
-  .description('Who gets through which NATs: every cell in a laboratory of network namespaces.')
-  .exitOverride()
-  .showHelpAfterError('(--help says more)')
+/** The laboratory is entered once everything is built: inside there is no way to a registry. */
+const enter = async (flags: Flags): Promise<number> => {
+  if (flags.list || isInside()) return run(flags);
+  const lack = lackOfLaboratory();
+  if (lack !== undefined) {
+    say(`skipped: the NAT laboratory: ${lack}`);
+    return 0;
+  }
+  await resolveParticipants(takingPart(selectedCells(flags)));
+  return runInside(import.meta.filename, process.argv.slice(2));
+};
+
+const program = createProgram(
+  'nat',
+  'Who gets through which NATs: every cell in a laboratory of network namespaces.',
+)
   .option('--select <filter>', 'cells by their name, parts joined by |')
   .option('--ignore <filter>', 'leave cells out')
   .option('--repeat <n>', 'run every cell n times', whole(1, 1000), 1)
@@ -258,29 +248,9 @@ const program = new Command('nat')
   .option('--no-delay', 'packets take no time')
   .option('--out <folder>', 'where the results go', join(ROOT, 'results/nat'))
   .option('--debug', 'participants log every step', process.env.DEBUG === 'true')
-  .option('--list', 'print the selected cells and stop', false);
+  .option('--list', 'print the selected cells and stop', false)
+  .action(exitsWith(enter));
 
-let exitCode = 1;
-program.action(async (flags: Flags) => {
-  const lack = lackOfLaboratory();
-  if (flags.list || isInside()) exitCode = await run(flags);
-  else if (lack !== undefined) {
-    say(`skipped: the NAT laboratory: ${lack}`);
-    exitCode = 0;
-  } else {
-    // What has to be built is built here: inside there is no way to a registry.
-    await resolveParticipants(takingPart(selectedCells(flags)));
-    exitCode = await runInside(import.meta.filename, process.argv.slice(2));
-  }
-});
-try {
-  await program.parseAsync();
-} catch (error) {
-  if (error instanceof CommanderError) exitCode = error.exitCode === 0 ? 0 : 2;
-  else if (isHarnessError(error, 'ERR_CONFIG')) {
-    say(messageOf(error));
-    exitCode = 2;
-  } else throw error;
-}
+await runProgram(program);
 // Redis's log may still be open.
-process.exit(exitCode);
+process.exit();

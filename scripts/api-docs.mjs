@@ -10,15 +10,20 @@ import { fileURLToPath } from 'node:url';
 import apiExtractor from '@microsoft/api-extractor';
 import apiModel from '@microsoft/api-extractor-model';
 import tsdoc from '@microsoft/tsdoc';
+import { argumentsOf } from './arguments.mjs';
 
 const { CompilerState, Extractor, ExtractorConfig } = apiExtractor;
 const { ApiItemKind, ApiPackage } = apiModel;
 const { DocNodeKind } = tsdoc;
 
 const ROOT = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
-const args = process.argv.slice(2);
-const isCheck = args[0] === '--check';
-const file = path.resolve(args[isCheck ? 1 : 0] ?? path.join(ROOT, 'docs/api.md'));
+const { values, positionals } = argumentsOf(
+  '[--check] [file]',
+  { options: { check: { type: 'boolean', default: false } } },
+  1,
+);
+const isCheck = values.check;
+const file = path.resolve(positionals[0] ?? path.join(ROOT, 'docs/api.md'));
 const { exports: subpaths } = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8'));
 
 /** `{ name: 'libp2p-lean/tls', types: 'exports/tls.d.ts' }`, the main entry first. */

@@ -6,10 +6,12 @@ import { spawnSync } from 'node:child_process';
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { argumentsOf } from './arguments.mjs';
 import { bundle, ENTRIES } from './bundle.mjs';
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
-const dist = path.resolve(root, process.argv[2] ?? 'dist');
+const { positionals } = argumentsOf('[directory]', {}, 1);
+const dist = path.resolve(root, positionals[0] ?? 'dist');
 // Made aside and put in place whole: what runs from dist/ meanwhile is not disturbed for long.
 const made = `${dist}.new`;
 

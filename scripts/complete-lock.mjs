@@ -6,8 +6,9 @@
 //
 //   node scripts/complete-lock.mjs [package-lock.json]
 import { readFileSync, writeFileSync } from 'node:fs';
+import { argumentsOf } from './arguments.mjs';
 
-const file = process.argv[2] ?? 'package-lock.json';
+const [file = 'package-lock.json'] = argumentsOf('[package-lock.json]', {}, 1).positionals;
 const lock = JSON.parse(readFileSync(file, 'utf8'));
 const OS = [
   'aix',

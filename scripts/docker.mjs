@@ -16,6 +16,7 @@ import { connect } from 'node:net';
 import path from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
+import { argumentsOf, wrongArguments } from './arguments.mjs';
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
 
@@ -258,10 +259,13 @@ const connectTo = async (host) => {
 };
 
 const COMMANDS = { build, test, measure };
-const [name, ...args] = process.argv.slice(2);
+const { positionals } = argumentsOf('build\ntest\nmeasure [runs] [image ...]', {}, 1_000);
+const [name = '', ...args] = positionals;
+if (!Object.hasOwn(COMMANDS, name))
+  wrongArguments(`one of ${Object.keys(COMMANDS).join(', ')} is wanted`);
+if (name === 'measure' && !/^[1-9]\d{0,3}$/.test(args[0] ?? '15'))
+  wrongArguments('runs must be a number');
 try {
-  if (!Object.hasOwn(COMMANDS, name ?? ''))
-    throw new Error(`one of ${Object.keys(COMMANDS).join(', ')} is wanted`);
   await COMMANDS[name](...args);
 } catch (error) {
   console.error(`docker: ${error.message}`);

@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { argumentsOf } from './arguments.mjs';
 import { takeLock } from './install-lock.mjs';
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
@@ -64,6 +65,7 @@ const install = async () => {
   }
 };
 
+argumentsOf('');
 try {
   process.exitCode = await install();
 } catch (error) {

@@ -1,6 +1,7 @@
 // Installs redis-server where it is missing and this user may (root on Debian). Elsewhere prints one line
 // that says what to install, and ends with exit code 1.
 import { spawnSync } from 'node:child_process';
+import { argumentsOf } from './arguments.mjs';
 
 const runs = (command, ...args) => spawnSync(command, args, { stdio: 'ignore' }).status === 0;
 
@@ -13,6 +14,7 @@ const install = () => {
   return apt('update') && apt('install', '-y', '--no-install-recommends', 'redis-server');
 };
 
+argumentsOf('');
 if (!runs('redis-server', '--version')) {
   const permitted = process.getuid?.() === 0 && runs('apt-get', '--version');
   if (!permitted || !install()) {

@@ -23,6 +23,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildQuinn } from '../native/build.mjs';
 import { PLATFORMS, packageOf } from '../native/platforms.mjs';
+import { argumentsOf, wrongArguments } from './arguments.mjs';
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
 /** The override is what node-fetch's tag `cjs`, which verdaccio asks for, stands for: mirrors lack tags. */
@@ -225,14 +226,18 @@ const check = async () => {
   );
 };
 
-const [name, ...words] = process.argv.slice(2);
+const { values, positionals } = argumentsOf(
+  'stage <binaries> <out> [--partial]\ncheck',
+  { options: { partial: { type: 'boolean', default: false } } },
+  3,
+);
+const [name, binaries, out] = positionals;
+if (!(name === 'check' && binaries === undefined) && !(name === 'stage' && out !== undefined)) {
+  wrongArguments('stage <binaries> <out>, or check, is wanted');
+}
 try {
   if (name === 'check') await check();
-  else if (name === 'stage' && words.length >= 2) {
-    const partial = words.includes('--partial');
-    const [binaries, out] = words.filter((word) => word !== '--partial');
-    for (const made of stage(binaries, out, partial)) console.log(path.join(out, made));
-  } else throw new Error('stage <binaries> <out> [--partial], or check');
+  else for (const made of stage(binaries, out, values.partial)) console.log(path.join(out, made));
   process.exit(0);
 } catch (error) {
   console.error(`release: ${error.message}`);

@@ -6,6 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { createProgram } from '../interop/command-line.ts';
 import { startRedis } from '../interop/redis-server.ts';
 import { messageOf } from '../src/errors.ts';
 
@@ -83,6 +84,7 @@ const DIALECTS: readonly (readonly [Dialect, string])[] = [
   ['legacy', 'libp2p/test-plans: lower-case variables, JSON'],
 ];
 
+createProgram('run', 'A listener and a dialer ping over QUIC, in both harness dialects.').parse();
 try {
   const redis = await startRedis();
   console.log(`Redis runs on ${redis.address}.\n`);

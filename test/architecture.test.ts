@@ -17,7 +17,7 @@ const topFolder = (file: string): string => file.split(path.sep)[0] ?? '';
 const ALLOWED = {
   src: [],
   interop: ['src'],
-  fuzz: ['src'],
+  fuzz: ['src', 'interop'],
   bench: ['src', 'interop'],
   scripts: ['src', 'interop', 'native'],
 };

@@ -10,10 +10,20 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { Option } from 'commander';
 import { messageOf } from '../../src/errors.ts';
-import { printable } from '../../src/printable.ts';
+import {
+  createProgram,
+  exitsWith,
+  listOf,
+  oneOf,
+  positive,
+  runProgram,
+  say,
+  whole,
+} from '../command-line.ts';
 import { noRedis } from '../redis-server.ts';
+import { MatrixError } from '../runner/error.ts';
 import type { Participant } from '../runner/executors.ts';
 import { type Implementation, readImages } from '../runner/images.ts';
 import { ROOT, resolveParticipants } from '../runner/participants.ts';
@@ -24,8 +34,10 @@ import { type Hosts, moveIn, openHosts } from './hosts.ts';
 import { type Listener, startListener } from './listener.ts';
 import { keeps, type Outcome, renderOutcomes, TOLERANCE } from './report.ts';
 
-const DEFAULT_IMPLEMENTATIONS =
-  'libp2p-lean-quinn,libp2p-lean-node,libp2p-lean-quiche,libp2p-lean-v0.1,go-v0.51,rust-v0.57,litep2p-v0.16,js-v3.x,py-v0.x';
+const DEFAULT_IMPLEMENTATIONS = [
+  ...['libp2p-lean-quinn', 'libp2p-lean-node', 'libp2p-lean-quiche', 'libp2p-lean-v0.1'],
+  ...['go-v0.51', 'rust-v0.57', 'litep2p-v0.16', 'js-v3.x', 'py-v0.x'],
+];
 const ATTACKER = fileURLToPath(new URL('attacker.ts', import.meta.url));
 const GOOD_CLIENT = fileURLToPath(new URL('good-client.ts', import.meta.url));
 const START_TIMEOUT = 60_000;
@@ -33,18 +45,13 @@ const SAMPLE_EVERY = 100;
 /** What an attacker says that has not begun. */
 const NOTHING = '{}';
 
-const { values } = parseArgs({
-  options: {
-    implementations: { type: 'string', default: DEFAULT_IMPLEMENTATIONS },
-    attacks: { type: 'string', default: ATTACKS.map(({ name }) => name).join(',') },
-    seconds: { type: 'string', default: '10' },
-    // A QUIC connection that was dropped silently lasts 30 s.
-    settle: { type: 'string', default: '45' },
-    out: { type: 'string', default: join(ROOT, 'results', 'hostile') },
-  },
-});
-
-const say = (line: string): void => void process.stderr.write(`${printable(line, 500)}\n`);
+interface Flags {
+  readonly implementations: readonly string[];
+  readonly attacks: readonly string[];
+  readonly seconds: number;
+  readonly settle: number;
+  readonly out: string;
+}
 
 const node = (script: string, ...args: string[]): string[] => [
   ...[process.execPath, '--disable-warning=ExperimentalWarning', script],
@@ -86,11 +93,11 @@ const linesOf = (child: ChildProcess): (() => Promise<string>) => {
 interface Place {
   readonly hosts: Hosts;
   readonly redis: LocalRedis;
-  readonly out: string;
+  readonly flags: Flags;
 }
 
 const attackOnce = async (
-  { hosts, redis, out }: Place,
+  { hosts, redis, flags }: Place,
   implementation: Implementation,
   participant: Participant,
   attack: Attack,
@@ -99,7 +106,7 @@ const attackOnce = async (
   const key = `${id}-${attack.name}`;
   const listener = await startListener({
     ...{ implementation, participant, layer: attack.layer, listenerIp: hosts.listenerIp },
-    ...{ redis, key, log: join(out, 'logs', key, 'listener.log') },
+    ...{ redis, key, log: join(flags.out, 'logs', key, 'listener.log') },
   });
   let ended = false;
   listener.child.exited.then(() => {
@@ -137,7 +144,7 @@ const attackOnce = async (
     while (goesOn() && !ended) {
       if (!begun && did !== NOTHING) {
         begun = true;
-        until = performance.now() + 1_000 * Number(values.seconds);
+        until = performance.now() + 1_000 * flags.seconds;
       }
       peak = Math.max(peak, listener.memory());
       await delay(SAMPLE_EVERY);
@@ -145,7 +152,7 @@ const attackOnce = async (
     if (!begun && !ended) throw new Error('the attack did nothing');
     const during = await seen();
     attacker.child.kill('SIGKILL');
-    const settled = performance.now() + 1_000 * Number(values.settle);
+    const settled = performance.now() + 1_000 * flags.settle;
     while (performance.now() < settled && !ended) {
       const memory = listener.memory();
       peak = Math.max(peak, memory);
@@ -187,23 +194,13 @@ const steady = async (listener: Listener): Promise<number> => {
   return before;
 };
 
-const main = async (): Promise<number> => {
-  if (noRedis !== false) {
-    say(noRedis);
-    return 2;
-  }
+const main = async (flags: Flags): Promise<number> => {
+  if (noRedis !== false) throw new MatrixError(noRedis);
   const images = await readImages(join(ROOT, 'interop', 'images.yaml'));
-  const ids = values.implementations.split(',');
-  const attacks = values.attacks.split(',').map((name) => ATTACKS.find((one) => one.name === name));
+  const ids = flags.implementations;
   const unknown = ids.find((id) => !images.implementations.some((one) => one.id === id));
-  if (
-    unknown !== undefined ||
-    attacks.includes(undefined) ||
-    !(Number(values.seconds) > 0 && Number(values.settle) >= 0)
-  ) {
-    say('unknown implementation or attack, or seconds that are no number; see docs/hostile.md');
-    return 2;
-  }
+  if (unknown !== undefined) throw new MatrixError(`there is no implementation ${unknown}`);
+  const attacks = ATTACKS.filter(({ name }) => flags.attacks.includes(name));
   const implementations = images.implementations.filter(({ id }) => ids.includes(id));
   // Built before there is no way out any more.
   const { participants, skipped } = await resolveParticipants(
@@ -215,14 +212,14 @@ const main = async (): Promise<number> => {
   if (apart === 'moved') return await new Promise(() => {});
   for (const [id, why] of skipped) say(`skipped ${id}: ${why}`);
   if (apart !== false) say(`all on loopback, where hosts have no limits of their own: ${apart}`);
-  rmSync(values.out, { recursive: true, force: true });
-  mkdirSync(join(values.out, 'logs'), { recursive: true });
+  rmSync(flags.out, { recursive: true, force: true });
+  mkdirSync(join(flags.out, 'logs'), { recursive: true });
   const hosts = openHosts(apart === false);
-  const redis = await startWatchedRedis(join(values.out, 'logs', 'redis.log'));
+  const redis = await startWatchedRedis(join(flags.out, 'logs', 'redis.log'));
   const outcomes: Outcome[] = [];
+  let failed = false;
   try {
     for (const attack of attacks) {
-      if (attack === undefined) continue;
       for (const implementation of implementations) {
         const participant = participants.get(implementation.id);
         const transport = { quic: 'quic-v1', tcp: 'tcp', ws: 'ws' }[attack.layer];
@@ -233,15 +230,15 @@ const main = async (): Promise<number> => {
         if (attack.perf === true && !implementation.ours) continue;
         const what = `${attack.name} on ${implementation.id}`;
         try {
-          const place = { hosts, redis, out: values.out };
+          const place = { hosts, redis, flags };
           const outcome = await attackOnce(place, implementation, participant, attack);
           outcomes.push(outcome);
           say(`${keeps(outcome) ? '✓' : '✗'} ${what}: ${JSON.stringify(outcome)}`);
         } catch (error) {
           say(`✗ ${what}: ${messageOf(error)}`);
-          if (implementation.ours) process.exitCode = 1;
+          if (implementation.ours) failed = true;
         }
-        writeFileSync(join(values.out, 'hostile.json'), `${JSON.stringify(outcomes, null, 2)}\n`);
+        writeFileSync(join(flags.out, 'hostile.json'), `${JSON.stringify(outcomes, null, 2)}\n`);
       }
     }
   } finally {
@@ -249,9 +246,30 @@ const main = async (): Promise<number> => {
     hosts.close();
   }
   const report = renderOutcomes(outcomes);
-  writeFileSync(join(values.out, 'hostile.md'), report);
+  writeFileSync(join(flags.out, 'hostile.md'), report);
   process.stdout.write(report);
-  return outcomes.every((outcome) => !outcome.ours || keeps(outcome)) ? 0 : 1;
+  return !failed && outcomes.every((outcome) => !outcome.ours || keeps(outcome)) ? 0 : 1;
 };
 
-process.exitCode = Math.max(await main(), Number(process.exitCode ?? 0));
+const ATTACK_NAMES = ATTACKS.map(({ name }) => name);
+const program = createProgram(
+  'hostile',
+  'Hostile peers against a listener of every implementation.',
+)
+  .addOption(
+    new Option('--implementations <names>', 'whose listeners; names with commas in between')
+      .argParser(listOf(String))
+      .default(DEFAULT_IMPLEMENTATIONS, DEFAULT_IMPLEMENTATIONS.join(',')),
+  )
+  .addOption(
+    new Option('--attacks <names>', 'what is done to them; names with commas in between')
+      .argParser(listOf(oneOf(ATTACK_NAMES)))
+      .default(ATTACK_NAMES, 'all'),
+  )
+  .option('--seconds <n>', 'how long each attack lasts', positive, 10)
+  // A QUIC connection that was dropped silently lasts 30 s.
+  .option('--settle <n>', 'seconds that memory has to come down again', whole(0, 3600), 45)
+  .option('--out <folder>', 'where the results go', join(ROOT, 'results', 'hostile'))
+  .action(exitsWith(main));
+
+await runProgram(program);

@@ -3,6 +3,7 @@
  *
  *   node interop/nat/probe-all.ts
  */
+import { createProgram } from '../command-line.ts';
 import { isInside, lackOfLaboratory, runInside } from './isolate.ts';
 import { createLaboratory, NATS, type Nat, prepareLaboratories } from './laboratory.ts';
 import { probeNat } from './probe.ts';
@@ -28,6 +29,10 @@ const probeAll = async (): Promise<void> => {
   await Promise.all(pairs);
 };
 
+createProgram(
+  'probe-all',
+  'Prints what each NAT of the laboratory does, one JSON line each.',
+).parse();
 const lack = lackOfLaboratory();
 if (lack !== undefined) process.stderr.write(`skipped: the NAT laboratory: ${lack}\n`);
 else if (isInside()) await probeAll();

@@ -16,11 +16,9 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { stringify } from 'yaml';
-import { messageOf } from '../../src/errors.ts';
-import { isHarnessError } from '../../src/harness/errors.ts';
 import { printable } from '../../src/printable.ts';
+import { createProgram, exitsWith, print, runProgram } from '../command-line.ts';
 import { allCells, type Cell } from '../runner/cells.ts';
 import { type CommandResult, run } from '../runner/command.ts';
 import { MatrixError } from '../runner/error.ts';
@@ -50,7 +48,6 @@ import {
 
 /** As long as the unified harness gives a test. */
 const TEST_TIMEOUT_MS = 180_000;
-const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 /** Compose version 2, or the older program, which has no `name` in its files. */
 interface ComposeProgram {
@@ -86,42 +83,38 @@ interface Outcome {
   readonly output: string;
 }
 
-const main = async (): Promise<number> => {
-  const { values } = parseArgs({
-    options: {
-      image: { type: 'string', default: 'libp2p-lean' },
-      with: { type: 'string', default: 'js-v3.x,go-v0.51' },
-      all: { type: 'boolean', default: false },
-      perf: { type: 'boolean', default: false },
-      'scripts-only': { type: 'boolean', default: false },
-      others: { type: 'string', default: '' },
-    },
-  });
+interface Flags {
+  readonly image: string;
+  readonly with: string;
+  readonly all: boolean;
+  readonly perf: boolean;
+  readonly scriptsOnly: boolean;
+  readonly others: string;
+}
+
+const main = async (flags: Flags): Promise<number> => {
   const missing = await dockerMissing();
   if (missing !== undefined) throw new MatrixError(missing);
   const compose = await findCompose();
   const { UNIFIED_TESTING = '', TEST_PLANS = '' } = process.env;
-  if (values['scripts-only'] && `${UNIFIED_TESTING}${TEST_PLANS}` === '') {
+  if (flags.scriptsOnly && `${UNIFIED_TESTING}${TEST_PLANS}` === '') {
     throw new MatrixError('--scripts-only: neither UNIFIED_TESTING nor TEST_PLANS is set');
   }
-  if (!values['scripts-only']) {
-    const code = await checkComposeFiles(compose, values);
+  if (!flags.scriptsOnly) {
+    const code = await checkComposeFiles(compose, flags);
     if (code !== 0) return code;
   }
-  return checkScripts(compose, { UNIFIED_TESTING, TEST_PLANS }, values.others);
+  return checkScripts(compose, { UNIFIED_TESTING, TEST_PLANS }, flags.others);
 };
 
 /** The harnesses' compose files, as this checkout generates them. @returns an exit code. */
-const checkComposeFiles = async (
-  compose: ComposeProgram,
-  values: { image: string; with: string; all: boolean; perf: boolean },
-): Promise<number> => {
-  if ((await run(['docker', 'image', 'inspect', values.image], 20_000)).code !== 0) {
-    throw new MatrixError(`there is no image ${values.image}; make docker builds it`);
+const checkComposeFiles = async (compose: ComposeProgram, flags: Flags): Promise<number> => {
+  if ((await run(['docker', 'image', 'inspect', flags.image], 20_000)).code !== 0) {
+    throw new MatrixError(`there is no image ${flags.image}; make docker builds it`);
   }
 
   const images = await readImages(join(ROOT, 'interop', 'images.yaml'));
-  const others = values.with.split(',').filter((id) => id !== '');
+  const others = flags.with.split(',').filter((id) => id !== '');
   const unknown = others.find((id) => !images.implementations.some((one) => one.id === id));
   if (unknown !== undefined)
     throw new MatrixError(`--with: there is no implementation "${unknown}"`);
@@ -136,12 +129,12 @@ const checkComposeFiles = async (
     throw new MatrixError('no other implementation has a container here');
   }
   const imageOf = (id: string): string =>
-    id === OURS ? values.image : (participants.get(id)?.image ?? '');
+    id === OURS ? flags.image : (participants.get(id)?.image ?? '');
   const cells = chooseCells(
     allCells(wanted).filter(
       (cell) => cell.ours && imageOf(cell.dialer) !== '' && imageOf(cell.listener) !== '',
     ),
-    values.all,
+    flags.all,
   );
 
   const folder = await mkdtemp(join(tmpdir(), 'libp2p-lean-upstream-'));
@@ -222,7 +215,7 @@ const checkComposeFiles = async (
         ['test-plans', testPlansCompose(cell, pair, tag)],
       ];
       // Peers of ours keep the transport contract only.
-      if (values.perf && cell.dialer === OURS && cell.listener === OURS) {
+      if (flags.perf && cell.dialer === OURS && cell.listener === OURS) {
         tests.push(['unified perf', unifiedCompose('perf', cell, pair, network, tag)]);
       }
       for (const [harness, file] of tests) {
@@ -312,10 +305,16 @@ const chooseCells = (cells: readonly Cell[], all: boolean): readonly Cell[] => {
   });
 };
 
-try {
-  process.exitCode = await main();
-} catch (error) {
-  if (!isHarnessError(error, 'ERR_CONFIG') && !(error instanceof TypeError)) throw error;
-  process.stderr.write(`upstream-check: ${messageOf(error)}\n`);
-  process.exitCode = 2;
-}
+const program = createProgram(
+  'upstream-check',
+  'Our container as the upstream harnesses run it, in a real Docker engine.',
+)
+  .option('--image <name>', 'the image under test', 'libp2p-lean')
+  .option('--with <ids>', 'other implementations, with commas in between', 'js-v3.x,go-v0.51')
+  .option('--all', 'every secure channel and muxer, not one of each', false)
+  .option('--perf', 'the perf suite, too', false)
+  .option('--scripts-only', "only the harnesses' own scripts (UNIFIED_TESTING, TEST_PLANS)", false)
+  .option('--others <filter>', "with the scripts: upstream's ids of other images", '')
+  .action(exitsWith(main));
+
+await runProgram(program);

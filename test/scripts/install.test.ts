@@ -55,7 +55,7 @@ const checkout = (t: TestContext): Checkout => {
     execFileSync('npm', [...args, '--offline'], { cwd: root, stdio: 'pipe' });
   mkdirSync(path.join(root, 'scripts'));
   mkdirSync(path.join(root, 'part'));
-  for (const name of readdirSync(SCRIPTS).filter((it) => it.startsWith('install'))) {
+  for (const name of readdirSync(SCRIPTS).filter((it) => /^(install|arguments)/.test(it))) {
     cpSync(path.join(SCRIPTS, name), path.join(root, 'scripts', name));
   }
   const install = 'node ../../wait.mjs';

@@ -47,7 +47,7 @@ test('what is unknown is refused with a line and code 2', async () => {
   const child = start(['--attacks', 'tickling']);
   const [code, stderr] = await Promise.all([once(child, 'exit'), text(child.stderr)]);
   assert.equal(code[0], 2);
-  assert.match(stderr, /unknown implementation or attack/);
+  assert.match(stderr, /There is no tickling; it must be one of quic-half-open, /);
 });
 
 const SIGHT: Sight = {
