@@ -12,6 +12,7 @@ import type { Stream } from '../../stream.ts';
 import { BAD_CERTIFICATE, type QuicConnection, type QuicLimits } from '../engine.ts';
 import { type FinGate, finGate, openGate } from './fin-gate.ts';
 import { type FinishClose, finishCloseOf } from './finish-close.ts';
+import { withFirstOwner } from './first-owner.ts';
 import { MemoryPoll, STREAM_BYTES } from './memory-poll.ts';
 import { NodeQuicEngineStream, type StreamOwner } from './stream.ts';
 import { StreamSlots } from './stream-slots.ts';
@@ -160,10 +161,12 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
   async #create(): Promise<NodeQuicStream> {
     if (this.#ended !== undefined) throw this.endedError;
     try {
-      const raw = await this.#session.createBidirectionalStream({
-        budget: FIRST_BUDGET,
-        highWaterMark: FIRST_BUDGET,
-      });
+      const raw = await withFirstOwner(() =>
+        this.#session.createBidirectionalStream({
+          budget: FIRST_BUDGET,
+          highWaterMark: FIRST_BUDGET,
+        }),
+      );
       raw.closed.catch(ignore);
       return raw;
     } catch (error) {

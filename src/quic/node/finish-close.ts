@@ -10,8 +10,8 @@ export type FinishClose = (
   ...rest: unknown[]
 ) => unknown;
 
-/** Releases of Node.js whose source was checked to have these parameters; 24.21 was tested. */
-const KNOWN_MAJORS: readonly number[] = [24, 26];
+/** Releases of Node.js whose private parts were checked in their source; 24.21 was tested. */
+export const KNOWN_MAJORS: readonly number[] = [24, 26];
 /** Number of declared parameters: the three, and in some versions the error's name. */
 const KNOWN_LENGTHS: readonly number[] = [3, 4];
 

@@ -1,0 +1,50 @@
+/** An event loop that was late: connections have timed out meanwhile, and nobody has been told yet. */
+
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { isLeanError } from '../../src/errors.ts';
+import type { QuicConnection } from '../../src/quic/engine.ts';
+import { selectEngine } from '../../src/quic/select.ts';
+import { enginesHere } from '../support/engines.ts';
+import { issueTestCredentials } from '../support/quic-credentials.ts';
+import { inbox } from '../support/quic-helpers.ts';
+
+const IDLE = 200;
+/** node:quic looks at the clock itself once three times the idle timeout have passed; milliseconds. */
+const STALL = 5 * IDLE;
+
+const credentials = await issueTestCredentials('late');
+const options = { credentials, authenticate: () => {}, limits: { idleTimeout: IDLE } };
+
+const stall = (): void => {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, STALL);
+};
+
+for (const name of await enginesHere(['dialer', 'listener'])) {
+  describe(`${name}: an event loop that was late`, { timeout: 60_000 }, () => {
+    it('opens no stream that lasts, and nothing is thrown behind its caller', async (t) => {
+      const { engine } = await selectEngine(name, 'listener');
+      const accepted = inbox<QuicConnection>();
+      const address = { host: '127.0.0.1', port: 0 };
+      const onConnection = accepted.push;
+      const listener = await engine.listen({ ...options, address, onConnection });
+      t.after(() => listener.close());
+      const dialed = await engine.dial(listener.address, options);
+      const ends = [dialed, await accepted.next()];
+      // Packets that await acknowledgement, so that timers are due.
+      for (const end of ends) (await end.openStream()).write(Buffer.alloc(20_000));
+      stall();
+      const opened = ends.map(async (end) => {
+        const stream = await end.openStream();
+        stream.write(Buffer.from('too late'));
+        while ((await stream.read()) !== null);
+      });
+      // Which of the two notices first, and whether by its clock or by the other's close, is open.
+      for (const result of await Promise.allSettled(opened)) {
+        assert.equal(result.status, 'rejected');
+        assert.ok(isLeanError(result.reason, 'ERR_CONNECTION_CLOSED'), String(result.reason));
+      }
+      await Promise.all(ends.map((end) => end.closed));
+    });
+  });
+}
