@@ -37,6 +37,13 @@ import { writeResults } from './runner/write-results.ts';
 const OURS = 'libp2p-lean';
 const PEERS: readonly NatParticipant[] = [
   { id: OURS, ours: true, assumesPortKept: false, neverSwapsRoles: false },
+  {
+    id: `${OURS}-quiche`,
+    ours: true,
+    assumesPortKept: false,
+    neverSwapsRoles: false,
+    engine: 'quiche',
+  },
   { id: 'go-v0.51', ours: false, assumesPortKept: false, neverSwapsRoles: false },
   // libp2p-identify 0.48: an observed port that is not a listener's is replaced by the listener's.
   { id: 'rust-v0.57', ours: false, assumesPortKept: true, neverSwapsRoles: true },
@@ -60,7 +67,8 @@ interface Flags {
 
 const selectedCells = ({ select, ignore }: Flags): NatCell[] => {
   const ids = PEERS.map(({ id }) => id);
-  const cells = natCells(PEERS, ids);
+  const relays = PEERS.filter(({ engine }) => engine === undefined).map(({ id }) => id);
+  const cells = natCells(PEERS, relays);
   const patterns = (filter: string | undefined): string[] | undefined =>
     filter === undefined || filter === '' ? undefined : expand(filter, ids, new Map());
   const names = new Set(
@@ -85,11 +93,11 @@ const resolveParticipants = async (
 }> => {
   const participants = new Map<string, Participant>();
   const implementations: ImplementationRecord[] = [];
-  for (const { id, ours } of PEERS.filter((peer) => wanted.has(peer.id))) {
+  for (const { id, ours, engine } of PEERS.filter((peer) => wanted.has(peer.id))) {
     const record = {
       id,
       ours,
-      transports: ['quic-v1', 'tcp'],
+      transports: engine === undefined ? ['quic-v1', 'tcp'] : ['quic-v1'],
       secureChannels: ['noise'],
       muxers: ['yamux'],
       dialOnly: [],
@@ -101,7 +109,8 @@ const resolveParticipants = async (
         join(root, 'bin/libp2p-lean'),
         'hole-punch',
       ];
-      participants.set(id, { id, command, image: undefined, env: {} });
+      const env = engine === undefined ? {} : { QUIC_ENGINE: engine };
+      participants.set(id, { id, command, image: undefined, env });
       implementations.push({ ...record, version, skipped: null });
       continue;
     }

@@ -2,6 +2,7 @@
  * The cells of the laboratory: dialer × listener × relay × transport × pair of NATs, named as unified-testing's
  * hole-punch suite names them.
  */
+import type { EngineName } from '../../src/quic/engine-name.ts';
 import type { Cell } from '../runner/cells.ts';
 import type { Nat } from './laboratory.ts';
 
@@ -25,7 +26,12 @@ export interface NatParticipant {
   readonly assumesPortKept: boolean;
   /** Whether as a listener over TCP it is the responder in every attempt, also with who takes its SYN as a listener. */
   readonly neverSwapsRoles: boolean;
+  /** It differs from another participant in this alone: it takes part over QUIC, between the NATs that tell engines apart. */
+  readonly engine?: EngineName;
 }
+
+/** Of the dialer and of the listener, where an engine has cells of its own: who sends first, and from which socket. */
+const ENGINE_NATS: readonly string[] = ['full-cone', 'port-restricted'];
 
 /** Pairs of the NATs of dialer and listener. */
 export const NAT_PAIRS: readonly (readonly [dialer: Nat, listener: Nat])[] = [
@@ -75,6 +81,12 @@ const expectationOf = (
   return both.includes('full-cone') || both.includes('address-restricted') ? 'either' : 'relayed';
 };
 
+const takesPart =
+  (dialerNat: Nat, listenerNat: Nat, transport: string) =>
+  (pair: readonly NatParticipant[]): boolean =>
+    pair.every(({ engine }) => engine === undefined) ||
+    (transport === 'quic-v1' && [dialerNat, listenerNat].every((nat) => ENGINE_NATS.includes(nat)));
+
 /**
  * Every cell: each participant with itself, and ours with each. A network that blocks UDP is tried with TCP
  * only: with QUIC nobody gets as far as the relay.
@@ -93,23 +105,25 @@ export const natCells = (
       ({ transport }) => transport === 'tcp' || ![dialerNat, listenerNat].includes('udp-blocked'),
     ).flatMap((stack) =>
       relays.flatMap((relay) =>
-        pairs.map(([dialer, listener]): NatCell => {
-          const layers = [stack.transport, stack.secureChannel, stack.muxer].filter(
-            (layer) => layer !== null,
-          );
-          const nats = { dialer: dialerNat, listener: listenerNat };
-          return {
-            name: `${dialer.id} x ${listener.id} (${layers.join(', ')}) [dr - ${dialerNat}, rly - ${relay}, lr - ${listenerNat}]`,
-            dialer: dialer.id,
-            listener: listener.id,
-            ...stack,
-            condition: null,
-            ours: dialer.ours || listener.ours,
-            relay,
-            nats,
-            expected: expectationOf(nats, dialer, listener, stack.transport),
-          };
-        }),
+        pairs
+          .filter(takesPart(dialerNat, listenerNat, stack.transport))
+          .map(([dialer, listener]): NatCell => {
+            const layers = [stack.transport, stack.secureChannel, stack.muxer].filter(
+              (layer) => layer !== null,
+            );
+            const nats = { dialer: dialerNat, listener: listenerNat };
+            return {
+              name: `${dialer.id} x ${listener.id} (${layers.join(', ')}) [dr - ${dialerNat}, rly - ${relay}, lr - ${listenerNat}]`,
+              dialer: dialer.id,
+              listener: listener.id,
+              ...stack,
+              condition: null,
+              ours: dialer.ours || listener.ours,
+              relay,
+              nats,
+              expected: expectationOf(nats, dialer, listener, stack.transport),
+            };
+          }),
       ),
     ),
   );

@@ -1,6 +1,6 @@
 /**
  * Has the router of this network forward ports to this node's listeners: UPnP, or NAT-PMP where no router speaks
- * that. The work is `@achingbrain/nat-port-mapper`'s, which the user installs.
+ * that. The work is `@achingbrain/nat-port-mapper`'s, which the user installs. It does not speak PCP (RFC 6887): docs/nat.md.
  */
 
 import { readFile } from 'node:fs/promises';
@@ -24,9 +24,10 @@ const SEARCH_TIMEOUT = 5_000;
 const MAP_TIMEOUT = 5_000;
 /**
  * Milliseconds until a router forgets a mapping that is not renewed, and between renewals. Short, as the library
- * (4.0.5) takes no UPnP mapping back: its request names no protocol.
+ * (4.0.5) takes no UPnP mapping back: its request names no protocol. It makes an hour of it with UPnP. With NAT-PMP it
+ * takes milliseconds for seconds, but two hours (RFC 6886 section 3.3) for what is no whole number: hence the half.
  */
-const LEASE = 600_000;
+const LEASE = 600_000.5;
 const RENEWAL = 240_000;
 /** Milliseconds until routers are searched for again after there were none. */
 const SEARCH_AGAIN = 300_000;
@@ -34,7 +35,7 @@ const MAX_MAPPINGS = 32;
 
 /**
  * Maps the ports of listeners, those to come included, until `closing` fires; the router then forgets them within
- * ten minutes.
+ * two hours.
  *
  * @param listening the bound addresses.
  * @throws ERR_OPTIONS when the library is not installed.

@@ -1,17 +1,15 @@
 /** Connections over TCP (libp2p/specs connections/README.md): `/ip4|ip6|dns|dns4|dns6/…/tcp/N`. */
 
 import { createServer, Socket } from 'node:net';
-import type { Role } from '../connection.ts';
-import { abortedBy, startDeadline } from '../deadline.ts';
-import { isLeanError, LeanError } from '../errors.ts';
+import { abortedBy } from '../deadline.ts';
 import { hostOf, kindOf } from '../multiaddr.ts';
 import { socketWire } from '../wire/socket-wire.ts';
-import type { Wire } from '../wire/wire.ts';
 import { createAcceptor } from './acceptor.ts';
 import { createLocalPorts, REUSES_PORTS } from './local-ports.ts';
+import { createSilentPeers, roleOn } from './simultaneous-open.ts';
 import { dialFailed, familyOf, listenOn, socketPath, type Target, targetOf } from './sockets.ts';
 import type { Transport } from './transport.ts';
-import { createUpgrade, type UpgradeOptions } from './upgrade.ts';
+import { createUpgrade, type Turn, type UpgradeOptions } from './upgrade.ts';
 
 /** Idle time before the kernel sends keep-alive probes; milliseconds. */
 const KEEP_ALIVE_DELAY = 15_000;
@@ -20,22 +18,26 @@ const KEEP_ALIVE_DELAY = 15_000;
 export const tcpTransport = (options: UpgradeOptions): Transport => {
   const upgrade = createUpgrade(options);
   const ports = createLocalPorts();
+  const silent = createSilentPeers();
   return {
     name: 'tcp',
     handles: (address) => kindOf(address) === 'tcp',
-    dial: async (address, { expectedPeer, signal, holePunch }) => {
+    dial: async (address, { expectedPeer: expected, signal, holePunch }) => {
       const target = targetOf(address, ['tcp']);
       const bound = ports.socketTo(target);
-      const socket = await openSocket(target, signal, bound, holePunch === undefined);
+      let socket: Socket;
+      try {
+        socket = await openSocket(target, signal, bound, holePunch === undefined);
+      } catch (error) {
+        // The peer's own dial has taken the two ports.
+        if (holePunch === 'dialer' && isTaken(error)) silent.speakTo(target, expected);
+        throw error;
+      }
       const wire = socketWire(socket, 'tcp');
       const path = socketPath('tcp', socket);
-      const role = holePunch === 'listener' ? await roleOn(wire, signal) : 'dialer';
-      if (role === 'dialer') return upgrade.asDialer(wire, path, expectedPeer, signal);
-      const connection = await upgrade.asListener(wire, path, signal);
-      const { remotePeer } = connection;
-      if (expectedPeer === undefined || expectedPeer.equals(remotePeer)) return connection;
-      await connection.close();
-      throw new LeanError('ERR_PEER_ID_MISMATCH', `expected ${expectedPeer}, found ${remotePeer}`);
+      if (holePunch !== 'listener') return upgrade.asDialer(wire, path, expected, signal);
+      const turn: Turn = async () => ({ role: await roleOn(wire, signal), expected });
+      return upgrade.asEither(wire, path, turn, signal);
     },
     listen: async (address, settings) => {
       const target = targetOf(address, ['tcp']);
@@ -51,7 +53,11 @@ export const tcpTransport = (options: UpgradeOptions): Transport => {
         if (arrival === undefined) return;
         const path = socketPath('tcp', socket);
         const wire = socketWire(socket, 'tcp');
-        arrival.upgrade((signal) => upgrade.asListener(wire, path, signal));
+        if (!REUSES_PORTS) arrival.upgrade((signal) => upgrade.asListener(wire, path, signal));
+        else {
+          const turn = silent.turnOn(wire, socket);
+          arrival.upgrade((signal) => upgrade.asEither(wire, path, turn, signal));
+        }
       });
       const listener = await listenOn(server, target, acceptor, REUSES_PORTS);
       const { host, port } = hostOf(listener.address);
@@ -65,30 +71,6 @@ export const tcpTransport = (options: UpgradeOptions): Transport => {
       };
     },
   };
-};
-
-/** Time within which a peer that has also dialled sends its first bytes; milliseconds. */
-const FIRST_WORD = 600;
-
-/**
- * Our role on a connection that we made as the listener of a hole punch: if the peer sends nothing, its listener
- * has accepted our dial and waits for us.
- *
- * @throws what reading throws, and the signal's reason.
- */
-const roleOn = async (wire: Wire, signal: AbortSignal): Promise<Role> => {
-  const deadline = startDeadline(FIRST_WORD, "the peer's first word", signal);
-  try {
-    const chunk = await wire.read(undefined, deadline.signal);
-    if (chunk !== null) wire.unread(chunk);
-    return 'listener';
-  } catch (error) {
-    if (isLeanError(error, 'ERR_TIMEOUT') && !signal.aborted) return 'dialer';
-    wire.reset();
-    throw error;
-  } finally {
-    deadline.clear();
-  }
 };
 
 /**
@@ -106,11 +88,15 @@ const openSocket = async (
   try {
     if (bound !== undefined) return await connectSocket(bound, target, signal);
   } catch (error) {
-    const cause = error instanceof Error ? (error.cause as NodeJS.ErrnoException) : undefined;
-    if (!orAny) throw error;
-    if (cause?.code !== 'EADDRINUSE' && cause?.code !== 'EADDRNOTAVAIL') throw error;
+    if (!orAny || !isTaken(error)) throw error;
   }
   return connectSocket(new Socket({ allowHalfOpen: true }), target, signal);
+};
+
+/** Whether there is a connection between the two ports already. */
+const isTaken = (error: unknown): boolean => {
+  const cause = error instanceof Error ? (error.cause as NodeJS.ErrnoException) : undefined;
+  return cause?.code === 'EADDRINUSE' || cause?.code === 'EADDRNOTAVAIL';
 };
 
 const connectSocket = (socket: Socket, target: Target, signal: AbortSignal): Promise<Socket> =>

@@ -66,6 +66,16 @@ export interface Upgrade {
     signal: AbortSignal,
   ): Promise<TransportConnection>;
   asListener(wire: Wire, path: Path, signal: AbortSignal): Promise<TransportConnection>;
+  /** As `turn` says, once that is known. */
+  asEither(wire: Wire, path: Path, turn: Turn, signal: AbortSignal): Promise<TransportConnection>;
+}
+
+/** Finds out which of the two that a hole punch has connected speaks first. Fails when the wire does. */
+export type Turn = () => Promise<Side>;
+
+export interface Side {
+  readonly role: Role;
+  readonly expected: PeerId | undefined;
 }
 
 /** The raw connection. */
@@ -155,10 +165,10 @@ export const createUpgrade = (options: UpgradeOptions): Upgrade => {
   const upgrade = async (
     wire: Wire,
     path: Path,
-    role: Role,
-    expected: PeerId | undefined,
+    turn: Side | Turn,
     signal: AbortSignal,
   ): Promise<TransportConnection> => {
+    let role: Role = 'listener';
     const deadline = startDeadline(upgradeLimits.handshakeTimeout, 'the upgrade', signal);
     let top = wire;
     const onAbort = (): void => {
@@ -168,7 +178,9 @@ export const createUpgrade = (options: UpgradeOptions): Upgrade => {
     deadline.signal.addEventListener('abort', onAbort);
     try {
       if (deadline.signal.aborted) throw deadline.signal.reason;
-      const secured = await setUpSecureChannel(wire, role, expected);
+      const side = typeof turn === 'function' ? await turn() : turn;
+      role = side.role;
+      const secured = await setUpSecureChannel(wire, role, side.expected);
       top = secured.channel.wire;
       const muxed = await setUpMuxer(secured.channel, role);
       if (deadline.signal.aborted) throw deadline.signal.reason;
@@ -199,10 +211,14 @@ export const createUpgrade = (options: UpgradeOptions): Upgrade => {
 
   return {
     limits: upgradeLimits,
-    asDialer: (wire, path, expected, signal) => upgrade(wire, path, 'dialer', expected, signal),
-    asListener: (wire, path, signal) => upgrade(wire, path, 'listener', undefined, signal),
+    asDialer: (wire, path, expected, signal) =>
+      upgrade(wire, path, { role: 'dialer', expected }, signal),
+    asListener: (wire, path, signal) => upgrade(wire, path, AS_LISTENER, signal),
+    asEither: upgrade,
   };
 };
+
+const AS_LISTENER = { role: 'listener', expected: undefined } as const;
 
 const makeConnection = (
   role: Role,

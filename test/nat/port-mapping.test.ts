@@ -20,11 +20,15 @@ describe('port mapping', { skip: lack ?? false, timeout: 120_000 }, () => {
     it(`${speaks}: a peer outside reaches listeners behind the router`, async () => {
       const args = ['test/support/mapped-ports.ts', speaks];
       const { stdout } = await run(process.execPath, args, { cwd: ROOT });
-      const { mappings, told, replies, forwarded } = JSON.parse(stdout);
+      const { mappings, told, replies, forwarded, lifetimes, pcp } = JSON.parse(stdout);
       assert.deepEqual(mappings, ['/ip4/45.0.0.1/udp/4001/quic-v1', '/ip4/45.0.0.1/tcp/4001']);
       assert.equal(told, true);
       for (const reply of replies) assert.match(reply, /1 sent, 1 answered/);
       assert.equal(forwarded, 2);
+      if (speaks === 'upnp') return;
+      // A server of PCP, its successor, at the same port answers each in its own version (RFC 6887 appendix A).
+      assert.deepEqual(lifetimes, [7_200, 7_200]);
+      assert.deepEqual(pcp, [2, 0x80, 0]);
     });
   }
 });

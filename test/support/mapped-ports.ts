@@ -1,9 +1,12 @@
 /**
  * A node behind a router that forwards ports: miniupnpd, in network namespaces. Argument: `upnp` or `nat-pmp`, what
  * the router speaks. Prints a line of JSON: the mappings, whether the node tells of them, what a peer outside said
- * that pinged the node through each, and how many ports the router forwards.
+ * that pinged the node through each, how many ports the router forwards; of one that
+ * speaks NAT-PMP also for how many seconds, and how it answers PCP.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { createSocket } from 'node:dgram';
+import { on, once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -65,7 +68,12 @@ table inet filter {
   }
 }`;
 
-const startRouter = async (speaks: string, folder: string): Promise<ChildProcess> => {
+/** @param onLifetime called with the lifetime of each NAT-PMP mapping that it is asked for, seconds. */
+const startRouter = async (
+  speaks: string,
+  folder: string,
+  onLifetime: (seconds: number) => void,
+): Promise<ChildProcess> => {
   execFileSync('ip', [...inRouter, 'nft', '-f', '-'], { input: RULES });
   const configuration = path.join(folder, 'miniupnpd.conf');
   const yes = (it: boolean): string => (it ? 'yes' : 'no');
@@ -89,11 +97,15 @@ deny 0-65535 0.0.0.0/0 0-65535
   const args = [...inRouter, 'miniupnpd', '-d', '-f', configuration, '-P', `${folder}/pid`];
   const router = spawn('ip', args, { stdio: ['ignore', 'ignore', 'pipe'] });
   router.stderr.setEncoding('utf8');
-  for await (const line of createInterface({ input: router.stderr })) {
+  const lines = createInterface({ input: router.stderr });
+  lines.on('line', (line) => {
     if (process.env.DEBUG) process.stderr.write(`${line}\n`);
+    const [, lifetime] = /lifetime=(\d+)/.exec(line) ?? [];
+    if (lifetime !== undefined) onLifetime(Number(lifetime));
+  });
+  for await (const [line] of on(lines, 'line')) {
     if (/[Ll]istening for NAT-PMP|HTTP listening/.test(line)) break;
   }
-  router.stderr.resume();
   return router;
 };
 
@@ -103,10 +115,25 @@ const forwarded = (): string[] => {
   return text.split('\n').filter((line) => line.includes('dnat'));
 };
 
+/** Version, opcode and result of a PCP server's answer to ANNOUNCE (RFC 6887 sections 7.1 and 14.1). */
+const announcePcp = async (): Promise<readonly number[]> => {
+  const request = Buffer.alloc(24);
+  request[0] = 2; // version; opcode 0 and lifetime 0 follow
+  request.set([0xff, 0xff, 192, 168, 7, 2], 18); // our address, in IPv6's form
+  const socket = createSocket('udp4');
+  socket.bind(0, '192.168.7.2');
+  await once(socket, 'listening');
+  socket.send(request, 5351, '192.168.7.1');
+  const [answer] = await once(socket, 'message', { signal: AbortSignal.timeout(10_000) });
+  socket.close();
+  return [answer[0], answer[1], answer[3]];
+};
+
 const main = async (speaks: string): Promise<void> => {
   makeNetwork();
   const folder = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-router-'));
-  const router = await startRouter(speaks, folder);
+  const lifetimes: number[] = [];
+  const router = await startRouter(speaks, folder, (seconds) => lifetimes.push(seconds));
   const node = await createNode({ nat: { mapPorts: true } });
   const mapped = eventsOf(node, 'port:map');
   await node.listen('/ip4/192.168.7.2/udp/4001/quic-v1');
@@ -126,9 +153,10 @@ const main = async (speaks: string): Promise<void> => {
     replies.push(text);
   }
   const count = forwarded().length;
+  const pcp = speaks === 'nat-pmp' ? await announcePcp() : undefined;
   await node.close();
   const result = { mappings: mappings.map(({ address }) => `${address}`), told, replies };
-  process.stdout.write(`${JSON.stringify({ ...result, forwarded: count })}\n`);
+  process.stdout.write(`${JSON.stringify({ ...result, forwarded: count, lifetimes, pcp })}\n`);
   router.kill();
   rmSync(folder, { recursive: true });
 };

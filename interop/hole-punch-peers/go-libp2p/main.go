@@ -21,6 +21,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/client"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
 	"github.com/libp2p/go-libp2p/p2p/protocol/holepunch"
 	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
@@ -49,7 +50,9 @@ type config struct {
 	timeout time.Duration
 	// punchTimeout is how long a dialer waits on a relayed connection before it reports that one; 0: to the end.
 	punchTimeout time.Duration
-	debug        bool
+	// reservation is how long a relay's reservations last; 0: as long as by default.
+	reservation time.Duration
+	debug       bool
 	// unified belongs to redis.go, which the peers of the transport suite share.
 	unified bool
 }
@@ -114,6 +117,9 @@ func configure() (c config, err error) {
 	if c.punchTimeout, err = seconds("PUNCH_TIMEOUT_SECS", 0); err != nil {
 		return c, err
 	}
+	if c.reservation, err = seconds("RESERVATION_SECS", 0); err != nil {
+		return c, err
+	}
 	c.debug = variable("DEBUG") == "true"
 	return c, nil
 }
@@ -145,7 +151,11 @@ func newHost(c config) (host.Host, error) {
 	}
 	options = append(options, libp2p.ListenAddrStrings("/ip4/"+c.ip+"/"+rest))
 	if c.role == "relay" {
-		options = append(options, libp2p.ForceReachabilityPublic(), libp2p.EnableRelayService())
+		resources := relay.DefaultResources()
+		if c.reservation > 0 {
+			resources.ReservationTTL = c.reservation
+		}
+		options = append(options, libp2p.ForceReachabilityPublic(), libp2p.EnableRelayService(relay.WithResources(resources)))
 	} else {
 		options = append(options, libp2p.ForceReachabilityPrivate(), libp2p.EnableHolePunching(holepunch.WithTracer(c)))
 	}

@@ -54,6 +54,8 @@ struct Config {
     deadline: Instant,
     /// After that long on a relayed connection the dialer reports that; without it, it waits to the end.
     punch_timeout: Option<Duration>,
+    /// How long a relay's reservations last, unless as by default.
+    reservation: Option<Duration>,
     debug: bool,
 }
 
@@ -100,6 +102,7 @@ impl Config {
             key: need("TEST_KEY")?,
             deadline: Instant::now() + seconds("TEST_TIMEOUT_SECS")?.unwrap_or(Duration::from_secs(180)),
             punch_timeout: seconds("PUNCH_TIMEOUT_SECS")?,
+            reservation: seconds("RESERVATION_SECS")?,
             debug: var("DEBUG").as_deref() == Some("true"),
         })
     }
@@ -194,8 +197,10 @@ fn peer_swarm(config: &Config) -> Result<Swarm<PeerBehaviour>, Failure> {
 }
 
 fn relay_swarm(config: &Config) -> Result<Swarm<RelayBehaviour>, Failure> {
+    let mut limits = relay::Config::default();
+    limits.reservation_duration = config.reservation.unwrap_or(limits.reservation_duration);
     let behaviour = |key: &libp2p::identity::Keypair| RelayBehaviour {
-        relay: relay::Behaviour::new(key.public().to_peer_id(), relay::Config::default()),
+        relay: relay::Behaviour::new(key.public().to_peer_id(), limits),
         ping: ping::Behaviour::default(),
         identify: identify_of(key),
     };
