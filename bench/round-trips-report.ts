@@ -28,6 +28,12 @@ export const FIGURES: readonly { readonly key: Figure; readonly title: string }[
   { key: 'firstMebibyte', title: 'To the last byte of 1 MiB' },
 ];
 
+/** By loss, delay and stack, as the tables go. */
+export const inOrder = (cells: readonly Cell[], stacks: readonly string[]): Cell[] =>
+  cells.toSorted(
+    (a, b) => a.loss - b.loss || a.rtt - b.rtt || stacks.indexOf(a.stack) - stacks.indexOf(b.stack),
+  );
+
 const distinct = <T>(values: readonly T[]): T[] => [...new Set(values)];
 
 const figure = (cell: Cell, key: Figure): string => {
@@ -43,8 +49,8 @@ export const roundTripTable = ({ cells, command, date, machine }: RoundTripRun):
   const tables = FIGURES.flatMap(({ key, title }) => [
     `## ${title}`,
     '',
-    `| round trip | loss each way | ${stacks.join(' | ')} |`,
-    `|---:|---:|${'---:|'.repeat(stacks.length)}`,
+    `| round trip | loss each way | ${stacks.join(' | ')} | times |`,
+    `|---:|---:|${'---:|'.repeat(stacks.length)}---:|`,
     ...distinct(cells.map(({ loss }) => loss)).flatMap((loss) =>
       distinct(cells.map(({ rtt }) => rtt)).map((rtt) => {
         const row = stacks.map((stack) => {
@@ -53,7 +59,8 @@ export const roundTripTable = ({ cells, command, date, machine }: RoundTripRun):
           );
           return cell === undefined ? '–' : figure(cell, key);
         });
-        return `| ${rtt} ms | ${loss} % | ${row.join(' | ')} |`;
+        const times = cells.find((one) => one.rtt === rtt && one.loss === loss)?.asked ?? 0;
+        return `| ${rtt} ms | ${loss} % | ${row.join(' | ')} | ${times} |`;
       }),
     ),
     '',
@@ -66,7 +73,7 @@ export const roundTripTable = ({ cells, command, date, machine }: RoundTripRun):
 (Reno, initial window of 10 segments, in namespaces that remember nothing of earlier connections). Medians, in
 round trips from the start of the dial, in parentheses milliseconds; processes that have made a connection before,
 with the first claim on a CPU (chrt) where they may,
-a new connection each time. All packets pass the seeded relay of the interop matrix ([docs/matrix.md](../docs/matrix.md)).
+a new connection each time, as often as the last column says. All packets pass the seeded relay of the interop matrix ([docs/matrix.md](../docs/matrix.md)).
 
 ${tables.join('\n')}`;
 };

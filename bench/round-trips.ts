@@ -4,10 +4,13 @@
  * in network namespaces of their own. Writes bench/round-trips.md and bench/round-trips.svg. Linux, root.
  *
  *     node bench/round-trips.ts [--rtts 0,50,100,200] [--losses 0,1,5] [--times 10] [--seed 1]
+ *                               [--stacks 'QUIC|TCP, TLS, yamux'] [--add]
+ *
+ * `--add`: to what is in results/round-trips.json of earlier calls, so that a long run can be made in parts.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -16,7 +19,7 @@ import { createProgram, listOf, whole } from '../interop/command-line.ts';
 import { plainLink } from '../interop/network/conditions.ts';
 import { noTcpPath, openTcpPath } from '../interop/network/tcp-path.ts';
 import { inRealTime } from '../interop/network/udp-relay.ts';
-import { type Cell, roundTripChart, roundTripTable } from './round-trips-report.ts';
+import { type Cell, inOrder, roundTripChart, roundTripTable } from './round-trips-report.ts';
 import { ROOT } from './support/participants.ts';
 import type { RoundTripTimes } from './support/round-trip-dialer.ts';
 
@@ -25,8 +28,17 @@ const values = createProgram('round-trips', 'How many round trips a connection t
   .option('--losses <percent>', 'with commas in between', listOf(whole(0, 100)), [0, 1, 5])
   .option('--times <n>', 'connections of each', whole(1, 1000), 10)
   .option('--seed <n>', 'decides which packets are lost', whole(0, 2 ** 32 - 1), 1)
+  .option('--stacks <names>', "only these, with | in between, such as 'QUIC|TCP, TLS, yamux'")
+  .option('--add', 'add to what earlier calls have left in results/round-trips.json', false)
   .parse()
-  .opts<{ rtts: number[]; losses: number[]; times: number; seed: number }>();
+  .opts<{
+    rtts: number[];
+    losses: number[];
+    times: number;
+    seed: number;
+    stacks?: string;
+    add: boolean;
+  }>();
 
 const LISTENER_IP = '192.0.2.2';
 /** Nothing is forwarded; the path asks for a port. */
@@ -41,6 +53,9 @@ const STACKS = [
   { name: 'TCP, TLS, yamux', where: '/tcp/4001', security: 'tls' },
   { name: 'WebSocket, Noise, yamux', where: '/tcp/4002/ws', security: 'noise' },
 ] as const;
+
+const wanted = values.stacks?.split('|');
+const chosen = STACKS.filter(({ name }) => wanted === undefined || wanted.includes(name));
 
 const launcher = path.join(ROOT, 'bin/libp2p-lean');
 const dialer = path.join(ROOT, 'bench/support/round-trip-dialer.ts');
@@ -64,7 +79,7 @@ const measure = async (rtt: number, loss: number): Promise<Cell[]> => {
     const signal = AbortSignal.timeout(START_TIMEOUT);
     const [first] = await once(createInterface({ input: listener.stdout }), 'line', { signal });
     const peer = /\/p2p\/\w+/.exec(String(first))?.[0] ?? '';
-    for (const { name, where, security } of STACKS) {
+    for (const { name, where, security } of chosen) {
       const address = `/ip4/${LISTENER_IP}${where}${peer}`;
       const node = [process.execPath, '--disable-warning=ExperimentalWarning', dialer];
       const child = run('dialer', [...node, address, security, String(values.times)]);
@@ -95,13 +110,39 @@ if (lacking !== false) {
   process.stderr.write(`${lacking.replace('network conditions for TCP need', 'this needs')}\n`);
   process.exit(2);
 }
+const results = path.join(ROOT, 'results');
+const kept = path.join(results, 'round-trips.json');
+
+interface Kept {
+  readonly cells: readonly Cell[];
+  readonly commands: readonly string[];
+}
+
+const earlier: Kept =
+  values.add && existsSync(kept)
+    ? (JSON.parse(readFileSync(kept, 'utf8')) as Kept)
+    : { cells: [], commands: [] };
 const cells: Cell[] = [];
 for (const loss of values.losses) {
   for (const rtt of values.rtts) cells.push(...(await measure(rtt, loss)));
 }
+const same = (one: Cell, other: Cell): boolean =>
+  one.stack === other.stack && one.rtt === other.rtt && one.loss === other.loss;
+const all: Kept = {
+  cells: inOrder(
+    [...earlier.cells.filter((one) => !cells.some((other) => same(one, other))), ...cells],
+    STACKS.map(({ name }) => name),
+  ),
+  commands: [
+    ...earlier.commands,
+    `node bench/round-trips.ts ${process.argv.slice(2).join(' ')}`.trim(),
+  ],
+};
+mkdirSync(results, { recursive: true });
+writeFileSync(kept, `${JSON.stringify(all, null, 1)}\n`);
 const run = {
-  cells,
-  command: `node bench/round-trips.ts ${process.argv.slice(2).join(' ')}`.trim(),
+  cells: all.cells,
+  command: values.add ? `node bench/round-trips.ts --add …` : (all.commands[0] ?? ''),
   date: new Date().toISOString().slice(0, 10),
   machine: `${os.cpus().length} × ${os.cpus()[0]?.model}, Node.js ${process.version}, load average ${os.loadavg()[0]?.toFixed(1)} at the end`,
 };

@@ -37,6 +37,7 @@ mod engine;
 mod events;
 mod limits;
 mod listener;
+mod memory;
 mod session;
 mod socket;
 mod stream;
@@ -44,7 +45,7 @@ mod tls;
 
 /// Version of the functions below: JavaScript refuses a binary with another one.
 #[napi]
-pub const INTERFACE: u32 = 3;
+pub const INTERFACE: u32 = 4;
 
 /// Returned in place of a byte count or a stream number: nothing now; an event follows.
 const BLOCKED: i32 = -1;
@@ -542,6 +543,13 @@ pub fn free_stream(engine: u32, stream: u32) -> Result<()> {
         engine.free_stream(stream);
         Ok(())
     })
+}
+
+/// Gives memory that the process has freed back to the system, beside the JavaScript thread; whether that is
+/// possible here.
+#[napi]
+pub fn trim_memory() -> bool {
+    memory::trim()
 }
 
 /// Panics, here or on the network thread, to test that the process survives.

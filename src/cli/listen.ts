@@ -9,6 +9,7 @@ import { createNode, type LeanNode, type NodeOptions } from '../node/node.ts';
 import { isRelayLimit } from '../node/relay-limits.ts';
 import { refusalLog } from '../refusal-log.ts';
 import { parseAddress } from './addresses.ts';
+import { freeMemoryAfterBursts } from './free-memory.ts';
 import { EXIT, note, onTermination, print } from './process.ts';
 import { type TransportFlags, transportsOf } from './transports.ts';
 
@@ -43,6 +44,7 @@ export const listen = async (addresses: readonly string[], flags: ListenFlags): 
   });
   if (flags.debug) (await import('./debug-log.ts')).debugNode(node);
   else notePeers(node);
+  freeMemoryAfterBursts(node);
   if (flags.perf) (await import('./perf-people.ts')).serve(node);
   try {
     for (const address of [...wanted, ...relays]) await node.listen(address);

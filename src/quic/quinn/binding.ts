@@ -35,7 +35,7 @@ export const ENDED = -3;
 export const EOF = 0;
 
 /** The `INTERFACE` of native/src/lib.rs that this file describes. */
-const INTERFACE = 3;
+const INTERFACE = 4;
 
 /** A certificate and its key, parsed for quinn. */
 export interface NativeCredentials {
@@ -130,6 +130,8 @@ export interface QuinnBinding {
   resetStream(engine: number, stream: number, code: number): void;
   stopSending(engine: number, stream: number, code: number): void;
   freeStream(engine: number, stream: number): void;
+  /** Gives free memory back to the system, beside this thread; `false`: not possible here. */
+  trimMemory(): boolean;
   /** Panics, to test that the process survives. */
   panicForTest(engine: number, onNetworkThread: boolean): void;
 }

@@ -1,0 +1,41 @@
+/** `libp2p-lean listen` gives back what a burst has cost it, though glibc would keep it. */
+
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { whyNoQuinn } from '../support/engines.ts';
+import { start } from '../support/participant.ts';
+
+const CLIENT = fileURLToPath(new URL('../support/stalling-client.ts', import.meta.url));
+const skip =
+  whyNoQuinn ?? (existsSync('/proc/self/status') ? false : 'only Linux tells what is resident');
+
+const residentOf = (pid: number): number =>
+  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+
+test('memory is given back after a burst', { skip, timeout: 180_000 }, async (t) => {
+  const listener = start(['listen', '/ip4/127.0.0.1/tcp/0'], {});
+  t.after(() => listener.dispose());
+  const [address = ''] = await listener.waitFor(/\S+\/p2p\/\S+/);
+  const resident = (): number => residentOf(listener.pid);
+  // Four clients that write to ping streams and never read.
+  const clients = Array.from({ length: 4 }, () =>
+    spawn(process.execPath, [CLIENT, address, 'yamux', '1100'], {
+      stdio: ['pipe', 'ignore', 'ignore'],
+    }),
+  );
+  t.after(() => {
+    for (const client of clients) client.kill('SIGKILL');
+  });
+  // What code and caches take is not given back, and is no burst.
+  while (listener.stderr().split(' opened ').length < 64) await delay(10);
+  const before = resident();
+  let peak = before;
+  for (; peak < 1.4 * before; peak = Math.max(peak, resident())) await delay(20);
+  for (const client of clients) client.kill('SIGKILL');
+  // For as long as it takes; the time limit is the test's.
+  while (resident() > 1.15 * before) await delay(100);
+  t.diagnostic(`${before} KiB, at most ${peak}, now ${resident()}`);
+});
