@@ -60,9 +60,9 @@ interop-all: interop  ## and all of the kad-dht suite, and gossipsub-interop, wh
 	$(NODE) interop/kad-dht.ts
 	$(NODE) interop/gossipsub.ts
 
-interop-js-libp2p: install  ## js-libp2p's own interop suites over our QUIC, against go-libp2p-daemon (minutes)
-	$(NODE) interop/build-peers.ts daemon-go-libp2p-daemon-v0.9
-	$(NODE) --test test/js-libp2p/interop-suites.ts
+interop-js-libp2p: install  ## js-libp2p's own interop suites and protocols over our QUIC, against go- and rust-libp2p (minutes)
+	$(NODE) interop/build-peers.ts daemon-go-libp2p-daemon-v0.9 identify-go-v0.51 identify-rust-v0.57 hole-punch-rust-v0.57
+	$(NODE) --test test/js-libp2p/interop-suites.ts test/js-libp2p/protocols.test.ts
 
 conditions: install build  ## every implementation under network conditions, 20 times each (hours): CONDITIONS='--conditions loss5'
 	@node scripts/redis.mjs

@@ -1,18 +1,19 @@
 /**
  * js-libp2p 3 over libp2p-lean/js-libp2p beside js-libp2p 3 over @chainsafe/libp2p-quic, and beside
  * libp2p-lean without js-libp2p: in one run, in turn, both sides of each in processes of their own, over
- * loopback. The tables go to stdout.
+ * loopback. Then what 1,000 connections take, what a handshake that stalls does to a dial, and what becomes of a stream whose
+ * reader is paused. The tables go to stdout.
  *
- *     node bench/js-libp2p.ts [--rounds 5] [--mib 128] [--connections 1000] [stack ...]
+ *     node bench/js-libp2p.ts [--rounds 5] [--mib 128] [--connections 1000] [--no-defects] [stack ...]
  */
 
-import { type ChildProcess, fork } from 'node:child_process';
+import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpus, loadavg } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { all, createProgram, oneOf, whole } from '../interop/command-line.ts';
-import type { Request, Usage } from './js-libp2p/peer.ts';
-import { STACK_NAMES, type StackName } from './js-libp2p/stacks.ts';
+import type { Insisting, Request, Usage } from './js-libp2p/peer.ts';
+import { type PausedReader, STACK_NAMES, type StackName } from './js-libp2p/stacks.ts';
 import { median, ratio } from './support/statistics.ts';
 
 const LABEL: Readonly<Record<StackName, string>> = {
@@ -31,9 +32,11 @@ const program = createProgram('js-libp2p', "js-libp2p over our QUIC beside js-li
   .option('--rounds <n>', 'how often', whole(1, 1000), 5)
   .option('--mib <n>', 'that a transfer moves', whole(1, 2047), 128)
   .option('--connections <n>', 'that memory is measured with; 0: not at all', whole(0, 1e5), 1000)
+  .option('--no-defects', 'leave out the stalled handshake and the paused reader')
   .parse();
-const { rounds, mib, connections } =
-  program.opts<Record<'rounds' | 'mib' | 'connections', number>>();
+const { rounds, mib, connections, defects } = program.opts<
+  Record<'rounds' | 'mib' | 'connections', number> & { readonly defects: boolean }
+>();
 const [named = []] = program.processedArgs as StackName[][];
 const bytes = mib << 20;
 const chosen = STACK_NAMES.filter((it) => named.length === 0 || named.includes(it));
@@ -118,10 +121,71 @@ const memoryOf = async (stack: StackName): Promise<readonly [listener: number, d
   const rss = async (peer: Peer): Promise<number> => (await peer.ask<Usage>({ do: 'usage' })).rss;
   await dialer.ask({ do: 'hold', address, count: 50 });
   const before = [await rss(listener), await rss(dialer)];
-  await dialer.ask({ do: 'hold', address, count: connections });
+  const open = await dialer.ask<number>({ do: 'hold', address, count: connections });
+  if (open < connections) throw new Error(`${stack}: only ${open} of the connections are open`);
   const after = [await rss(listener), await rss(dialer)];
   const [here = 0, there = 0] = after.map((it, i) => (it - (before[i] ?? 0)) / 1024 / connections);
   return [here, there];
+};
+
+// ── Two defects of @chainsafe/libp2p-quic 2.1 ──────────────────────────────────────────────────
+
+const STALLING = fileURLToPath(new URL('../test/support/silent-handshakes.ts', import.meta.url));
+/** More than js-libp2p keeps of a paused stream before it resets it, and than fits into ours. */
+const TO_PAUSED = 64 << 20;
+
+/** A dial with a byte there and back while another client's handshake has stalled. */
+const behindStalled = async (stack: StackName): Promise<Insisting> => {
+  await using listener = await startPeer(stack);
+  await using dialer = await startPeer(stack);
+  const address = await listener.ask<string>({ do: 'address' });
+  // So that nothing is first.
+  await dialer.ask({ do: 'handshakes', address, count: HANDSHAKES });
+  const port = /\/udp\/(\d+)\//.exec(address)?.[1] ?? '';
+  const stalling = spawn(process.execPath, [STALLING, port, '127.0.0.2', '1', 'only'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  try {
+    await once(stalling.stdout, 'data', { signal: AbortSignal.timeout(STEP_TIMEOUT) });
+    return await dialer.ask<Insisting>({ do: 'insist', address });
+  } finally {
+    stalling.kill('SIGKILL');
+  }
+};
+
+const toPausedReader = async (
+  stack: StackName,
+): Promise<{ readonly sent: number; readonly reader: PausedReader }> => {
+  await using listener = await startPeer(stack);
+  await using dialer = await startPeer(stack);
+  const address = await listener.ask<string>({ do: 'address' });
+  await dialer.ask({ do: 'cold', address });
+  const sent = await dialer.ask<number>({ do: 'pause', bytes: TO_PAUSED });
+  return { sent, reader: await listener.ask<PausedReader>({ do: 'resume' }) };
+};
+
+const mib = (amount: number): string => `${(amount / (1 << 20)).toFixed(2)} MiB`;
+
+const showDefects = async (): Promise<void> => {
+  const lines: string[][] = [];
+  for (const stack of chosen) {
+    // A stream of libp2p-lean's own is not paused: it is read, or it is not.
+    if (stack === 'plain') continue;
+    process.stderr.write(`a stalled handshake, a paused reader: ${LABEL[stack]}\n`);
+    const { milliseconds, failed } = await behindStalled(stack);
+    const { sent, reader } = await toPausedReader(stack);
+    lines.push([
+      LABEL[stack],
+      `${milliseconds.toFixed(1)} ms${failed > 0 ? `, after ${failed} dials that failed` : ''}`,
+      `${mib(sent)} sent; ${reader.status}, ${mib(reader.held)} held`,
+      mib(reader.received),
+    ]);
+  }
+  console.log(
+    `\n${row(['', 'a dial while one handshake stalls', `${mib(TO_PAUSED)} to a paused reader`, 'read after `resume()`'])}`,
+  );
+  console.log(row(['---', '---:', '---', '---:']));
+  for (const cells of lines) console.log(row(cells));
 };
 
 const row = (cells: readonly (string | number)[]): string =>
@@ -158,6 +222,7 @@ if (connections > 0) {
     console.log(row([label, ...memory.map((it) => it[i] ?? Number.NaN), '', '']));
   }
 }
+if (defects) await showDefects();
 console.log(
   `\n${rounds} rounds, medians, ratios within a round; ${mib} MiB each; Node.js ${process.version}; ` +
     `${cpus().length} × ${cpus()[0]?.model}; load average ${loadBefore?.toFixed(1)} before, ${loadavg()[0]?.toFixed(1)} after.`,

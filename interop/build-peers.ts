@@ -2,7 +2,7 @@
  * Builds the peers of the interop matrix: small participants of ours on other implementations,
  * under `interop/peers/<implementation>/<version>/` (docs/peers.md); and those of js-libp2p's interop suites, of the
  * kad-dht suite, of gossipsub-interop and of the NAT laboratory, under `interop/daemon-peers/`, `interop/kad-dht-peers/`,
- * `interop/gossipsub-peers/`, `interop/hole-punch-peers/` and `interop/nat-peers/`
+ * `interop/gossipsub-peers/`, `interop/hole-punch-peers/`, `interop/identify-peers/` and `interop/nat-peers/`
  * (docs/nat.md), which are built when they are named only.
  *
  *   node interop/build-peers.ts [peer id ...]
@@ -82,6 +82,7 @@ const SUITES = {
   'daemon-peers': 'daemon-',
   'gossipsub-peers': 'gossipsub-',
   'hole-punch-peers': 'hole-punch-',
+  'identify-peers': 'identify-',
   'kad-dht-peers': 'kad-dht-',
   'nat-peers': 'nat-',
 } as const;
@@ -445,7 +446,7 @@ const buildPeer = async (
  */
 export const buildPeers = async (
   select: readonly string[] | ((id: string) => boolean) = (id) =>
-    !/^(daemon|gossipsub|hole-punch|kad-dht|nat)-/.test(id),
+    !/^(daemon|gossipsub|hole-punch|identify|kad-dht|nat)-/.test(id),
   say: (line: string) => void = (line) => process.stderr.write(`${line}\n`),
   build = true,
 ): Promise<BuiltPeer[]> => {

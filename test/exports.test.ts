@@ -32,7 +32,7 @@ const PARTS: Readonly<Record<string, RegExp>> = {
   identity: /^identity\//,
   'web-streams': /^stream\.ts$/,
   'js-libp2p':
-    /^(js-libp2p\/|tls\/|identity\/|(admission|connection-memory|connection|multiaddr|once|runtime|socket-address)\.ts$|quic\/(select|engine|engine-name)\.ts$)/,
+    /^(js-libp2p\/|tls\/|identity\/|(admission|connection-memory|connection|multiaddr|multistream|once|runtime|socket-address)\.ts$|quic\/(select|engine|engine-name)\.ts$)/,
 };
 
 /** What anything may be made of: errors, waiting, and the stream contract. */

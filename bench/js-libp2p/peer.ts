@@ -7,13 +7,20 @@
 import { type BenchConnection, STACK_NAMES, startNode } from './stacks.ts';
 
 export type Request =
-  | { readonly do: 'address' | 'usage' | 'warm' }
-  | { readonly do: 'cold'; readonly address: string }
+  | { readonly do: 'address' | 'usage' | 'resume' }
+  | { readonly do: 'cold' | 'insist'; readonly address: string }
+  | { readonly do: 'pause'; readonly bytes: number }
   | { readonly do: 'handshakes'; readonly address: string; readonly count: number }
   | { readonly do: 'hold'; readonly address: string; readonly count: number }
   | { readonly do: 'upload' | 'download'; readonly bytes: number; readonly streams: number };
 
-/** Milliseconds, CPU seconds so far, bytes of memory. */
+/** Of dials that are repeated until one gets through. */
+export interface Insisting {
+  readonly milliseconds: number;
+  readonly failed: number;
+}
+
+/** CPU seconds so far, bytes of memory. */
 export interface Usage {
   readonly cpu: number;
   readonly rss: number;
@@ -21,9 +28,12 @@ export interface Usage {
 
 const name = STACK_NAMES.find((it) => it === process.argv[2]);
 if (name === undefined) throw new Error(`usage: peer.ts ${STACK_NAMES.join('|')}`);
-const node = await startNode[name]();
+const node = await startNode(name);
 let connection: BenchConnection | undefined;
 const held: BenchConnection[] = [];
+
+/** Dials that fail until the last one's error is reported. */
+const MAX_FAILED = 50;
 
 const timed = async (work: () => Promise<unknown>): Promise<number> => {
   const start = performance.now();
@@ -65,7 +75,7 @@ const answer = async (request: Request): Promise<unknown> => {
     }
     case 'hold':
       for (let i = 0; i < request.count; i++) held.push(await dialOnce(request.address));
-      return held.length;
+      return held.filter((it) => it.isOpen).length;
     case 'upload':
     case 'download': {
       const { streams, bytes } = request;
@@ -75,8 +85,24 @@ const answer = async (request: Request): Promise<unknown> => {
         ),
       );
     }
-    case 'warm':
-      return undefined;
+    case 'insist': {
+      let failed = 0;
+      const milliseconds = await timed(async () => {
+        for (connection = undefined; connection === undefined; ) {
+          try {
+            connection = await dialOnce(request.address);
+          } catch (error) {
+            failed++;
+            if (failed === MAX_FAILED) throw error;
+          }
+        }
+      });
+      return { milliseconds, failed } satisfies Insisting;
+    }
+    case 'pause':
+      return connection?.sendToPaused?.(request.bytes);
+    case 'resume':
+      return node.resumePaused?.();
   }
 };
 

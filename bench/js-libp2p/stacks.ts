@@ -2,9 +2,9 @@
 
 import { once } from 'node:events';
 import { quic as chainsafe } from '@chainsafe/libp2p-quic';
-import type { Connection, Stream as JsStream } from '@libp2p/interface';
+import type { ComponentLogger, Connection, Stream as JsStream } from '@libp2p/interface';
 import { multiaddr } from '@multiformats/multiaddr';
-import { createLibp2p, type Libp2pOptions } from 'libp2p';
+import { createLibp2p, type Libp2p, type Libp2pOptions } from 'libp2p';
 import { quic } from '../../src/exports/js-libp2p.ts';
 import { createNode } from '../../src/node/node.ts';
 import type { Stream } from '../../src/stream.ts';
@@ -16,6 +16,8 @@ export type StackName = (typeof STACK_NAMES)[number];
 export interface BenchNode {
   readonly address: string;
   dial(address: string): Promise<BenchConnection>;
+  /** Of the stream that came last for `sendToPaused()`. */
+  resumePaused?(): Promise<PausedReader>;
 }
 
 export interface BenchConnection {
@@ -24,19 +26,44 @@ export interface BenchConnection {
   /** So many bytes on a new stream; resolves when the other side has counted them. */
   upload(bytes: number): Promise<void>;
   download(bytes: number): Promise<void>;
+  /**
+   * Sends up to so many bytes on a new stream whose reader is paused; resolves when there is no room any more, or the
+   * stream has ended.
+   *
+   * @returns how many were taken off its hands.
+   */
+  sendToPaused?(bytes: number): Promise<number>;
+  readonly isOpen: boolean;
   close(): Promise<void>;
 }
 
+/** What a reader that was paused has, when it goes on and comes to the end of its stream. */
+export interface PausedReader {
+  /** Bytes in its memory before it went on. */
+  readonly held: number;
+  /** js-libp2p's status of the stream before it went on. */
+  readonly status: string;
+  /** Bytes that it got in all. */
+  readonly received: number;
+}
+
 const LISTEN = '/ip4/127.0.0.1/udp/0/quic-v1';
-const ECHO = '/bench/echo/1';
+export const ECHO = '/bench/echo/1';
 const UPLOAD = '/bench/upload/1';
 const DOWNLOAD = '/bench/download/1';
+const PAUSED = '/bench/paused/1';
+/** A sender that did not get on during so many round trips has no room. */
+const STALLED_FOR = 50;
 const CHUNK = Buffer.alloc(64 << 10);
 const ONE = Uint8Array.of(1);
 
 // ── js-libp2p ──────────────────────────────────────────────────────────────────────────────────
 
 type Transports = NonNullable<Libp2pOptions['transports']>;
+
+export interface JsBenchNode extends BenchNode {
+  readonly node: Libp2p;
+}
 
 const jsSend = async (stream: JsStream, bytes: number): Promise<void> => {
   for (let left = bytes; left > 0; left -= CHUNK.length) {
@@ -55,14 +82,49 @@ const jsCount = async (stream: JsStream): Promise<number> => {
   return bytes;
 };
 
+/** Resolves when the stream can take more, or has ended. */
+const roomOrEnd = (stream: JsStream): Promise<void> =>
+  new Promise((resolve) => {
+    stream.addEventListener('drain', () => resolve(), { once: true });
+    stream.addEventListener('close', () => resolve(), { once: true });
+  });
+
+const jsEcho = async (connection: Connection): Promise<void> => {
+  const stream = await connection.newStream(ECHO);
+  const answer = once(stream, 'message');
+  stream.send(ONE);
+  await answer;
+  await stream.close();
+};
+
+const jsSendToPaused = async (connection: Connection, bytes: number): Promise<number> => {
+  const stream = await connection.newStream(PAUSED);
+  let sent = 0;
+  const sendAll = async (): Promise<void> => {
+    while (sent < bytes && stream.status === 'open') {
+      const hasRoom = stream.send(CHUNK);
+      sent += CHUNK.length;
+      if (!hasRoom && stream.status === 'open') await roomOrEnd(stream);
+    }
+    if (stream.status === 'open') await stream.close();
+  };
+  // It ends when the stream does; what it throws then says that.
+  sendAll().catch(() => {});
+  let before = -1;
+  for (let same = 0; same < STALLED_FOR && stream.status === 'open'; same++) {
+    await jsEcho(connection);
+    if (sent !== before) same = 0;
+    before = sent;
+  }
+  return sent;
+};
+
 const jsConnection = (connection: Connection): BenchConnection => ({
-  echo: async () => {
-    const stream = await connection.newStream(ECHO);
-    const answer = once(stream, 'message');
-    stream.send(ONE);
-    await answer;
-    await stream.close();
+  get isOpen() {
+    return connection.status === 'open';
   },
+  echo: () => jsEcho(connection),
+  sendToPaused: (bytes) => jsSendToPaused(connection, bytes),
   upload: async (bytes) => {
     const stream = await connection.newStream(UPLOAD, { maxOutboundStreams: 1_000 });
     const counted = once(stream, 'message');
@@ -82,8 +144,18 @@ const jsConnection = (connection: Connection): BenchConnection => ({
   close: () => connection.close(),
 });
 
-const jsNode = async (transports: Transports): Promise<BenchNode> => {
+const resume = async (stream: JsStream): Promise<PausedReader> => {
+  const { readBufferLength: held, status } = stream;
+  if (status !== 'open') return { held, status, received: 0 };
+  const counted = jsCount(stream);
+  stream.resume();
+  return { held, status, received: await counted };
+};
+
+/** @param logger js-libp2p's own by default. */
+const jsNode = async (transports: Transports, logger?: ComponentLogger): Promise<JsBenchNode> => {
   const node = await createLibp2p({
+    ...(logger && { logger }),
     addresses: { listen: [LISTEN] },
     transports,
     connectionManager: {
@@ -120,7 +192,17 @@ const jsNode = async (transports: Transports): Promise<BenchNode> => {
     },
     options,
   );
+  let paused: JsStream | undefined;
+  await node.handle(PAUSED, (stream) => {
+    stream.pause();
+    paused = stream;
+  });
   return {
+    node,
+    resumePaused: async () => {
+      if (paused === undefined) throw new Error('no stream came for sendToPaused()');
+      return resume(paused);
+    },
     address: `${node.getMultiaddrs()[0]}`,
     dial: async (address) => jsConnection(await node.dial(multiaddr(address), { force: true })),
   };
@@ -166,7 +248,17 @@ const plainNode = async (): Promise<BenchNode> => {
     address: `${address}`,
     dial: async (to) => {
       const connection = await node.dial(to, { force: true });
+      let isOpen = true;
+      connection.closed.then(
+        () => {
+          isOpen = false;
+        },
+        () => {},
+      );
       return {
+        get isOpen() {
+          return isOpen;
+        },
         echo: async () => {
           const stream = await connection.newStream(ECHO);
           stream.write(ONE);
@@ -192,9 +284,12 @@ const plainNode = async (): Promise<BenchNode> => {
   };
 };
 
+/** A js-libp2p node on that transport. */
+export const startJsNode = (
+  stack: Exclude<StackName, 'plain'>,
+  logger?: ComponentLogger,
+): Promise<JsBenchNode> => jsNode([stack === 'lean' ? quic() : chainsafe()], logger);
+
 /** A node of that stack that listens on loopback. */
-export const startNode: Readonly<Record<StackName, () => Promise<BenchNode>>> = {
-  lean: () => jsNode([quic()]),
-  chainsafe: () => jsNode([chainsafe()]),
-  plain: plainNode,
-};
+export const startNode = (stack: StackName): Promise<BenchNode> =>
+  stack === 'plain' ? plainNode() : startJsNode(stack);

@@ -8,6 +8,7 @@ import { selectEngine } from '../quic/select.ts';
 import { isLoopback, plainHost, type SocketAddress } from '../socket-address.ts';
 import { issueCertificate, type TlsIdentity } from '../tls/issue.ts';
 import { createVerifier } from '../tls/verify.ts';
+import { type AgreedProtocols, createAgreedProtocols } from './agreed-protocols.ts';
 import type { QuicComponents, QuicOptions } from './options.ts';
 import { signingKeyFrom } from './peers.ts';
 
@@ -18,6 +19,8 @@ export interface Endpoint {
   tls(): TlsIdentity;
   readonly verifyCertificate: ReturnType<typeof createVerifier>;
   readonly limits: Partial<QuicLimits>;
+  /** With lazy negotiation. */
+  readonly agreed: AgreedProtocols | undefined;
   /** Listeners that are open. */
   readonly listeners: Set<QuicListener>;
   /** `from` for a dial to `remote`: the socket of a listener that can reach it. */
@@ -27,6 +30,7 @@ export interface Endpoint {
 export const createEndpoint = (components: QuicComponents, options: QuicOptions): Endpoint => {
   const log = components.logger.forComponent('libp2p:quic');
   const { engine: wanted = 'auto', limits = {}, dialFromListener = true, trace } = options;
+  const { negotiation = 'lazy' } = options;
   const listeners = new Set<QuicListener>();
   // One per name, for both roles: an engine only dials from listeners of its own.
   const loaded = new Map<EngineName, QuicEngine>();
@@ -49,6 +53,7 @@ export const createEndpoint = (components: QuicComponents, options: QuicOptions)
     },
     verifyCertificate: createVerifier(),
     limits,
+    agreed: negotiation === 'lazy' ? createAgreedProtocols() : undefined,
     listeners,
     leaveFrom: (engine, remote) => {
       if (!dialFromListener || !engine.dialsFromListener) return {};

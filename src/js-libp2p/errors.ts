@@ -9,6 +9,7 @@ import {
   ListenError,
   TimeoutError,
   UnexpectedPeerError,
+  UnsupportedProtocolError,
 } from '@libp2p/interface';
 import { type ErrorCode, errorOf, isLeanError } from '../errors.ts';
 
@@ -20,6 +21,7 @@ const MAKE: Partial<Record<ErrorCode, (message: string) => Error>> = {
   ERR_HANDSHAKE: (message) => new ConnectionFailedError(message),
   ERR_LISTEN: (message) => new ListenError(message),
   ERR_PEER_ID_MISMATCH: (message) => new UnexpectedPeerError(message),
+  ERR_PROTOCOL_NOT_SUPPORTED: (message) => new UnsupportedProtocolError(message),
   ERR_TIMEOUT: (message) => new TimeoutError(message),
 };
 

@@ -122,14 +122,17 @@ class QuicTransportListener extends TypedEventEmitter<ListenerEvents> implements
     this.#connections.add(maConn);
     maConn.addEventListener('close', () => this.#connections.delete(maConn), { once: true });
     try {
+      const remotePeer = remotePeerOf(peer);
       await upgrader.upgradeInbound(maConn, {
         skipEncryption: true,
         skipProtection: true,
-        remotePeer: remotePeerOf(peer),
+        remotePeer,
         muxerFactory: quicMuxerFactory({
           ...muxerOptions,
           connection,
           traffic: components.metrics && maConn.traffic,
+          remotePeer,
+          agreed: this.#init.endpoint.agreed,
         }),
         signal: this.#closing.signal,
       });

@@ -3,22 +3,30 @@
 import type {
   CreateStreamOptions,
   MessageStream,
+  PeerId,
   StreamMuxerFactory,
   StreamMuxerOptions,
 } from '@libp2p/interface';
 import { AbstractStreamMuxer } from '@libp2p/utils';
+import { selectLazily } from '../multistream.ts';
 import type { QuicConnection } from '../quic/engine.ts';
 import type { Stream } from '../stream.ts';
+import type { AgreedProtocols } from './agreed-protocols.ts';
 import type { Traffic } from './connection.ts';
 import { libp2pErrorOf } from './errors.ts';
-import { QuicStream } from './stream.ts';
+import { QuicStream, type QuicStreamInit } from './stream.ts';
 
 const PROTOCOL = 'quic';
+/** How a stream ends whose peer does not agree to its protocol: some refuse by a reset. */
+const REFUSED: ReadonlySet<string> = new Set(['UnsupportedProtocolError', 'StreamResetError']);
 
 export interface QuicMuxerInit extends StreamMuxerOptions {
   readonly connection: QuicConnection;
   /** Is given the bytes that streams carry. */
   readonly traffic?: Traffic | undefined;
+  readonly remotePeer: PeerId;
+  /** Without it, every stream waits until the peer has agreed to its protocol. */
+  readonly agreed?: AgreedProtocols | undefined;
 }
 
 /** For one connection: its muxer gets that connection's streams. */
@@ -30,12 +38,17 @@ export const quicMuxerFactory = (init: QuicMuxerInit): StreamMuxerFactory => ({
 class QuicStreamMuxer extends AbstractStreamMuxer<QuicStream> {
   readonly #connection: QuicConnection;
   readonly #traffic: Traffic | undefined;
+  readonly #agreed: AgreedProtocols | undefined;
+  readonly #peer: string;
   #accepting = false;
 
-  constructor(maConn: MessageStream, { connection, traffic, ...options }: QuicMuxerInit) {
+  constructor(maConn: MessageStream, init: QuicMuxerInit) {
+    const { connection, traffic, remotePeer, agreed, ...options } = init;
     super(maConn, { ...options, protocol: PROTOCOL, name: PROTOCOL });
     this.#connection = connection;
     this.#traffic = traffic;
+    this.#peer = remotePeer.toString();
+    this.#agreed = agreed;
   }
 
   /** Streams are accepted once there is a listener for them: there are no early ones. */
@@ -57,24 +70,40 @@ class QuicStreamMuxer extends AbstractStreamMuxer<QuicStream> {
     }
   }
 
-  override async onCreateStream({ signal, ...options }: CreateStreamOptions): Promise<QuicStream> {
-    let stream: Stream;
+  /**
+   * With a protocol that the peer has agreed to before, the stream is negotiated lazily, as go-libp2p does it: what is
+   * written to it leaves with the proposal. Its other streams js-libp2p negotiates.
+   */
+  override async onCreateStream(init: CreateStreamOptions): Promise<QuicStream> {
+    const { signal, protocol, ...options } = init;
+    const agreed = this.#agreed;
     try {
-      stream = await this.#connection.openStream(signal);
+      const stream = await this.#connection.openStream(signal);
+      if (protocol !== undefined && agreed?.has(this.#peer, protocol)) {
+        const lazy = selectLazily(stream, protocol);
+        const made = this.#wrap(lazy, 'outbound', { ...options, protocol });
+        made.addEventListener('close', ({ error }) => {
+          if (REFUSED.has(error?.name ?? '')) agreed.delete(this.#peer, protocol);
+        });
+        return made;
+      }
+      const made = this.#wrap(stream, 'outbound', { ...options, protocol: '' });
+      made.addEventListener('close', () => {
+        if (made.protocol !== '') agreed?.add(this.#peer, made.protocol);
+      });
+      return made;
     } catch (error) {
       throw libp2pErrorOf(error);
     }
-    return this.#wrap(stream, 'outbound', options);
   }
 
   #wrap(
     stream: Stream,
     direction: 'inbound' | 'outbound',
-    options = this.streamOptions,
+    options: Omit<QuicStreamInit, 'stream' | 'direction' | 'log'> | undefined = this.streamOptions,
   ): QuicStream {
     return new QuicStream({
       ...options,
-      protocol: '',
       stream,
       traffic: this.#traffic,
       direction,

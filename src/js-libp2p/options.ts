@@ -16,6 +16,12 @@ export interface QuicOptions {
    * then see one address of this node, which hole punching needs. Default: true.
    */
   readonly dialFromListener?: boolean;
+  /**
+   * `lazy`: `newStream()` does not wait for the answer of a peer that has agreed to the protocol before, which saves a
+   * round trip. If it does not agree any more, the stream is aborted with `UnsupportedProtocolError`. `eager`:
+   * `newStream()` always waits. Default: `lazy`.
+   */
+  readonly negotiation?: 'lazy' | 'eager';
   readonly trace?: QuicTrace;
 }
 

@@ -23,7 +23,17 @@ export const signingKeyFrom = (key: PrivateKey): SigningKey =>
  * With its public key, but for an ECDSA peer: js-libp2p reads and writes those in a form of its own, and has
  * no peer ids of them.
  */
-export const remotePeerOf = ({ multihash, publicKey }: PeerId): RemotePeer =>
-  publicKey === undefined || publicKey.type === 'ECDSA'
-    ? peerIdFromMultihash(Digest.decode(multihash))
-    : peerIdFromPublicKey(publicKeyFromProtobuf(publicKey.protobuf));
+export const remotePeerOf = (peer: PeerId): RemotePeer => {
+  const known = remotePeers.get(peer);
+  if (known !== undefined) return known;
+  const { multihash, publicKey } = peer;
+  const made =
+    publicKey === undefined || publicKey.type === 'ECDSA'
+      ? peerIdFromMultihash(Digest.decode(multihash))
+      : peerIdFromPublicKey(publicKeyFromProtobuf(publicKey.protobuf));
+  remotePeers.set(peer, made);
+  return made;
+};
+
+/** A verifier gives one peer id for all connections of a peer; making one of js-libp2p's is slow. */
+const remotePeers = new WeakMap<PeerId, RemotePeer>();

@@ -1,5 +1,6 @@
 /** A QUIC stream as a js-libp2p stream. */
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   type AbortOptions,
   ConnectionClosedError,
@@ -179,6 +180,9 @@ export class QuicStream extends AbstractStream {
           await this.#woken();
         }
       }
+      // The end of protocol negotiation may be in what came: js-libp2p gets to it before the turn ends. The stream's
+      // finish is for those who come after.
+      if (this.protocol === '') await nextTurn();
       while (!this.#maySayFinished()) await this.#woken();
       this.#reading = false;
       this.onRemoteCloseWrite();
@@ -204,7 +208,9 @@ export class QuicStream extends AbstractStream {
     if (this.#connectionEnded || this.status !== 'open') return true;
     if (this.readStatus === 'closing' || this.readStatus === 'closed') return true;
     if (this.readBufferLength > 0) return false;
-    return this.writeStatus === 'closed' || FINISH_EVENTS.some((it) => this.listenerCount(it) > 0);
+    // `close()` calls `sendCloseWrite()`, which wakes the reader, before it says that the stream is closed.
+    if (this.writeStatus === 'closing' || this.writeStatus === 'closed') return true;
+    return FINISH_EVENTS.some((it) => this.listenerCount(it) > 0);
   }
 
   #woken(): Promise<void> {

@@ -77,14 +77,17 @@ const createTransport = (components: QuicComponents, options: QuicOptions): Tran
       metrics: events,
     });
     try {
+      const remotePeer = remotePeerOf(peer);
       return await upgrader.upgradeOutbound(maConn, {
         skipEncryption: true,
         skipProtection: true,
-        remotePeer: remotePeerOf(peer),
+        remotePeer,
         muxerFactory: quicMuxerFactory({
           ...muxerOptions,
           connection,
           traffic: components.metrics && maConn.traffic,
+          remotePeer,
+          agreed: endpoint.agreed,
         }),
         signal,
         ...(onProgress && { onProgress }),

@@ -113,6 +113,27 @@ const userIdsOf = async (container: string): Promise<string[]> => {
   return lines.map((line) => line.trim().split(/\s+/)[0] ?? '');
 };
 
+/** unified-testing's kad-dht suite: three containers and Redis, as its compose file has them. */
+const KAD_DHT = 'libp2p-lean:kad-dht';
+const hasKadDht = (await tryDocker('image', 'inspect', KAD_DHT)).code === 0;
+const skipKadDht = hasKadDht ? false : `the image ${KAD_DHT} is not built`;
+
+describe('bootstrap, provider, querier and Redis in containers', { skip: skipKadDht }, () => {
+  it('the querier finds what the provider announced and stored', async (test) => {
+    const network = await createNetwork(test);
+    await network.startRedis();
+    const roleOf = (ROLE: string): Variables => ({ ROLE, REDIS_ADDR: 'redis:6379', TEST_KEY });
+    const bootstrap = await network.start('bootstrap', KAD_DHT, roleOf('bootstrap'));
+    const provider = await network.start('provider', KAD_DHT, roleOf('provider'));
+    const { code, stdout, stderr } = await network.run('querier', KAD_DHT, roleOf('querier'));
+    assert.match(stdout, /^status: pass$/m, stderr);
+    assert.equal(code, 0);
+    assert.deepEqual(await userIdsOf(provider.id), ['1000']);
+    await provider.stop(GRACE);
+    await bootstrap.stop(GRACE);
+  });
+});
+
 for (const imageName of NAMES) {
   const image = IMAGES[imageName];
   const { variables, key, report } = DIALECTS.unified;

@@ -10,10 +10,17 @@ import { generateKeyPair } from '@libp2p/crypto/keys';
 import { type PrivateKey, type Stream, StreamCloseEvent } from '@libp2p/interface';
 import { prometheusMetrics } from '@libp2p/prometheus-metrics';
 import { multiaddr } from '@multiformats/multiaddr';
+import { createLibp2p } from 'libp2p';
 import { Registry } from 'prom-client';
+import { quic } from '../../src/exports/js-libp2p.ts';
+import { generateHostKey } from '../../src/identity/keys.ts';
 import { socketAddressOf } from '../../src/multiaddr.ts';
+import { negotiate } from '../../src/multistream.ts';
 import { createNode } from '../../src/node/node.ts';
+import { selectEngine } from '../../src/quic/select.ts';
 import type { SocketAddress } from '../../src/socket-address.ts';
+import type { Stream as LeanStream } from '../../src/stream.ts';
+import { issueCertificate } from '../../src/tls/issue.ts';
 import { quic as leanQuic } from '../../src/transports/factories.ts';
 import { enginesHere } from '../support/engines.ts';
 import {
@@ -25,6 +32,7 @@ import {
   startJsNode,
   startJsPair,
 } from '../support/js-libp2p.ts';
+import { inbox } from '../support/quic-helpers.ts';
 
 const STRANGER = '12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA';
 const HANG = { timeout: 120_000 };
@@ -298,6 +306,103 @@ for (const engine of await enginesHere(['dialer', 'listener'])) {
         await echoes(pair, 20);
         assert.equal(`${await readAll(near)}`, text);
         await near.close();
+      }
+    });
+
+    it('says that the peer has finished who sent all with the protocol', async (t) => {
+      const peer = await createNode({ transports: [leanQuic({ engine })] });
+      t.after(() => peer.close());
+      peer.handle('/short/1', async (stream) => {
+        stream.write(Buffer.from('answer'));
+        stream.closeWrite();
+      });
+      const { address } = await peer.listen(LOOPBACK);
+      const node = await startJsNode(t, { engine });
+      const read = inbox<string>();
+      await node.handle('/short/1', async (stream) => read.push(`${await readAll(stream)}`));
+      const connection = await node.dial(multiaddr(`${address}`));
+      assert.equal(`${await readAll(await connection.newStream('/short/1'))}`, 'answer');
+      const back = await peer.dial(`${node.getMultiaddrs()[0]}`, { force: true });
+      const stream = await back.newStream('/short/1');
+      stream.write(Buffer.from('question'));
+      stream.closeWrite();
+      assert.equal(await read.next(), 'question');
+    });
+
+    it('ends a stream that the peer finished first and nobody reads, when it is closed', async (t) => {
+      const pair = await startJsPair(t, { engine });
+      const [near, far] = await openStreams(pair);
+      await far.close();
+      await echoes(pair, 20);
+      const closed = closeOf(near);
+      await near.close();
+      assert.equal((await closed).error, undefined);
+    });
+
+    it('sends the first bytes with the proposal to a peer that agreed to it before', async (t) => {
+      const { engine: quicEngine } = await selectEngine(engine, 'listener');
+      const streams = inbox<LeanStream>();
+      const listener = await quicEngine.listen({
+        address: { host: '127.0.0.1', port: 0 },
+        credentials: issueCertificate(generateHostKey()),
+        authenticate: () => {},
+        onConnection: (connection) => {
+          const acceptAll = async (): Promise<void> => {
+            for (;;) {
+              const stream = await connection.acceptStream();
+              if (stream === null) return;
+              streams.push(stream);
+            }
+          };
+          acceptAll().catch(() => {});
+        },
+      });
+      t.after(() => listener.close());
+      const dialer = await createLibp2p({ transports: [quic({ engine })] });
+      t.after(() => dialer.stop());
+      const { port } = listener.address;
+      const connection = await dialer.dial(multiaddr(`/ip4/127.0.0.1/udp/${port}/quic-v1`));
+      const [near, far] = await Promise.all([
+        connection.newStream('/known/1'),
+        streams.next().then(async (stream) => {
+          await negotiate(stream, ['/known/1']);
+          return stream;
+        }),
+      ]);
+      const closed = once(near, 'close');
+      far.closeWrite();
+      await near.close();
+      await closed;
+
+      const again = await connection.newStream('/known/1');
+      assert.equal(again.protocol, '/known/1');
+      again.send(Buffer.from('payload'));
+      const stream = await streams.next();
+      const read: Uint8Array[] = [];
+      // Nothing was answered.
+      while (!`${Buffer.concat(read)}`.endsWith('payload')) {
+        read.push((await stream.read()) ?? assert.fail('the stream ended'));
+      }
+      assert.match(`${Buffer.concat(read)}`, /multistream.*known\/1\n/s);
+      again.abort(new Error('enough'));
+    });
+
+    it('tells of a peer that does not agree any more, and asks it the next time', async (t) => {
+      for (const negotiation of ['lazy', 'eager'] as const) {
+        const { listener, connection } = await startJsPair(t, { engine, negotiation });
+        await listener.handle('/gone/1', (stream) => stream.close());
+        const first = await connection.newStream('/gone/1');
+        const over = once(first, 'close');
+        await first.close();
+        await over;
+        await listener.unhandle('/gone/1');
+        if (negotiation === 'lazy') {
+          // Its answer may be here by now.
+          const refused = await connection.newStream('/gone/1');
+          if (refused.status === 'open') await once(refused, 'close');
+          assert.equal(refused.status, 'aborted');
+        }
+        await assert.rejects(connection.newStream('/gone/1'), { name: 'UnsupportedProtocolError' });
       }
     });
 

@@ -1,0 +1,32 @@
+/** What peers agreed to on streams of ours: a stream for one of these need not wait for the answer. */
+
+export interface AgreedProtocols {
+  has(peer: string, protocol: string): boolean;
+  /** The newest are kept: {@link MOST}. */
+  add(peer: string, protocol: string): void;
+  delete(peer: string, protocol: string): void;
+}
+
+/** Pairs of a peer and a protocol; some hundred bytes each. */
+const MOST = 4_096;
+
+export const createAgreedProtocols = (most = MOST): AgreedProtocols => {
+  // In the order in which they were last agreed to.
+  const pairs = new Set<string>();
+  // No peer id has a space in it.
+  const pairOf = (peer: string, protocol: string): string => `${peer} ${protocol}`;
+  return {
+    has: (peer, protocol) => pairs.has(pairOf(peer, protocol)),
+    add: (peer, protocol) => {
+      const pair = pairOf(peer, protocol);
+      pairs.delete(pair);
+      pairs.add(pair);
+      if (pairs.size <= most) return;
+      for (const oldest of pairs) {
+        pairs.delete(oldest);
+        return;
+      }
+    },
+    delete: (peer, protocol) => void pairs.delete(pairOf(peer, protocol)),
+  };
+};
