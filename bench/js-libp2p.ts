@@ -164,7 +164,7 @@ const toPausedReader = async (
   return { sent, reader: await listener.ask<PausedReader>({ do: 'resume' }) };
 };
 
-const mib = (amount: number): string => `${(amount / (1 << 20)).toFixed(2)} MiB`;
+const inMib = (amount: number): string => `${(amount / (1 << 20)).toFixed(2)} MiB`;
 
 const showDefects = async (): Promise<void> => {
   const lines: string[][] = [];
@@ -177,12 +177,12 @@ const showDefects = async (): Promise<void> => {
     lines.push([
       LABEL[stack],
       `${milliseconds.toFixed(1)} ms${failed > 0 ? `, after ${failed} dials that failed` : ''}`,
-      `${mib(sent)} sent; ${reader.status}, ${mib(reader.held)} held`,
-      mib(reader.received),
+      `${inMib(sent)} sent; ${reader.status}, ${inMib(reader.held)} held`,
+      inMib(reader.received),
     ]);
   }
   console.log(
-    `\n${row(['', 'a dial while one handshake stalls', `${mib(TO_PAUSED)} to a paused reader`, 'read after `resume()`'])}`,
+    `\n${row(['', 'a dial while one handshake stalls', `${inMib(TO_PAUSED)} to a paused reader`, 'read after `resume()`'])}`,
   );
   console.log(row(['---', '---:', '---', '---:']));
   for (const cells of lines) console.log(row(cells));
