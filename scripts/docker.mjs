@@ -164,6 +164,8 @@ const test = () => {
 /** From `docker run` to the listener's address in Redis, beside the same container doing nothing. */
 const measure = async (runs = '15', ...images) => {
   if (!engineRuns()) throw new Error('no Docker engine answers');
+  // Here, as the other commands run before anything is installed.
+  const { median } = await import('d3-array');
   const network = `libp2p-lean-measure-${randomBytes(4).toString('hex')}`;
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
   process.on('exit', () => {
@@ -204,8 +206,6 @@ const measure = async (runs = '15', ...images) => {
   docker stop                      ${milliseconds(stopped)}`);
   }
 };
-
-const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
 
 const TEST_KEY = 'a5b50d5e';
 

@@ -1,6 +1,7 @@
 /** The process of udp-relay.ts. Packets wait in order of departure; one timer serves them all. */
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
+import { quantileSorted } from 'd3-array';
 import type { SocketAddress } from '../../src/socket-address.ts';
 import { type Direction, fatesOf } from './fate.ts';
 import type { FromRelay, RelayOptions, RelayStats } from './udp-relay.ts';
@@ -146,9 +147,6 @@ const fail = (error: unknown): never => {
   throw error;
 };
 
-const quantile = (sorted: readonly number[], p: number): number =>
-  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * p))] ?? 0;
-
 const say = (message: FromRelay): void => void process.send?.(message);
 
 process.on('message', () => {
@@ -159,8 +157,8 @@ process.on('message', () => {
     bytes,
     rebindings,
     lateness: {
-      median: quantile(sorted, 0.5),
-      p99: quantile(sorted, 0.99),
+      median: quantileSorted(sorted, 0.5) ?? 0,
+      p99: quantileSorted(sorted, 0.99) ?? 0,
       most: sorted.at(-1) ?? 0,
     },
   };

@@ -3,6 +3,8 @@
  * neighbours, outliers beyond 1.5 interquartile ranges, minimum and maximum of the rest.
  */
 
+import { quantileSorted } from 'd3-array';
+
 export interface Summary {
   readonly min: number;
   readonly q1: number;
@@ -18,27 +20,19 @@ export interface Summary {
 export const summarize = (values: readonly number[]): Summary => {
   if (values.length === 0) throw new RangeError('no samples');
   const samples = [...values].sort((a, b) => a - b);
-  const q1 = quantile(samples, 0.25);
-  const q3 = quantile(samples, 0.75);
+  const at = (share: number): number => quantileSorted(samples, share) ?? Number.NaN;
+  const [q1, q3] = [at(0.25), at(0.75)];
   const reach = 1.5 * (q3 - q1);
   const isOutlier = (value: number): boolean => value < q1 - reach || value > q3 + reach;
   const usual = samples.filter((value) => !isOutlier(value));
   return {
     // Between the quartiles there is always a sample, so `usual` is never empty but for NaN.
-    min: usual.at(0) ?? quantile(samples, 0),
+    min: usual.at(0) ?? at(0),
     q1,
-    median: quantile(samples, 0.5),
+    median: at(0.5),
     q3,
-    max: usual.at(-1) ?? quantile(samples, 1),
+    max: usual.at(-1) ?? at(1),
     outliers: samples.filter(isOutlier),
     samples,
   };
-};
-
-/** The value below which `share` (0 … 1) of the samples lie. */
-const quantile = (sorted: readonly number[], share: number): number => {
-  const at = share * (sorted.length - 1);
-  const low = sorted[Math.floor(at)] ?? Number.NaN;
-  const high = sorted[Math.ceil(at)] ?? Number.NaN;
-  return low + (high - low) * (at - Math.floor(at));
 };
