@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { argumentsOf } from './arguments.mjs';
 import { takeLock } from './install-lock.mjs';
@@ -31,9 +32,26 @@ const lack = () => {
   return differs === undefined ? undefined : `${differs[0]} is not installed`;
 };
 
+/** Whether this Node.js is older than the package asks for. It then only starts the one in node_modules. */
+const isTooOld = () => {
+  const { engines } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));
+  const least = Number(/^>=(\d+)/.exec(engines?.node ?? '')?.[1] ?? 0);
+  return Number.parseInt(process.versions.node, 10) < least;
+};
+
+/** Passes on what npm says, but for its warnings that packages want a newer Node.js: they get one. */
+const withoutEngineWarnings = (stderr) => {
+  createInterface({ input: stderr }).on('line', (line) => {
+    if (!/^npm warn EBADENGINE /i.test(line)) process.stderr.write(`${line}\n`);
+  });
+};
+
 /** Resolves with npm's exit code. A signal ends npm, and with it us. */
 const npmCi = async (lock) => {
-  const npm = spawn('npm', ['ci', '--no-audit', '--no-fund'], { cwd: root, stdio: 'inherit' });
+  const tooOld = isTooOld();
+  const stdio = ['inherit', 'inherit', tooOld ? 'pipe' : 'inherit'];
+  const npm = spawn('npm', ['ci', '--no-audit', '--no-fund'], { cwd: root, stdio });
+  if (tooOld) withoutEngineWarnings(npm.stderr);
   const spawned = once(npm, 'spawn');
   const closed = once(npm, 'close');
   closed.catch(() => undefined);

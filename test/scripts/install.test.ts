@@ -190,3 +190,30 @@ test('npm that fails: its words, and its exit code', HANG, async (t) => {
   assert.doesNotMatch(stderr, /install\.mjs/);
   assert.deepEqual(result().leftOver, []);
 });
+
+/** Makes the package ask for a Node.js that this one is too old for; npm warns of it. */
+const askForNewerNode = (root: string): void => {
+  const file = path.join(root, 'package.json');
+  const content = JSON.parse(readFileSync(file, 'utf8'));
+  writeFileSync(file, JSON.stringify({ ...content, engines: { node: '>=999' } }));
+};
+
+test('a Node.js that is too old for the packages: no warnings of that', HANG, async (t) => {
+  const { root, install, go, result } = checkout(t);
+  askForNewerNode(root);
+  go();
+  const { code, stderr } = await install().ended;
+  assert.equal(code, 0, stderr);
+  assert.doesNotMatch(stderr, /EBADENGINE/);
+  assert.deepEqual(result(), DONE);
+});
+
+test('the same, and npm fails: its words, and its exit code', HANG, async (t) => {
+  const { root, install } = checkout(t);
+  askForNewerNode(root);
+  writeFileSync(path.join(root, 'wait.mjs'), 'console.error("no compiler"); process.exit(3);');
+  const { code, stderr } = await install().ended;
+  assert.equal(code, 3);
+  assert.match(stderr, /^npm error no compiler$/m);
+  assert.doesNotMatch(stderr, /EBADENGINE/);
+});
