@@ -1,7 +1,7 @@
 /**
- * Who a listener lets in: bounds on its connections, for each host and in all. What is full makes
- * room at the cost of a connection that is not authenticated yet, the oldest of the host that has
- * most of them, so that one host cannot shut out another.
+ * Admission control of a listener: limits on its connections, per host and in total. At a limit, a newcomer
+ * replaces a connection that is not authenticated yet: the oldest of the host that has most of them, so that
+ * one host cannot shut out another.
  */
 
 import { LeanError } from './errors.ts';
@@ -9,31 +9,30 @@ import type { PendingPool, PoolMember, PoolPlace } from './pending-pool.ts';
 import { isLoopback, plainHost } from './socket-address.ts';
 
 /**
- * Of one listener; a node holds all its listeners together to `maxConnections`, `maxConnectionsPerHost` and
- * `maxPending`, too. What peers opened is
- * counted, not what was dialled. A host is an IPv4 address or an IPv6 /56, which is what one customer
- * gets; loopback, where all that runs on this machine comes from, has no limits of its own.
+ * Limits of one listener. A node also applies `maxConnections`, `maxConnectionsPerHost` and `maxPending` to all of
+ * its listeners together. Only inbound connections count. A host is an IPv4 address or an IPv6 /56, which is what
+ * one customer gets; there are no limits per host for loopback.
  */
 export interface AdmissionLimits {
   /**
-   * Connections, those that are not authenticated yet among them: 10,000. When there are so many, a
-   * newcomer takes the place of one that is not authenticated yet, or is refused if there is none.
+   * Connections, including those that are not authenticated yet: 10,000. At the limit, a newcomer replaces
+   * one that is not authenticated yet, or is refused if there is none.
    */
   readonly maxConnections: number;
-  /** Those of one host: 512. A newcomer takes the place of one of its own host, or is refused. */
+  /** Connections of one host: 512. At the limit, a newcomer replaces one of its own host, or is refused. */
   readonly maxConnectionsPerHost: number;
   /**
-   * Connections that are not authenticated yet, upgrades and QUIC handshakes: 1,000. When there are so
-   * many, the host that has most of them (at one listener) loses its oldest to a newcomer.
+   * Connections that are not authenticated yet (upgrades and QUIC handshakes): 1,000. At the limit, a newcomer
+   * replaces the oldest one of the host that has most of them at one listener.
    */
   readonly maxPending: number;
-  /** Those of one host: 256. When there are so many, it loses its oldest to a newcomer. */
+  /** The same, of one host: 256. At the limit, a newcomer replaces the host's oldest one. */
   readonly maxPendingPerHost: number;
 }
 
 /**
- * Many peers may share an address (NAT, a proxy, a test network's host), so one host gets more than
- * go-libp2p's 8 connections; but not so much that a few hosts hold all.
+ * Many peers may share an address (NAT, a proxy, the host of a test network), so one host gets more than
+ * go-libp2p's 8 connections, but not so many that a few hosts could take them all.
  */
 export const DEFAULT_ADMISSION_LIMITS: AdmissionLimits = {
   maxConnections: 10_000,
@@ -55,7 +54,7 @@ export interface Admission {
    */
   enter(host: string, onEvicted: (why: LeanError) => void): Guest | keyof AdmissionLimits;
 
-  /** The listener is closed: its connections count no more for others. Idempotent. */
+  /** The listener is closed: its connections no longer count towards the node's limits. Idempotent. */
   close(): void;
 }
 
@@ -67,7 +66,7 @@ export interface Guest {
   leave(): void;
 }
 
-/** Why somebody was not let in; undefined: the listener is closed. */
+/** The error of a refused connection. @param limit that was reached; `undefined`: the listener is closed. */
 export const tooMany = (limit: keyof AdmissionLimits | undefined): LeanError => {
   const name = limit === undefined ? '' : ` (${limit})`;
   return new LeanError('ERR_CONNECTION_CLOSED', `too many connections${name}`);
@@ -103,7 +102,7 @@ export const createAdmission = (limits: AdmissionLimits, pool?: PendingPool): Ad
     return true;
   };
 
-  /** Whose oldest connection has to go, when all places are taken and one of `newcomer` is to come in. */
+  /** The connection to evict when the limit is reached and a connection of `newcomer` arrives. */
   const mostCrowded = (newcomer?: Group): Pending | undefined => {
     let most = 0;
     let victim: Pending | undefined;
@@ -119,7 +118,7 @@ export const createAdmission = (limits: AdmissionLimits, pool?: PendingPool): Ad
     return victim;
   };
 
-  /** Which limit of its own a host has reached. */
+  /** The limit per host that `group` has reached. */
   const fullness = ({ pending, authenticated }: Group): keyof AdmissionLimits | undefined => {
     if (pending.size >= limits.maxPendingPerHost) return 'maxPendingPerHost';
     if (pending.size + authenticated >= limits.maxConnectionsPerHost) {
@@ -128,7 +127,7 @@ export const createAdmission = (limits: AdmissionLimits, pool?: PendingPool): Ad
     return undefined;
   };
 
-  /** Which limit of all hosts together is reached. */
+  /** The limit in total that is reached. */
   const fullnessOfAll = (): keyof AdmissionLimits | undefined => {
     if (pending >= limits.maxPending) return 'maxPending';
     return pending + authenticated >= limits.maxConnections ? 'maxConnections' : undefined;

@@ -1,32 +1,31 @@
 /**
- * What one connection makes this node hold: one account for each, kept alike by every stack.
+ * The memory that one connection uses, accounted for in the same way by every stack.
  *
- * Counted are bytes received that nobody has read, bytes written that the peer has not taken, and a
- * fixed estimate for each open stream. Three things happen as it grows:
+ * It counts bytes received and not read, bytes written that the peer has not taken, and a fixed estimate
+ * for each open stream. Three things happen as the total grows:
  *
  * 1. Back-pressure. A connection whose unread bytes pass {@link ConnectionMemory.unreadShare}, or that
- *    has almost reached its limit, is not read on (QUIC: its windows are no larger); one whose unsent
- *    bytes pass {@link ConnectionMemory.unsentShare} has writers wait in `drain()`. A peer that keeps
- *    to what it is granted gets no further.
- * 2. Who does not go on is reset: a stream whose writer waits for `stallTimeout` while the peer takes
- *    nothing (stream/stall-watch.ts), and a stream that nobody reads while it holds up its connection.
+ *    has almost reached its limit, is not read any further (QUIC: its windows do not allow more); once unsent
+ *    bytes pass {@link ConnectionMemory.unsentShare}, writers wait in `drain()`. A peer that respects flow
+ *    control gets no further.
+ * 2. Stalled streams are reset: one whose writer waits for `stallTimeout` while the peer takes
+ *    nothing (stream/stall-watch.ts), and one that nobody reads while it blocks its connection.
  * 3. Above {@link MemoryLimits.connectionMemory} the connection is closed, with
  *    {@link CONN_RESOURCE_LIMIT_EXCEEDED}.
  *
- * Not counted is what a connection costs that has no streams (TLS, the socket's buffers: below 1 MiB),
- * and chunks of which a part is counted: they are kept whole, up to four times as large
- * (stream/byte-queue.ts).
+ * It does not count the cost of a connection without streams (TLS, socket buffers: below 1 MiB), nor the rest
+ * of buffers that a counted chunk is part of, which may be up to four times as large (stream/byte-queue.ts).
  */
 
 import type { CloseReason } from './close-reason.ts';
 
 export interface MemoryLimits {
   /**
-   * Bytes that one connection may make this node hold. A connection that passes them is closed. Nine
-   * sixteenths of them are for what was received and not read, a quarter for what was not sent.
+   * Bytes of memory that one connection may use: 16 MiB. Above, the connection is closed. Nine sixteenths of
+   * it are for bytes received and not read, a quarter for bytes not sent yet.
    */
   readonly connectionMemory: number;
-  /** Milliseconds that a writer may wait in `drain()` while its peer takes nothing, until the stream is reset. */
+  /** Milliseconds for which a writer may wait in `drain()` while its peer takes nothing: 30,000. Then the stream is reset. */
   readonly stallTimeout: number;
 }
 
@@ -46,9 +45,9 @@ export const unreadShareOf = (connectionMemory: number): number =>
 /** The account of one connection. */
 export class ConnectionMemory {
   readonly limit: number;
-  /** Bytes received and not read above which the connection is not read on. */
+  /** Bytes received and not read above which the connection is not read any further. */
   readonly unreadShare: number;
-  /** Bytes not sent above which writers that have some of them wait. */
+  /** Bytes not sent above which writers wait. */
   readonly unsentShare: number;
   /** The most that was ever held. */
   peak = 0;
@@ -63,7 +62,7 @@ export class ConnectionMemory {
 
   /**
    * @param limit bytes: `connectionMemory`.
-   * @param streamBytes what an open stream costs beside its bytes.
+   * @param streamBytes the cost of an open stream without its data.
    * @param onPassed called once, in a later microtask, when the limit is passed: must close the connection.
    */
   constructor(limit: number, streamBytes: number, onPassed: () => void) {

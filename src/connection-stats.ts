@@ -4,7 +4,7 @@ export interface ConnectionStats {
   readonly rtt: number;
   readonly minRtt: number;
   readonly congestionWindow: number;
-  /** How often the network was found congested. */
+  /** Congestion events. */
   readonly congestionEvents: number;
   /** UDP payload of the datagrams that the path is known to carry. */
   readonly datagramSize: number;

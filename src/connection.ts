@@ -16,11 +16,11 @@ export type Role = 'dialer' | 'listener';
 /** How a connection goes through a relay (libp2p/specs relay/circuit-v2.md). */
 export interface Circuit {
   readonly relay: PeerId;
-  /** What the relay says it allows: the connection is limited, and will be reset. `undefined`: no limits. */
+  /** The limits that the relay announced, at which it resets the connection; `undefined`: none. */
   readonly limit?: CircuitLimit | undefined;
 }
 
-/** What a relay allows one connection; without a value: any. */
+/** A relay's limits for one connection; a missing one means unlimited. */
 export interface CircuitLimit {
   /** Seconds. */
   readonly duration?: number | undefined;
@@ -45,7 +45,7 @@ export interface AuthenticatedConnection {
   readonly circuit?: Circuit | undefined;
 
   /**
-   * Milliseconds from its first packet, or at a listener from its open socket, until the peer was authenticated.
+   * Milliseconds from its first packet (at a listener, from the open socket) until the peer was authenticated.
    * Listeners over QUIC do not know it.
    */
   readonly handshakeTime?: number | undefined;
@@ -65,16 +65,16 @@ export interface AuthenticatedConnection {
 
 export interface NewStreamOptions {
   readonly signal?: AbortSignal | undefined;
-  /** How long the peer's stream limit may make it wait, milliseconds; default 30,000. */
+  /** How long to wait for the peer's stream limit, milliseconds; default 30,000. */
   readonly timeout?: number | undefined;
 }
 
-/** What a node gives its user, and its protocol handlers. Disposing of it closes it. */
+/** A connection as a node's user and protocol handlers see it. Disposing of it closes it. */
 export interface Connection extends AuthenticatedConnection, AsyncDisposable {
   /**
    * Opens a stream for a protocol; waits while the peer's stream limit is reached.
    *
-   * One protocol is selected without waiting for the peer's consent (`selectLazily`), so that the first
+   * A single protocol is selected without waiting for the peer's answer (`selectLazily`), so that the first
    * payload leaves with the proposal: the stream's first `read()` throws ERR_PROTOCOL_NOT_SUPPORTED if
    * the peer refuses. Several are proposed in turn, and the stream has the first one that the peer takes.
    *
@@ -87,7 +87,7 @@ export interface Connection extends AuthenticatedConnection, AsyncDisposable {
     options?: NewStreamOptions,
   ): Promise<ProtocolStream>;
 
-  /** What it makes this node hold; bytes. */
+  /** The memory that it uses; bytes. */
   readonly memory: Readonly<
     Pick<ConnectionMemory, 'limit' | 'held' | 'peak' | 'unread' | 'unsent' | 'streams'>
   >;
@@ -96,7 +96,7 @@ export interface Connection extends AuthenticatedConnection, AsyncDisposable {
 /** A stream and the protocol that it was opened for. */
 export type ProtocolStream = Stream & { readonly protocol: string };
 
-/** What a transport makes, for the node alone: of those who accept streams there must be one only. */
+/** A connection as a transport makes it, for the node alone: only one party may accept streams. */
 export interface TransportConnection extends AuthenticatedConnection {
   /** Set by whoever had it made. */
   handshakeTime?: number | undefined;

@@ -69,7 +69,7 @@ export const startDeadline = (ms: number, what: string, parent?: AbortSignal): D
 };
 
 /**
- * `work`, or a rejection as soon as `signal` fires: its reason if that is a LeanError, else ERR_ABORTED.
+ * `work`, or a rejection as soon as `signal` aborts: its reason if that is a LeanError, else ERR_ABORTED.
  * Leaves no listener behind.
  */
 export const orAborted = <T>(
@@ -91,17 +91,17 @@ export const untilAborted = (signal: AbortSignal): Promise<never> =>
 const tookTooLong = (what: string, ms: number): LeanError =>
   new LeanError('ERR_TIMEOUT', `${what} took longer than ${ms} ms`);
 
-/** What to throw when a signal has fired with `reason`. */
+/** The error to throw when a signal has aborted with `reason`. */
 export const aborted = (what: string, reason: unknown): LeanError =>
   reason instanceof LeanError
     ? reason
     : new LeanError('ERR_ABORTED', `${what} was aborted`, { cause: reason });
 
-/** The same for a signal that has fired. */
+/** The error to throw for a signal that has aborted. */
 export const abortedBy = (signal: AbortSignal, what: string): LeanError =>
   aborted(what, signal.reason);
 
-/** Resolves after `ms`, or when `signal` fires. */
+/** Resolves after `ms`, or when `signal` aborts. Never rejects. */
 export const pause = (ms: number, signal?: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
     const end = (): void => {

@@ -55,9 +55,9 @@ export type ErrorCode =
   | 'ERR_PROTOCOL_VIOLATION'
   | 'ERR_PROTOCOL_NOT_SUPPORTED'
   | 'ERR_PING_MISMATCH'
-  /** A relay, or the peer behind it, refused. */
+  /** A relay or the peer behind it refused. */
   | 'ERR_RELAY'
-  /** A server did not check our addresses, or not honestly. */
+  /** A server did not check our addresses, or its answer was false. */
   | 'ERR_AUTONAT'
   // options of the library's user
   | 'ERR_OPTIONS'
@@ -68,10 +68,10 @@ export type ErrorCode =
 export const isLeanError = (error: unknown, code?: ErrorCode): error is LeanError =>
   error instanceof LeanError && (code === undefined || error.code === code);
 
-/** The longest message: a dial of many addresses says what was wrong with each. */
+/** The longest message, in characters: a dial of many addresses reports the error of each. */
 const MAX_MESSAGE = 2_000;
 
-/** The message of anything thrown, on one line that can be printed, whoever's words are in it. */
+/** The message of anything thrown, as one line that is safe to print even if a peer's text is in it. */
 export const messageOf = (error: unknown): string => {
   const text = error instanceof Error ? error.message : String(error);
   const lines = text.slice(0, 2 * MAX_MESSAGE).split('\n');

@@ -32,10 +32,10 @@ import { type PeerId, parsePeerId } from './identity/peer-id.ts';
 import { quote } from './printable.ts';
 import { plainHost, type SocketAddress } from './socket-address.ts';
 
-/** The transports that addresses are recognised for; the harness's names. */
+/** The transports whose addresses are recognised, by the names that the interop matrices use. */
 export type AddressKind = 'quic-v1' | 'tcp' | 'ws' | 'wss';
 
-/** The longest text and encoding taken: a p2p address with a DNS name stays below it. */
+/** The longest text and encoding accepted: a p2p address with a DNS name stays below it. */
 const MAX_LENGTH = 1024;
 
 /** @throws ERR_ADDRESS when `address` is not a multiaddr. */
@@ -45,7 +45,7 @@ export const parseMultiaddr = (address: Multiaddr | string): Multiaddr => {
   try {
     const parsed = multiaddr(address);
     if (parsed.getComponents().length === 0) throw new Error('empty');
-    // Some values are only looked at when they are encoded, which takes long for a peer id: not for those of ours.
+    // Some values are only checked when encoded. That is slow for a peer id, so skipped for our own transports.
     if (kindOf(parsed) === undefined) parsed.bytes;
     return parsed;
   } catch (cause) {
@@ -100,7 +100,7 @@ const HOST_CODES: ReadonlySet<number> = new Set([
 const isExactly = (codes: readonly number[], ...wanted: readonly number[]): boolean =>
   codes.length === wanted.length && codes.every((code, i) => code === wanted[i]);
 
-/** Where an address points to. */
+/** The host and port of an address. */
 export interface Host {
   /** An IP literal without brackets, or a name. */
   readonly host: string;
@@ -156,7 +156,7 @@ export const multiaddrOf = (kind: AddressKind, { host, port }: SocketAddress): M
   return multiaddr(components);
 };
 
-/** A dial asks three times, and decoding base58 is slow. */
+/** Cached: a dial asks three times, and decoding base58 is slow. */
 const peers = new WeakMap<Multiaddr, PeerId>();
 
 /** The peer that `address` names at its end. @throws ERR_PEER_ID_MALFORMED. */
@@ -192,7 +192,7 @@ export const circuitOf = (relay: Multiaddr): Multiaddr =>
 /**
  * The relay's address in `<relay>/p2p/<relay's id>/p2p-circuit[/p2p/<peer>]`, with its id.
  *
- * @throws ERR_ADDRESS when it is no such address: names no relay, goes through two, or says more.
+ * @throws ERR_ADDRESS for other addresses: without a relay, with two, or with further components.
  */
 export const relayOf = (address: Multiaddr): Multiaddr => {
   const components = withoutPeer(address).getComponents();
@@ -213,7 +213,7 @@ export const relayOf = (address: Multiaddr): Multiaddr => {
 /**
  * The addresses to publish for a bound one: itself, or, where its host is unspecified (`0.0.0.0`,
  * `::`), one for every address of this machine's interfaces, those that other machines can reach
- * first and loopback last. Link-local addresses are left out: they mean nothing without a zone.
+ * first and loopback last. Link-local addresses are left out: they need a zone.
  * A socket on `::` is taken to be reachable over IPv6 only.
  */
 export const reachableAddresses = (address: Multiaddr): Multiaddr[] => {
@@ -238,14 +238,14 @@ export interface ResolveOptions {
 }
 
 const RESOLVE_TIMEOUT = 5_000;
-/** Bounds of what a name may turn into. */
+/** Limits of what a name may resolve to. */
 const MAX_RESOLVED = 32;
 const MAX_DNSADDR_DEPTH = 4;
 
 /**
  * `address` with its name resolved: `/dns`, `/dns4` and `/dns6` by the system (so that /etc/hosts and
  * container names work) to `/ip4` and `/ip6`, in the system's order; `/dnsaddr` by its TXT records to
- * the addresses that end like it. Names of WebSocket addresses stay: their server needs them. An
+ * the addresses with the same suffix. Names of WebSocket addresses stay: their server needs them. An
  * address without a name is returned as it is.
  *
  * @returns 1 to 32 addresses.
@@ -300,7 +300,7 @@ const resolveHost = async (address: Multiaddr, options: ResolveOptions): Promise
   );
 };
 
-/** Loaded when a name is to be resolved: it has a resolver made at once. */
+/** Loaded when a name is to be resolved: the module creates a resolver when it is loaded. */
 const resolvers = (): Promise<typeof import('node:dns/promises')> => import('node:dns/promises');
 
 /** The TXT records `dnsaddr=<multiaddr>` of `_dnsaddr.<name>` that end with what follows the name. */

@@ -1,9 +1,9 @@
 /**
  * multistream-select 1.0: how two peers agree on the protocol of a stream (libp2p/specs
  * connections/README.md, "multistream-select"). A message is a varint length, the text and a newline,
- * which the length counts.
+ * which is included in the length.
  *
- * When one of these functions fails, the stream is of no further use and has been abandoned.
+ * When one of these functions fails, it has reset the stream.
  */
 
 import type { ProtocolStream } from './connection.ts';
@@ -45,7 +45,7 @@ export const select = async (stream: Stream, protocols: readonly string[]): Prom
  *
  * The first `read()` of the returned stream consumes and checks the peer's answer; it throws as
  * {@link select} does, and so does every later one. A caller that never reads never learns of it.
- * ERR_STREAM_RESET from a peer that gave no answer says that it may be one: some refuse like that.
+ * ERR_STREAM_RESET without an answer may be a refusal, too: some peers refuse like that.
  * `stopSending()` takes effect after the answer: some listeners cannot negotiate with a peer that
  * has stopped reading.
  *
@@ -139,18 +139,18 @@ export const negotiate = async (
   }
 };
 
-/** After `na`, a lazy dialer's payload reads as garbage, and a dialer without alternatives leaves. */
+/** After `na`, the payload of a lazy dialer looks like garbage, and a dialer without alternatives leaves. */
 const endsAfterRefusal = (error: unknown): boolean =>
   isLeanError(error, 'ERR_PROTOCOL_VIOLATION') ||
   isLeanError(error, 'ERR_MESSAGE_TOO_LONG') ||
   isLeanError(error, 'ERR_EOF') ||
   isLeanError(error, 'ERR_STREAM_RESET');
 
-/** The longest message taken: protocol names are short. go-libp2p takes 64 KiB, rust-libp2p 16 KiB. */
+/** The longest message accepted: protocol names are short. go-libp2p accepts 64 KiB, rust-libp2p 16 KiB. */
 const MAX_MESSAGE = 1024;
 /** Characters of a message that an error quotes. */
 const MAX_QUOTED = 64;
-/** How often a dialer may propose on one stream. */
+/** Proposals that a dialer may make on one stream. */
 const MAX_PROPOSALS = 32;
 /** go-libp2p's stream error code StreamProtocolNegotiationFailed. */
 const NEGOTIATION_FAILED = 0x1001;

@@ -1,6 +1,6 @@
 /**
- * Connections that are not authenticated yet, bounded for all listeners of a node together: many listeners
- * are no more to attack than one. Each has its own bounds besides (admission.ts).
+ * Limits the connections that are not authenticated yet over all listeners of a node. Each listener has its own
+ * limits, too (admission.ts).
  */
 
 export interface PendingPool {
@@ -12,16 +12,16 @@ export interface PendingPool {
 export interface PoolMember {
   /** Its connections that are not authenticated yet. */
   pending(): number;
-  /** How many of them one host has, at most. */
+  /** The number that the host with most of them has. */
   crowd(): number;
   /** Ends the oldest one of that host. */
   evictOldest(): void;
-  /** For one that admits on another thread: it calls `arrived()`, soon, when it has more pending than `count`. */
+  /** For a listener that admits on another thread: it must call `arrived()` when it has more than `count` pending. */
   tellAbove?(count: number): void;
 }
 
 export interface PoolPlace {
-  /** One more is pending there: where it is one too many, somebody else has to go. */
+  /** One more is pending there. If the limit is passed, the oldest of another one is evicted. */
   arrived(): void;
   /** The listener is closed. Idempotent. */
   leave(): void;

@@ -1,10 +1,9 @@
 /**
- * Text that is not ours, made fit to be printed: what a peer, a name server or Redis says must not
- * move the cursor, forge a line, turn text around or fill the screen. All that is printed for people
- * goes through here.
+ * Makes untrusted text safe to print: what a peer, a name server or Redis says must not move the cursor, forge a
+ * line, reverse the direction of text or fill the screen. Everything printed for people goes through here.
  */
 
-/** Characters of one text, unless its printer says otherwise. */
+/** The default limit of one text, characters. */
 const MAX_TEXT = 300;
 
 /**
@@ -12,23 +11,23 @@ const MAX_TEXT = 300;
  * cannot be seen among them), lone surrogates, separators of lines and paragraphs.
  */
 const UNSAFE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
-/** Compiling the pattern above takes its time. */
+/** Compiled on first use, as that takes a noticeable time. */
 const PLAIN = /^[\x20-\x7e]*$/;
 
 /**
- * `text` on one line, with what is unsafe as `\n`, `\x1b`, `\u202e`, `\u{e0041}`, and with `…` in place
- * of what is beyond `limit` characters. Printable text stays as it is, so twice is as good as once.
+ * `text` on one line, with unsafe characters escaped as `\n`, `\x1b`, `\u202e`, `\u{e0041}`, and with `…` in
+ * place of what exceeds `limit` characters. Printable text stays as it is, so the function is idempotent.
  */
 export const printable = (text: string, limit = MAX_TEXT): string => {
   const cut = text.length > limit ? `${whole(text.slice(0, limit))}…` : text;
   return PLAIN.test(cut) ? cut : cut.replace(UNSAFE, escapeCharacter);
 };
 
-/** `printable` text between quotation marks, with those inside marked. */
+/** `printable` text in quotation marks, with those inside escaped. */
 export const quote = (text: string, limit?: number): string =>
   `"${printable(text, limit).replaceAll('"', '\\"')}"`;
 
-/** A cut must not leave half of a character. */
+/** Cutting must not split a surrogate pair. */
 const whole = (text: string): string => text.replace(/[\ud800-\udbff]$/, '');
 
 const SHORT: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };

@@ -1,11 +1,11 @@
-/** What is said of refused connections, whose number anybody can raise: a few lines a second, and how many more. */
+/** Rate-limited logging of refused connections, which anybody can cause: a few lines a second, and a count of the rest. */
 
-/** Refusals told one by one in a second. */
+/** Refusals logged one by one, per second. */
 const MOST = 5;
 /** Milliseconds. */
 const SECOND = 1_000;
 
-/** @param tellMore is called once a second at most, and only if there were more. */
+/** @param tellMore is called at most once a second with the number that was not logged, if there were any. */
 export const refusalLog = <Refusal>(
   tell: (refusal: Refusal) => void,
   tellMore: (count: number) => void,

@@ -1,6 +1,6 @@
 /**
- * What the JavaScript runtime can do and what it gets wrong, in one record. The code asks this, and
- * never which runtime it is on.
+ * The abilities and defects of the JavaScript runtime, in one record. Code checks these, never which runtime
+ * it runs on.
  */
 
 export interface Runtime {
@@ -12,9 +12,9 @@ export interface Runtime {
   readonly quicCounts: boolean;
   /** `node:quic` loses FINs and, of long bursts, packets: quic/node/fin-gate.ts, write-budget.ts. */
   readonly quicLosesPackets: boolean;
-  /** `node:quic` tells of a stream's end before it tells of the reset or of the connection's end that caused it. */
+  /** `node:quic` reports the end of a stream before the reset, or the end of the connection, that caused it. */
   readonly quicEndsStreamsFirst: boolean;
-  /** `node:quic` tells of a peer that stopped reading by a writer without room, and in no other way. */
+  /** `node:quic` reports a peer that stopped reading only by a writer without room. */
   readonly quicHidesStops: boolean;
   /** `node:quic` takes an empty list of root certificates. */
   readonly quicTakesNoRoots: boolean;
@@ -26,7 +26,7 @@ export interface Runtime {
 
 const bun = process.versions.bun;
 
-/** Bun's column is that of Bun 1.4, which has the API of Node 26.3 over another QUIC stack. */
+/** For Bun: as of Bun 1.4, which has the API of Node 26.3 over another QUIC stack. */
 export const RUNTIME: Runtime = {
   name: bun === undefined ? `Node ${process.version}` : `Bun ${bun}`,
   quicListens: bun === undefined,

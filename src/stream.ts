@@ -45,8 +45,8 @@ export interface Stream extends AsyncIterable<Uint8Array, void, undefined> {
    * The next chunk, never empty, or `null` once the peer has finished writing and all was read. One
    * read at a time.
    *
-   * @param into memory of the caller's that the stream may read into, so that nothing is allocated;
-   * the chunk is then a part of it. Streams are free to ignore it.
+   * @param into a buffer of the caller's that the stream may read into to avoid an allocation; the chunk is
+   * then a part of it. Streams may ignore it.
    * @param signal ends the wait with its reason, if that is a LeanError, else with ERR_ABORTED, whose `cause`
    * it is. The stream stays as it was, and no byte is lost.
    * @throws as the table says.
@@ -88,7 +88,7 @@ export interface Stream extends AsyncIterable<Uint8Array, void, undefined> {
   [Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined>;
 }
 
-/** ERR_STREAM_RESET and ERR_STREAM_STOPPED carry the application error code of whoever did it. */
+/** The error of ERR_STREAM_RESET and ERR_STREAM_STOPPED: carries the application error code of the side that did it. */
 export class StreamResetError extends LeanError {
   readonly resetCode: number;
   readonly by: 'local' | 'remote';

@@ -1,6 +1,6 @@
 /**
- * `libp2p-lean/quic`: QUIC v1 with mutual TLS 1.3, several engines behind one interface. Which certificates
- * are good is the caller's to say.
+ * `libp2p-lean/quic`: QUIC v1 with mutual TLS 1.3, several engines behind one interface. The caller
+ * decides which certificates are valid.
  */
 
 export type { AdmissionLimits } from '../admission.ts';

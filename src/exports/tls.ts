@@ -1,6 +1,6 @@
 /**
- * `libp2p-lean/tls`: libp2p's certificates, to issue and to verify, for whatever TLS or QUIC stack. The
- * host keys that sign them are in it, too.
+ * `libp2p-lean/tls`: issues and verifies libp2p's certificates, for any TLS or QUIC stack. The host keys that
+ * sign them are exported, too.
  */
 
 export { type ErrorCode, isLeanError, LeanError } from '../errors.ts';

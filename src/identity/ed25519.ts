@@ -1,7 +1,7 @@
 /**
  * Ed25519 key pairs (RFC 8032), from their 32-byte seeds: native where the runtime's `node:crypto` has
  * the curve, else through `@noble/ed25519`. Both give the same keys and the same signatures. The first
- * native key takes less than a millisecond; the first of noble 25, for its table of base-point multiples.
+ * native key takes less than 1 ms; noble's first takes 25 ms, as it computes a table of base-point multiples.
  */
 
 import {
@@ -47,8 +47,7 @@ export const nobleKeyPair = (seed: Uint8Array): KeyPair => ({
 });
 
 /**
- * Noble takes its hash from a table that all who import it share: ours is in it while `use` runs, and no
- * longer.
+ * Noble takes its hash function from a table shared by all its importers: ours is in it only while `use` runs.
  */
 const withSha512 = <T>(use: () => T): T => {
   const before = noble.hashes.sha512;

@@ -1,8 +1,8 @@
 /**
  * Host keys: the long-lived keys that name a peer (libp2p/specs peer-ids/peer-ids.md, section Keys).
  *
- * Keys that we make are Ed25519; those that others give us to use, and peers' keys, are of four types.
- * Signatures are verified by `node:crypto`, which does it natively.
+ * Generated keys are Ed25519; imported keys and peers' keys are of any of four types. `node:crypto` verifies
+ * signatures natively.
  */
 
 import {
@@ -200,7 +200,7 @@ const checkSpki = (type: 'RSA' | 'ECDSA', data: Uint8Array): void => {
   }
 };
 
-/** A view, not a copy: `node:crypto` copies by itself. */
+/** A view, not a copy: `node:crypto` makes its own copy. */
 const importSpki = (der: Uint8Array): KeyObject =>
   createPublicKey({
     key: Buffer.from(der.buffer, der.byteOffset, der.byteLength),

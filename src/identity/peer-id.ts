@@ -23,7 +23,7 @@ const IDENTITY = 0x00;
 const SHA2_256 = 0x12;
 /** CIDv1 with the codec `libp2p-key`. */
 const CID_PREFIX = Uint8Array.of(0x01, 0x72);
-/** Longer key encodings are hashed. */
+/** The longest key encoding that is not hashed, bytes. */
 const MAX_INLINE_KEY = 42;
 /** The longest valid text is 74 characters: an identity multihash of 44 bytes as a base32 CID. */
 const MAX_TEXT = 80;

@@ -18,7 +18,7 @@ export const signingKeyOf = (type: KeyType, data: Uint8Array): SigningKey => {
   try {
     return make[type](data);
   } catch (cause) {
-    // Of the cause only the message: no part of a private key gets into a log.
+    // Only the message of the cause, so that no part of a private key gets into a log.
     throw new LeanError(
       'ERR_KEY_MALFORMED',
       `malformed private key of type ${type}: ${messageOf(cause)}`,

@@ -10,7 +10,7 @@ import { createRequire } from 'node:module';
 
 /** SubjectPublicKeyInfo up to the 33-byte compressed point, which follows (RFC 5480, SEC 2). */
 const SPKI_PREFIX = Buffer.from('3036301006072a8648ce3d020106052b8104000a032200', 'hex');
-/** The curve's base point, to learn whether the runtime has the curve. */
+/** The curve's base point, to test whether the runtime supports the curve. */
 const BASE_POINT = Buffer.from(
   '0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798',
   'hex',

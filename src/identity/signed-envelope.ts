@@ -1,6 +1,6 @@
 /**
- * Signed envelopes (libp2p/specs RFC 0002): a payload, its type, and the host key that signed both for
- * one purpose, the domain.
+ * Signed envelopes (libp2p/specs RFC 0002): a payload and its type, signed by a host key for one purpose,
+ * the domain.
  */
 
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
@@ -8,13 +8,13 @@ import { LeanError } from '../errors.ts';
 import { type HostKey, type PublicKey, parsePublicKey, verifySignature } from './keys.ts';
 
 export interface SignedEnvelope {
-  /** Whose signature it is. */
+  /** The signer's. */
   readonly publicKey: PublicKey;
   readonly payloadType: Uint8Array;
   readonly payload: Uint8Array;
 }
 
-/** The longest envelope taken, bytes: a peer record with many addresses stays below it. */
+/** The longest envelope accepted, bytes: a peer record with many addresses stays below it. */
 const MAX_ENVELOPE = 8 * 1024;
 
 /** The protobuf message `Envelope`. */
@@ -36,7 +36,7 @@ export const sealEnvelope = (
     .finish();
 
 /**
- * What a protobuf message `Envelope` holds, its signature checked. Who may sign is for the caller to check.
+ * Decodes a protobuf message `Envelope` and verifies its signature. The caller checks who may sign.
  *
  * @throws ERR_PROTOCOL_VIOLATION when it is malformed, or the signature is not that of `domain`;
  * ERR_KEY_MALFORMED, ERR_KEY_TYPE; ERR_MESSAGE_TOO_LONG.

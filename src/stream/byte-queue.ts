@@ -1,5 +1,5 @@
 /**
- * Bytes that wait, in order, as chunks. Chunks are kept by reference, unless that would keep much more
+ * A queue of bytes, kept as chunks. Chunks are kept by reference, unless that would keep much more
  * memory than they have bytes: a chunk may be a small part of a large buffer, all of which lives as
  * long as the chunk does.
  */
@@ -10,11 +10,11 @@ const SMALL = 1024;
 const BLOCK = 8192;
 /** The smallest. */
 const FIRST_BLOCK = 512;
-/** A chunk is copied if its buffer is more than so many times as long. */
+/** A chunk is copied if its buffer is longer than it by more than this factor. */
 const WASTE = 4;
 
 export class ByteQueue {
-  /** How many there are. */
+  /** The number of bytes. */
   bytes = 0;
   readonly #chunks: Uint8Array[] = [];
   /** Bytes of the first chunk that were dropped already. */
@@ -45,7 +45,7 @@ export class ByteQueue {
     const tail = this.#chunks[last];
     const block = this.#block;
     if (block === undefined || tail === undefined || this.#blockUsed + length > block.length) {
-      // As large as what waits already, so that it is never much more.
+      // As large as what is queued already, so that little is wasted.
       const size = Math.max(length, Math.min(BLOCK, Math.max(FIRST_BLOCK, waiting)));
       const fresh = new Uint8Array(size);
       fresh.set(chunk);

@@ -9,7 +9,7 @@ export const writeAll = async (stream: Stream, chunk: Uint8Array): Promise<void>
 };
 
 /**
- * Reads exactly `length` bytes; what came beyond them is put back.
+ * Reads exactly `length` bytes; bytes beyond them are put back.
  *
  * @throws ERR_EOF when the peer finished earlier.
  */

@@ -1,4 +1,4 @@
-/** A stream whose bytes somebody counts. */
+/** A stream that counts its bytes. */
 
 import type { Stream } from '../stream.ts';
 import { iterate } from './iterate.ts';

@@ -1,7 +1,6 @@
 /**
- * The receiving half of a {@link Stream}, the same for every stack: what waits to be read, who waits
- * for it, and how it ends. What is different is where bytes come from: some stacks push them, from
- * others they are pulled.
+ * The receiving half of a {@link Stream}, shared by every stack: the bytes to be read, the waiting reader,
+ * and the end. Stacks differ in where bytes come from: some push them, from others they are pulled.
  */
 
 import type { ConnectionMemory } from '../connection-memory.ts';
@@ -12,14 +11,14 @@ import { ByteQueue } from './byte-queue.ts';
 /** Where bytes come from. */
 export interface ReceiveSource {
   /**
-   * The next chunk that is there now, never empty; `undefined`: none. May end the side that asks.
+   * The next chunk that is available now, never empty; `undefined`: none. May end this side.
    *
-   * @param into memory of the reader's that may be used for it.
+   * @param into a buffer of the reader's that may be used for it.
    */
   pull?(into: Uint8Array | undefined): Uint8Array | undefined;
-  /** Somebody waits to read, or no longer. */
+  /** A reader has begun to wait, or stopped waiting. */
   onReader?(waits: boolean): void;
-  /** So many of the bytes that were pushed were read, or will not be. */
+  /** That many of the pushed bytes were read or discarded. */
   onTaken?(bytes: number): void;
 }
 
@@ -32,13 +31,13 @@ interface Reader {
 export class ReceiveSide {
   readonly #source: ReceiveSource;
   #memory: ConnectionMemory | undefined;
-  /** What was pushed, and what was put back, which comes first. */
+  /** Bytes that were put back, then those that were pushed. */
   #queue: ByteQueue | undefined;
   #putBack: ByteQueue | undefined;
   #reader: Reader | undefined;
-  /** How it ended for the source: `null` by the peer's FIN, or why; `undefined`: it goes on. */
+  /** How the source ended: `null` for the peer's FIN, or the error; `undefined`: it has not. */
   #end: LeanError | null | undefined;
-  /** Nothing is kept any more. */
+  /** Further bytes are discarded. */
   #abandoned = false;
 
   /** @param memory where unread bytes are counted. */
@@ -57,7 +56,7 @@ export class ReceiveSide {
     return this.#end === null;
   }
 
-  /** Whether somebody waits to read. */
+  /** Whether a reader waits. */
   get hasReader(): boolean {
     return this.#reader !== undefined;
   }
@@ -154,11 +153,11 @@ export class ReceiveSide {
     reader.resolve(chunk);
   }
 
-  /** There may be something to pull: whoever waits gets it. */
+  /** There may be something to pull: a waiting reader gets it. */
   wake(): void {
     const reader = this.#reader;
     if (reader === undefined || this.#end !== undefined) return;
-    // Nobody waits while the source is asked: a last chunk may come together with the end.
+    // The reader does not count as waiting while the source is asked: a last chunk may come with the end.
     this.#reader = undefined;
     const chunk = this.#source.pull?.(reader.into);
     if (chunk === undefined && this.#end === undefined) {
@@ -171,14 +170,14 @@ export class ReceiveSide {
     else reader.reject(this.#end as unknown as LeanError);
   }
 
-  /** The peer finished: `null` follows on what came before. */
+  /** The peer finished: `null` follows what came before. */
   finish(): void {
     if (this.#end !== undefined) return;
     this.#end = null;
     this.#takeReader()?.resolve(null);
   }
 
-  /** Nothing more comes: `error` follows on what came before. For the end of a connection. */
+  /** Nothing more comes: `error` follows what came before. For the end of a connection. */
   close(error: LeanError): void {
     if (this.#end !== undefined) return;
     this.#end = error;
@@ -186,8 +185,8 @@ export class ReceiveSide {
   }
 
   /**
-   * What came is discarded, and `error` is all there is to read. Only bytes that were there and the
-   * peer's FIN, both read, make it come too late. For resets and `stopSending()`.
+   * Unread bytes are discarded, and reading throws `error`, unless everything was read, the peer's FIN
+   * included. For resets and `stopSending()`.
    */
   abandon(error: LeanError): void {
     if (this.#abandoned) return;

@@ -1,16 +1,16 @@
 /**
- * The sending half of a {@link Stream}, the same for every stack: whether `write()` may go on, who
- * waits in `drain()`, and how it ends. Bytes that wait are with the stack, which knows how they leave.
+ * The sending half of a {@link Stream}, shared by every stack: whether there is room, the waiters in `drain()`,
+ * and the end. The stack queues the bytes and sends them.
  */
 
 import { abortedBy } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
 
-/** What the stack is asked. */
+/** What it asks of the stack. */
 export interface SendSink {
-  /** Whether a writer may go on. */
+  /** Whether there is room to write. */
   hasRoom(): boolean;
-  /** Somebody waits in `drain()`, or nobody any more. */
+  /** The first writer waits in `drain()`, or the last one stopped. */
   onWriter?(waits: boolean): void;
 }
 
@@ -23,7 +23,7 @@ const NONE: readonly Writer[] = [];
 
 export class SendSide {
   readonly #sink: SendSink;
-  /** Made for the first who waits: most streams never make anybody wait. */
+  /** Made for the first waiter: on most streams nobody ever waits. */
   #writers: Set<Writer> | undefined;
   /** Our `closeWrite()` was called. */
   #closed = false;
@@ -38,7 +38,7 @@ export class SendSide {
     return !this.#closed && this.#error === undefined;
   }
 
-  /** Whether `closeWrite()` was called, whatever came then. */
+  /** Whether `closeWrite()` was called, whatever happened since. */
   get isClosed(): boolean {
     return this.#closed;
   }
@@ -95,19 +95,19 @@ export class SendSide {
     return writer;
   }
 
-  /** There is room: whoever waits goes on. */
+  /** There is room: those that wait in `drain()` go on. */
   wake(): void {
     for (const { resolve } of this.#takeWriters()) resolve();
   }
 
-  /** Our `closeWrite()`. @returns whether this was the first, of a side that had not failed. */
+  /** Our `closeWrite()`. @returns whether it was the first call and the side had not failed. */
   close(): boolean {
     if (!this.isOpen) return false;
     this.#closed = true;
     return true;
   }
 
-  /** Nothing more leaves; `write()` and `drain()` say `error` from now on. The first error stays. */
+  /** Nothing more is sent; `write()` and `drain()` throw `error` from now on. The first error stays. */
   fail(error: LeanError): void {
     if (this.#error !== undefined) return;
     this.#error = error;

@@ -1,4 +1,4 @@
-/** Finds writers whose peer takes nothing any more. */
+/** Finds writers whose peer has stopped taking bytes. */
 
 import { LeanError } from '../errors.ts';
 
@@ -10,7 +10,7 @@ export interface WaitingWriter {
   onStalled(error: LeanError): void;
 }
 
-/** How often within the time limit somebody looks. */
+/** Checks per time limit. */
 const LOOKS = 4;
 
 /** One for each connection. Has a timer only while a writer waits. */
@@ -19,7 +19,7 @@ export class StallWatch {
   readonly #waiting = new Map<WaitingWriter, { sentBytes: number; looks: number }>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param timeout milliseconds without a byte: at least so many, and at most a quarter more. */
+  /** @param timeout milliseconds without a byte sent; a stall is found at most a quarter later. */
   constructor(timeout: number) {
     this.#timeout = timeout;
   }
@@ -31,7 +31,7 @@ export class StallWatch {
     this.#timer ??= setTimeout(this.#look, this.#timeout / LOOKS).unref();
   }
 
-  /** It waits no longer. */
+  /** `writer` no longer waits. */
   delete(writer: WaitingWriter): void {
     this.#waiting.delete(writer);
   }

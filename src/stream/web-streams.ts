@@ -1,6 +1,6 @@
 /**
- * A bridge to Web Streams, for code that wants them. Nothing here is on a hot path: each chunk passes
- * through queues of the runtime's.
+ * A bridge to Web Streams, for code that needs them. Slower than the stream itself: each chunk passes through
+ * queues of the runtime.
  */
 
 import type { Stream } from '../stream.ts';
@@ -14,7 +14,7 @@ export interface WebStreams {
 }
 
 /**
- * `stream` as a pair of Web Streams, with back-pressure both ways: one chunk is read ahead of nobody, and
+ * `stream` as a pair of Web Streams, with back-pressure both ways: nothing is read before it is asked for, and
  * `writer.ready` waits as `drain()` does. The stream must not be used directly meanwhile.
  */
 export const toWebStreams = (stream: Stream): WebStreams => ({

@@ -1,4 +1,4 @@
-/** What this side shows in a TLS handshake. */
+/** This side's certificate for TLS handshakes. */
 export interface TlsCredentials {
   /** One X.509 certificate, PEM. */
   readonly certificatePem: string;

@@ -30,13 +30,13 @@ export const DER = {
 /** Identifier octet of the constructed, context-specific tag `[number]`. */
 export const contextTag = (number: number): number => 0xa0 | number;
 
-/** More than any certificate here holds at one level. */
+/** The largest number of elements at one level: more than any libp2p certificate has. */
 const MAX_ELEMENTS = 64;
 
 /**
- * The elements that `bytes` is the concatenation of, at most 64.
+ * Splits `bytes` into its elements, at most 64.
  *
- * @throws Error when that is not what it is.
+ * @throws Error when it is not a concatenation of elements.
  */
 export const readElements = (bytes: Uint8Array): DerElement[] => {
   const elements: DerElement[] = [];
@@ -50,9 +50,9 @@ export const readElements = (bytes: Uint8Array): DerElement[] => {
 };
 
 /**
- * The one element that `bytes` is, which must have that tag.
+ * Reads `bytes` as exactly one element with that tag.
  *
- * @throws Error when that is not what it is.
+ * @throws Error when it is not.
  */
 export const readOne = (bytes: Uint8Array, tag: number): DerElement => {
   const element = expectTag(readElement(bytes, 0), tag);
@@ -61,7 +61,7 @@ export const readOne = (bytes: Uint8Array, tag: number): DerElement => {
 };
 
 /**
- * `element`, when it is there and has that tag.
+ * Returns `element` if it exists and has that tag.
  *
  * @throws Error otherwise.
  */

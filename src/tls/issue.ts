@@ -20,8 +20,7 @@ const VALID_YEARS = 100;
 
 /**
  * Makes a self-signed certificate that carries `hostKey`'s signature of its own, new P-256 key. It is
- * valid from an hour ago for 100 years; its key extension is not critical, so that a TLS library's
- * own checks do not trip over it.
+ * valid from an hour ago for 100 years. Its key extension is not critical, so that TLS libraries accept it.
  */
 export const issueCertificate = (hostKey: SigningKey): TlsIdentity => {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -43,8 +42,8 @@ export const issueCertificate = (hostKey: SigningKey): TlsIdentity => {
     notAfter,
     extension: { oid: EXTENSION_OID, value: signedKey },
   });
-  // What is sent is what we would accept. This also pays OpenSSL's and the verifier's start-up here,
-  // and not in the first handshake.
+  // Checks that we would accept it ourselves. This also initialises OpenSSL and the verifier before the first
+  // handshake.
   verifyCertificate([certificateDer], peerIdOf(hostKey.publicKey));
   return {
     certificateDer,

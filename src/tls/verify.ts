@@ -1,4 +1,4 @@
-/** The peer's libp2p certificate (libp2p/specs tls/tls.md, section Peer Authentication). */
+/** Verification of a peer's libp2p certificate (libp2p/specs tls/tls.md, section Peer Authentication). */
 
 import { type KeyObject, X509Certificate } from 'node:crypto';
 import { type ErrorCode, LeanError } from '../errors.ts';
@@ -16,7 +16,7 @@ const OID = {
   RSASSA_PSS: '2a864886f70d01010a',
 } as const;
 
-/** Which kind of key makes signatures of an algorithm; all hash to 256 bits or more. */
+/** The kind of key of each signature algorithm; all of them hash to 256 bits or more. */
 const SIGNATURE_ALGORITHMS: ReadonlyMap<string, 'ec' | 'rsa' | 'ed25519'> = new Map([
   ['2a8648ce3d040302', 'ec'], // ecdsa-with-SHA256, -SHA384, -SHA512
   ['2a8648ce3d040303', 'ec'],
@@ -57,7 +57,7 @@ const MAX_RSA_BITS = 8192;
  * @throws ERR_CERT_SELF_SIGNATURE: not signed by its own key.
  * @throws ERR_CERT_HOST_KEY: the extension's host key is malformed or of an unknown type.
  * @throws ERR_CERT_EXTENSION_SIGNATURE: the host key did not sign the certificate's key.
- * @throws ERR_PEER_ID_MISMATCH: all is well, but it is another peer than `expected`.
+ * @throws ERR_PEER_ID_MISMATCH: the certificate is valid, but of another peer than `expected`.
  */
 export const verifyCertificate = (
   chain: readonly Uint8Array[],
@@ -69,9 +69,9 @@ export const verifyCertificate = (
 const REMEMBERED = 256;
 
 /**
- * A `verifyCertificate` that does not read a certificate again that it accepted lately, byte by byte the
- * same, nor check its two signatures: peers that come back show the same one. What may change is
- * checked at every call: its validity and the expected peer.
+ * A `verifyCertificate` that caches certificates which it accepted lately, so that the two signatures of a
+ * returning peer's certificate are not verified again. The period of validity and the expected peer are checked
+ * at every call.
  */
 export const createVerifier = (): typeof verifyCertificate => {
   const accepted = new Map<string, Accepted>();
@@ -83,7 +83,7 @@ interface Accepted {
   readonly validity: Certificate['validity'];
 }
 
-/** @param accepted From the bytes of certificates, as a string, to what they prove. */
+/** @param accepted the cache: from the bytes of a certificate, as a string, to what it proves. */
 const verify = (
   chain: readonly Uint8Array[],
   expected: PeerId | undefined,
@@ -269,7 +269,7 @@ const checkSelfSignature = (der: Uint8Array, parsed: Certificate): void => {
   try {
     valid = certificate.verify(key);
   } catch {
-    // What cannot be verified is not valid.
+    // Verification that throws counts as failed.
   }
   if (!valid) throw refuse('SELF_SIGNATURE', 'certificate is not signed by its own key');
 };

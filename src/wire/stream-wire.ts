@@ -1,4 +1,4 @@
-/** A stream of one connection as the wire of another: a circuit through a relay. */
+/** A stream of one connection as the wire of another, as circuits through a relay need it. */
 
 import { LeanError } from '../errors.ts';
 import { iterate } from '../stream/iterate.ts';
@@ -8,7 +8,7 @@ import { LINGER, type Wire } from './wire.ts';
 export interface StreamWireOptions {
   /** Bytes that may come in; with more the stream is reset, and reading throws ERR_PROTOCOL_VIOLATION. */
   readonly maxReceived?: number;
-  /** Called with every chunk that comes or goes. */
+  /** Called for every chunk received or sent. */
   readonly onActivity?: () => void;
 }
 
@@ -20,7 +20,7 @@ export const streamWire = (
   let reading: Promise<Uint8Array | null> = Promise.resolve(null);
   let closing: Promise<void> | undefined;
 
-  /** Reads to the end, so that the peer can end in peace. */
+  /** Reads to the end, so that the peer can finish. */
   const finish = async (): Promise<void> => {
     stream.closeWrite();
     const timer = setTimeout(() => stream.reset(), LINGER);

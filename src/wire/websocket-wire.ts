@@ -71,8 +71,8 @@ export const wsWire = (socket: WebSocket, stream: Duplex, masked: boolean, id: s
     fail(new LeanError('ERR_CONNECTION_CLOSED', `the WebSocket was closed with code ${code}`));
   });
 
-  // Frames are written here and not by `ws`, which masks byte by byte (eight times slower) and has
-  // no word for backpressure. Each is written whole, so the control frames of `ws` come between them.
+  // Frames are written here and not by `ws`, which masks byte by byte (eight times slower) and does not
+  // report back-pressure. Each is written whole, so that the control frames of `ws` come between them.
   const flush = (): void => {
     flushScheduled = false;
     const chunks = pending;
