@@ -1,8 +1,8 @@
-/** What an AutoNAT server does for its clients: the limits that its user can set. */
+/** The limits of an AutoNAT server that its user can set. */
 
 import { checkRanges, type LimitRanges } from './limit-ranges.ts';
 
-/** Of both versions of the protocol together. Defaults as go-libp2p's; what is beyond them is rejected. */
+/** For both versions of the protocol together; defaults as go-libp2p's. Requests above a limit are rejected. */
 export interface AutonatLimits {
   /** Requests in a minute: 60. */
   readonly requestsPerMinute: number;
@@ -10,9 +10,9 @@ export interface AutonatLimits {
   readonly requestsPerMinutePerPeer: number;
   /** Requests of one peer at once: 2. */
   readonly requestsAtOncePerPeer: number;
-  /** Dials of hosts other than the one that asks, in a minute: 12. Each costs its client 30,000 bytes or more. */
+  /** Dials of hosts other than the client's, in a minute: 12. Each costs the client 30,000 bytes or more. */
   readonly otherHostsPerMinute: number;
-  /** Milliseconds that a dial may take until the address counts as not reachable: 10,000. At most that. */
+  /** Milliseconds until a dial counts as failed: 10,000, which is also the maximum. */
   readonly dialTimeout: number;
 }
 

@@ -1,4 +1,4 @@
-/** An AutoNAT server, of both versions: which requests it takes, and whom it dials. */
+/** An AutoNAT server, of both versions: which requests it accepts, and which addresses it dials. */
 
 import { networkInterfaces } from 'node:os';
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr';
@@ -13,7 +13,7 @@ import { AUTONAT_DIAL_REQUEST, handleDialRequest } from '../protocols/autonat-v2
 import type { AutonatLimits } from './autonat-limits.ts';
 import type { Protocols } from './protocols.ts';
 
-/** What the server needs of the node that dials. */
+/** The node that dials, as far as the server needs it. */
 export interface AutonatDialer {
   dial(
     addresses: readonly Multiaddr[],
@@ -26,7 +26,7 @@ export interface AutonatServerOptions {
   readonly limits: AutonatLimits;
   /** Dials addresses that are not public, too: for networks without them. */
   readonly allowPrivate: boolean;
-  /** Makes the node that dials: another one, with an identity and sockets of its own, which open no NAT for us. */
+  /** Makes the node that dials: with its own identity and sockets, so that dialling opens no NAT for ours. */
   readonly createDialer: () => Promise<AutonatDialer>;
   /** Fires when the node closes. */
   readonly closing: AbortSignal;
@@ -92,7 +92,7 @@ export const serveAutonat = (protocols: Protocols, options: AutonatServerOptions
   );
 };
 
-/** Whether this machine has an address that other networks may route to. */
+/** Whether this machine has an IPv6 address beyond loopback and link-local. */
 const hasIPv6 = (): boolean =>
   Object.values(networkInterfaces())
     .flatMap((list) => list ?? [])
@@ -102,7 +102,7 @@ const hasIPv6 = (): boolean =>
 
 const MINUTE = 60_000;
 
-/** Counts requests within the last minute. It holds as many times as there may be requests. */
+/** Counts the requests of the last minute. Its memory is bounded by the limits. */
 const createRequestCount = (limits: AutonatLimits) => {
   let recent: { readonly peer: string; readonly at: number }[] = [];
   let others: number[] = [];

@@ -1,4 +1,4 @@
-/** Connections as the user of a node has them: without the means to accept streams. */
+/** Connections as a node's user sees them: they cannot accept streams. */
 
 import type {
   Connection,
@@ -14,7 +14,7 @@ import type { Metrics } from './metrics.ts';
 
 /** Milliseconds that a peer has to allow one more stream. */
 const OPEN_TIMEOUT = 30_000;
-/** Milliseconds that a peer has to take one of several protocols; go-libp2p's value. */
+/** Milliseconds that a peer has to agree to one of several protocols; go-libp2p's value. */
 const NEGOTIATION_TIMEOUT = 10_000;
 
 /** @param onClosing called when our side closes it, before the peer is told. */
@@ -55,7 +55,7 @@ export const nodeConnection = (
   return connection;
 };
 
-/** A stream of an engine with one more property is no longer of the shape that V8 has compiled for. */
+/** A wrapper: adding a property to an engine's stream would change its hidden class, and slow its methods down. */
 const withProtocol = (stream: Stream, protocol: string): ProtocolStream => ({
   id: stream.id,
   protocol,
@@ -78,7 +78,7 @@ const newStream = async (
   const [first] = list;
   if (first === undefined) throw new LeanError('ERR_OPTIONS', 'there is no protocol to propose');
   const opening = transport.openStream(signal);
-  // A stream that the peer allows later is of no use any more.
+  // A stream that opens after the time limit is not needed any more.
   const tooLate = () => void opening.then((late) => late.reset()).catch(() => {});
   const stream = await withDeadline(opening, timeout, 'opening a stream', tooLate);
   const reset = () => stream.reset();

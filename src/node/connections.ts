@@ -1,4 +1,4 @@
-/** The connections of a node: which there are, how many may be, and their end. */
+/** The connections of a node: their list, limits and end. */
 
 import type { Connection, TransportConnection } from '../connection.ts';
 import { CONN_RESOURCE_LIMIT_EXCEEDED } from '../connection-memory.ts';
@@ -12,27 +12,27 @@ import type { ConnectionLimits } from './limits.ts';
 import type { Metrics } from './metrics.ts';
 import type { Protocols } from './protocols.ts';
 
-/** Milliseconds that relayed connections get to end, before those that they go through. */
+/** Milliseconds that relayed connections get to close before the connections to their relays are closed. */
 const RELAYED_CLOSE = 300;
 
 export interface Connections {
-  /** Takes over a connection that we dialled, and serves it until it ends. */
+  /** Adds a connection that we dialled and serves its streams. */
   add(transport: TransportConnection): Connection;
-  /** Takes over one that a listener accepted, or closes it where a limit is reached. */
+  /** Adds one that a listener accepted, or closes it if a limit is reached. */
   accept(transport: TransportConnection): void;
-  /** Those that are open, the oldest first: all of them, or those with `peer`. */
+  /** The open connections, the oldest first: all of them, or those with `peer`. */
   list(peer?: PeerId): Connection[];
-  /** The oldest one with `peer` that is open; one through a relay only if there is no other. */
+  /** The oldest open connection with `peer`; one through a relay only if there is no other. */
   find(peer: PeerId): Connection | undefined;
-  /** Closes those that there are, and from now on every one that comes. Never rejects. */
+  /** Closes all connections, and from now on every new one. Never rejects. */
   close(): Promise<void>;
 }
 
 interface Entry {
   readonly connection: Connection;
-  /** In `open`, of which those go first that our side closes. */
+  /** Its key in `open`. */
   readonly peer: string;
-  /** Where an accepted one comes from, as of `countedHostOf`. */
+  /** Of an accepted one: `countedHostOf` its remote address. */
   readonly host: string | undefined;
 }
 
@@ -44,9 +44,9 @@ export const createConnections = (
   onOpen: (connection: Connection) => void,
   metrics?: Metrics,
 ): Connections => {
-  /** By peer id, until our side closes them or they have ended. */
+  /** By peer id; without those that our side is closing. */
   const open = new Map<string, Set<Connection>>();
-  /** All that have not ended. */
+  /** All that have not ended, also those that our side is closing. */
   const entries = new Set<Entry>();
   /** Those that listeners accepted, in all and by host. */
   let accepted = 0;
@@ -89,7 +89,7 @@ export const createConnections = (
     return connection;
   };
 
-  /** What an accepted connection is refused with. */
+  /** Why an accepted connection has to be refused, if it has. */
   const refusal = (
     transport: TransportConnection,
     host: string | undefined,
@@ -134,7 +134,7 @@ export const createConnections = (
     close: async () => {
       closing = true;
       const all = [...entries].map(({ connection }) => connection);
-      // First those that go through others: their ends need them.
+      // Relayed ones first: they need the connections to their relays to close properly.
       const relayed = all.filter(({ circuit }) => circuit !== undefined);
       const ended = Promise.all(relayed.map((connection) => connection.close()));
       if (relayed.length > 0) await Promise.race([ended, pause(RELAYED_CLOSE)]);

@@ -1,4 +1,4 @@
-/** What connections, reservations and votes are counted by. */
+/** The host that connections, reservations and votes are counted for. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { hostKeyOf } from '../admission.ts';
@@ -6,8 +6,8 @@ import { ipOf } from '../multiaddr.ts';
 import { isLoopback } from '../socket-address.ts';
 
 /**
- * The host that `address` is of: its IPv4 address, or the IPv6 /56. `undefined` for this machine, and for addresses
- * without an IP address: limits per host do not hold for them.
+ * The host of `address`: its IPv4 address, or its IPv6 /56. `undefined` for loopback and for addresses without an IP
+ * address, which have no limits per host.
  */
 export const countedHostOf = (address: Multiaddr): string | undefined => {
   const ip = ipOf(address);

@@ -2,9 +2,9 @@
  * Dialling a peer at several addresses: a race for the first connection that completes its upgrade,
  * with a head start for QUIC (RFC 8305, "Happy Eyeballs", with transports in place of IP versions).
  *
- * All QUIC addresses start at once. The others start when `headStart` is over, or as soon as every
- * QUIC dial has failed. The first connection wins; the other dials are aborted, and one that
- * completes all the same is closed.
+ * All QUIC addresses are dialled at once. The others follow when `headStart` is over, or as soon as every
+ * QUIC dial has failed. The first connection wins; the other dials are aborted, and one that still
+ * completes is closed.
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
@@ -25,8 +25,8 @@ export interface RaceOptions {
 
 /**
  * @param addresses at least one.
- * @throws with one address, or when all failed with the same code: that error; else ERR_DIAL, which
- * says for each address why; the signal's reason.
+ * @throws for one address, its error; for several, an error with the reason of each, whose code is the common one,
+ * or ERR_DIAL; the signal's reason.
  */
 export const race = (
   addresses: readonly Multiaddr[],

@@ -12,13 +12,13 @@ import { type Failure, failureOf, race } from './dial-race.ts';
 import type { Events } from './events.ts';
 import type { Transports } from './transports.ts';
 
-/** Addresses that one dial takes, after names are resolved. */
+/** Addresses that one dial tries, after names are resolved. */
 const MAX_ADDRESSES = 32;
 
 export interface DialOptions {
   /** Ends the wait, and the dial if nobody else waits for it. */
   readonly signal?: AbortSignal | undefined;
-  /** Makes a connection even if one to the peer is open or being made. */
+  /** Makes a new connection even if one to the peer is open or being dialled. */
   readonly force?: boolean | undefined;
 }
 
@@ -29,14 +29,14 @@ export interface Dialing {
     options?: DialOptions,
   ): Promise<Connection>;
   /**
-   * Dials `peer` at IP addresses, all of them at once, whatever connection there is.
+   * Dials `peer` at several IP addresses at once, even if there is a connection.
    *
    * @throws as `dial`.
    */
   direct(addresses: readonly Multiaddr[], peer: PeerId, signal: AbortSignal): Promise<Connection>;
   /**
-   * Dials as a hole punch does. What gets through in the very moment of the abort is kept: the peer may have chosen
-   * that one of several.
+   * Dials one address for a hole punch. A connection that completes just as `signal` aborts is kept: of several, the
+   * peer may have chosen that one.
    *
    * @throws as `dial`.
    */
@@ -45,11 +45,11 @@ export interface Dialing {
     peer: PeerId,
     options: Pick<TransportDialOptions, 'signal' | 'holePunch'>,
   ): Promise<Connection>;
-  /** Resolves when the dials under way have let go of their sockets. Never rejects. */
+  /** Resolves when the dials under way have released their sockets. Never rejects. */
   settled(): Promise<void>;
 }
 
-/** A dial that several may wait for. */
+/** A dial that several callers may wait for. */
 interface Attempt {
   readonly addresses: ReadonlySet<string>;
   readonly result: Promise<Connection>;
@@ -119,7 +119,7 @@ export const createDialing = (
       dialOne: (address, raceSignal) => tracked(dialOne(address, expectedPeer, raceSignal)),
     });
 
-  /** One dial from names to the connection; ends with the first of its time limit, `signal` and the node. */
+  /** One dial, from resolving names to the connection; ends at its time limit, with `signal`, or with the node. */
   const attempt = async (
     given: readonly Multiaddr[],
     { signal, force }: DialOptions,
@@ -138,7 +138,7 @@ export const createDialing = (
       dialled = raceAll(found, expectedPeer, deadline.signal);
       return connections.add(await orAborted(dialled, deadline.signal));
     } catch (error) {
-      // It may have been won in the very moment of the abort.
+      // It may have completed just as it was aborted.
       dialled?.then((connection) => connection.close()).catch(() => {});
       throw deadline.signal.aborted ? deadline.signal.reason : error;
     } finally {
@@ -160,7 +160,7 @@ export const createDialing = (
     return started;
   };
 
-  /** Waits for `on`, which ends when nobody waits for it any more. */
+  /** Waits for `on`, which is aborted when nobody waits for it any more. */
   const wait = async (on: Attempt, signal: AbortSignal | undefined): Promise<Connection> => {
     on.waiting++;
     try {
@@ -195,7 +195,7 @@ export const createDialing = (
       const list = typeof address === 'string' || !isList(address) ? [address] : address;
       const given = list.map(parseMultiaddr);
       if (given.length === 0) throw new LeanError('ERR_ADDRESS', 'there is no address to dial');
-      const peer = onlyPeerOf(given); // before names are asked for
+      const peer = onlyPeerOf(given); // before names are resolved
       if (closing.aborted) throw closing.reason;
       if (signal?.aborted === true) throw aborted('the dial', signal.reason);
       if (peer === undefined || force) return attempt(given, { signal, force });
@@ -221,7 +221,7 @@ const onlyPeerOf = (addresses: readonly Multiaddr[]): PeerId | undefined => {
   throw new LeanError('ERR_ADDRESS', `the addresses name different peers, ${peer} and ${other}`);
 };
 
-/** All addresses with their names resolved; what could not be resolved is a failure. */
+/** All addresses with their names resolved, and the errors of those that could not be. */
 const resolveAll = async (
   given: readonly Multiaddr[],
 ): Promise<{ found: Multiaddr[]; failures: Failure[] }> => {

@@ -1,4 +1,4 @@
-/** The addresses of a hole punch: which of ours the peer is told, and which of the peer's are dialled. */
+/** The addresses of a hole punch: which of ours are sent to the peer, and which of the peer's are dialled. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { hostKeyOf } from '../admission.ts';
@@ -7,16 +7,17 @@ import { type IpScope, scopeOf } from '../ip-scope.ts';
 import { hostOf, ipOf, isCircuit, kindOf, peerOf, withoutPeer } from '../multiaddr.ts';
 import type { HolePunchLimits } from './hole-punch-limits.ts';
 
-/** Addresses that are told, and dialled at once, at most. */
+/** Addresses that are sent, or dialled at once, at most. */
 const MAX_ADDRESSES = 8;
 
 /**
- * What of `addresses` makes sense to a peer that came through a relay, where that relay is within `scope`.
+ * Those of `addresses` that can be dialled between this node and a peer, connected through a relay whose address is of
+ * `scope`.
  *
- * Private addresses are those of whoever is meant by them there: they count only where the relay has one of the
- * same block, so that all three are in one network. QUIC and TCP, IP literals alone; QUIC first.
+ * A private address means another host in another network. It is used only if the relay's address is of the same
+ * block, so that all three are in one network. IP literals of QUIC and TCP only; QUIC first.
  *
- * @param peer whose they are.
+ * @param peer whose addresses they are.
  */
 export const directAddresses = (
   addresses: readonly Multiaddr[],
@@ -46,13 +47,13 @@ export const directAddresses = (
 /** An address that a hole punch dials. */
 export interface PunchTarget {
   readonly address: Multiaddr;
-  /** How many times in one attempt. */
+  /** The number of dials in one attempt. */
   readonly dials: number;
 }
 
 /**
- * What of a peer's addresses is dialled, and how often: whose they are nobody has checked, so that they are those of
- * few hosts, each with a number of dials that does not grow with its addresses.
+ * Which of a peer's addresses are dialled, and how often. Nobody has checked that they are the peer's, so hosts are
+ * limited, and so are the dials of each host, however many addresses it has.
  *
  * @param addresses IP literals, the best first.
  */
@@ -79,6 +80,6 @@ const isOfAnother = (address: Multiaddr, peer: PeerId): boolean => {
   try {
     return peerOf(address)?.equals(peer) === false;
   } catch {
-    return true; // It names none that we could know.
+    return true; // The peer id is malformed.
   }
 };

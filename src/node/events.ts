@@ -1,4 +1,4 @@
-/** What a node tells: typed events on an `EventTarget`. */
+/** The events of a node: typed, on an `EventTarget`. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { CloseReason } from '../close-reason.ts';
@@ -10,35 +10,35 @@ import type { Listener } from './listener.ts';
 import type { PortMapping } from './mapped-port.ts';
 import type { Reachability } from './reachability-status.ts';
 
-/** The `detail` of each event by its type. Errors that a peer caused may quote the peer: `messageOf()`. */
+/** The `detail` of each event by its type. Messages of errors may quote a peer: escape them before printing. */
 export interface NodeEvents extends TransportEvents {
-  /** A peer is connected and authenticated, whoever dialled. */
+  /** A peer has connected, or was dialled, and is authenticated. */
   'connection:open': { readonly connection: Connection };
   'connection:close': { readonly connection: Connection; readonly reason: CloseReason };
-  /** Somebody was not let in: the handshake failed, or a limit is reached. `remote`: the address. */
+  /** An inbound connection was refused: the handshake failed, or a limit is reached. `remote`: its address. */
   'connection:refuse': { readonly error: Error; readonly remote: string };
-  /** One address is dialled; a dial may have several. */
+  /** One address is dialled; one dial may have several. */
   'dial:start': { readonly address: Multiaddr };
   'dial:error': { readonly address: Multiaddr; readonly error: Error };
   'listen:open': { readonly listener: Listener };
   'listen:close': { readonly listener: Listener };
   /**
-   * There is a direct connection to the peer of `relayed`, milliseconds after that was open. Its streams go on;
-   * it is closed when they have ended.
+   * There is now a direct connection to the peer of `relayed`, `afterMs` milliseconds after `relayed` was opened,
+   * whose streams go on. It is closed when they have ended.
    */
   'connection:direct': {
     readonly connection: Connection;
     readonly relayed: Connection;
     readonly afterMs: number;
   };
-  /** A hole punch begins: `addresses` are dialled, or sent to, those of the peer that may be. */
+  /** A hole punch begins: the peer's `addresses` that limits allow are dialled. */
   'punch:start': {
     readonly peer: PeerId;
     readonly attempt: number;
     readonly role: Role;
     readonly addresses: readonly Multiaddr[];
   };
-  /** One attempt failed; attempt 0: there will be no other. The connection stays relayed. */
+  /** An attempt failed. Attempt 0: the hole punch has failed, and the connection stays relayed. */
   'punch:error': { readonly peer: PeerId; readonly attempt: number; readonly error: Error };
   /** A relay has granted or renewed a reservation of ours. `expires`: milliseconds since 1970. */
   'relay:reserve': {
@@ -46,7 +46,7 @@ export interface NodeEvents extends TransportEvents {
     readonly expires: number;
     readonly limit: CircuitLimit | undefined;
   };
-  /** A reservation of ours is gone; it is asked for again. */
+  /** A reservation of ours was lost; the node asks for it again. */
   'relay:lost': { readonly relay: PeerId; readonly error: Error };
   /** This node, as a relay, has granted or renewed a reservation. */
   'relay:grant': { readonly peer: PeerId; readonly expires: number };
@@ -55,11 +55,11 @@ export interface NodeEvents extends TransportEvents {
   /** A router forwards a port to a listener of ours; see {@link NatOptions.mapPorts}. */
   'port:map': PortMapping;
   'port:error': { readonly listening: Multiaddr; readonly error: Error };
-  /** Servers say something new of where this node can be reached; see {@link NatOptions.reachability}. */
+  /** AutoNAT servers changed the result for an address of this node; see {@link NatOptions.reachability}. */
   'reachability:change': Reachability;
-  /** A peer says, unasked, what is new of it. */
+  /** A peer has pushed its identify message, as something in it has changed. */
   'identify:push': { readonly connection: Connection; readonly info: IdentifyInfo };
-  /** A peer opened a stream, for a protocol that is handled here. */
+  /** A peer opened a stream for a protocol that is handled here. */
   'stream:open': StreamDetail & { readonly protocol: string };
   /** A peer opened a stream and no protocol was agreed on. */
   'stream:refuse': StreamDetail & { readonly error: Error };
@@ -76,7 +76,7 @@ export interface StreamDetail {
 export type NodeEvent<Type extends keyof NodeEvents> = CustomEvent<NodeEvents[Type]>;
 
 /**
- * What an `EventTarget` has, typed. A listener that throws does so as with every `EventTarget`: uncaught.
+ * `EventTarget`'s methods, typed. What a listener throws is an uncaught exception, as with every `EventTarget`.
  */
 export interface NodeEventTarget {
   addEventListener<Type extends keyof NodeEvents>(
@@ -91,9 +91,9 @@ export interface NodeEventTarget {
 }
 
 export interface Events {
-  /** What the node's users get. */
+  /** The target that the node's users see. */
   readonly target: EventTarget & NodeEventTarget;
-  /** Whether anybody has ever listened: spares making the details of frequent events. */
+  /** Whether a listener was ever added; checked before making the details of frequent events. */
   has(type: keyof NodeEvents): boolean;
   emit<Type extends keyof NodeEvents>(type: Type, detail: NodeEvents[Type]): void;
 }

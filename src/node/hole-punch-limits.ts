@@ -1,20 +1,19 @@
-/** What a peer can make a hole punch send to addresses that it names: the limits that a user can set. */
+/** The limits of hole punching that a user can set. */
 
 import { checkRanges, type LimitRanges } from './limit-ranges.ts';
 
 /**
- * A peer behind a relay says where it is to be dialled, and may name somebody else. A host is an IPv4 address or an
- * IPv6 /56.
+ * A peer sends the addresses at which it is to be dialled, and may send those of somebody else. A host is an IPv4
+ * address or an IPv6 /56.
  */
 export interface HolePunchLimits {
-  /** Hosts of a peer that are dialled: 3. Those that it names after them are not. */
+  /** Hosts that are dialled for one peer: 3. Further ones are not. */
   readonly maxHosts: number;
   /**
-   * Dials of one host in an attempt: 8. Its addresses share them; those that there is none left for are not dialled.
-   * A relayed connection gets three attempts.
+   * Dials of one host in an attempt: 8, divided among its addresses. A relayed connection gets three attempts.
    */
   readonly maxDialsPerHost: number;
-  /** Hole punches at once: 32. Relayed connections that come then stay relayed. */
+  /** Hole punches at once that this node initiates: 32. Relayed connections beyond that stay relayed. */
   readonly maxPunches: number;
 }
 

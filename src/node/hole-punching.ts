@@ -1,7 +1,7 @@
 /**
- * From relayed to direct connections (libp2p/specs relay/DCUtR.md). The peer that accepted a relayed connection
- * tries to reach the other one, then to punch holes: both dial at the same moment, so that each NAT takes the
- * other's packets for answers. A relayed connection that has been replaced is closed when its streams have ended.
+ * Upgrades relayed connections to direct ones (libp2p/specs relay/DCUtR.md). The peer that accepted a relayed
+ * connection first dials the other one, then initiates a hole punch: both dial at the same moment, so that each NAT
+ * takes the other's packets for replies. A relayed connection that was replaced is closed when its streams have ended.
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
@@ -21,18 +21,18 @@ import type { HolePunchLimits } from './hole-punch-limits.ts';
 import type { StreamHandler } from './protocols.ts';
 import type { Transports } from './transports.ts';
 
-/** For one relayed connection: libp2p/specs relay/DCUtR.md. No peer gets more of us, either. */
+/** Attempts for one relayed connection (libp2p/specs relay/DCUtR.md), both as the initiator and as the other side. */
 const MAX_ATTEMPTS = 3;
-/** The one in which the initiator is the dialer: go-libp2p before v0.41 has the roles the other way round. */
+/** The attempt in which the initiator is the dialer: go-libp2p before v0.41 has the roles reversed. */
 const SWAPPED_ATTEMPT = 2;
 /** Milliseconds for one attempt; go-libp2p's and rust-libp2p's for QUIC. */
 const ATTEMPT_TIMEOUT = 5_000;
-/** Milliseconds that dialling the peer's own addresses gets before it is told to dial us. */
+/** Milliseconds that dialling the peer's addresses gets before the hole punch. */
 const HEAD_START = 500;
 /**
- * Milliseconds until an address is dialled again in an attempt, as the first packets may come before there is a
- * hole, and by how much the time grows with each dial. Over QUIC dials overlap, and each repeats its packets; over
- * TCP one begins when the one before has failed.
+ * Milliseconds until an address is dialled again in an attempt, as the first packets may arrive before there is a
+ * hole, and the factor by which that grows with each dial. Over QUIC dials overlap, and each retransmits its packets;
+ * over TCP one begins when the previous one has failed.
  */
 const QUIC_REDIAL = { first: 200, factor: 2 };
 const TCP_REDIAL = { first: 25, factor: 3 };
@@ -52,7 +52,7 @@ export interface HolePunchingOptions {
   readonly dialing: Dialing;
   readonly transports: Transports;
   readonly events: Events;
-  /** Where this node may be reached, the best first: to be chosen from. */
+  /** Where this node may be reached, the best first. */
   readonly addresses: () => readonly Multiaddr[];
   readonly limits: HolePunchLimits;
   /** Fires when the node closes. */
@@ -68,16 +68,16 @@ export const createHolePunching = ({
   limits,
   closing,
 }: HolePunchingOptions): HolePunching => {
-  /** By peer id, those that we initiate. */
+  /** The peer ids of hole punches that we initiate. */
   const running = new Set<string>();
   const agreements = new WeakMap<Connection, number>();
-  /** Who waits for a direct connection, by peer id. */
+  /** Those that wait for a direct connection, by peer id. */
   const waiting = new Map<string, Set<(direct: Connection) => void>>();
 
   const directTo = (peer: PeerId): Connection | undefined =>
     connections.list(peer).find(({ circuit }) => circuit === undefined);
 
-  /** How far the addresses reach that make sense between us and a peer behind that relay. */
+  /** The scope of the addresses that can be dialled between us and a peer at that relay. */
   const scopeOfRelay = ({ circuit }: Connection): IpScope => {
     const relay = circuit === undefined ? undefined : directTo(circuit.relay);
     return scopeOf((relay && ipOf(relay.remoteAddress)) ?? '') ?? 'public';
@@ -108,7 +108,7 @@ export const createHolePunching = ({
       waiting.set(id, group.add(found));
     });
 
-  /** Dials over QUIC so many times, until `signal` fires: what came too early is not waited for. Never rejects. */
+  /** Dials over QUIC until `signal` aborts, without waiting for dials that were too early. Never rejects. */
   const dialQuic = async (
     { address, dials }: PunchTarget,
     peer: PeerId,
@@ -124,7 +124,7 @@ export const createHolePunching = ({
     }
   };
 
-  /** The same over TCP, one dial after the other: there can be one connection only between two ports. */
+  /** The same over TCP, one dial at a time: there can be only one connection between two ports. */
   const dialTcp = async (
     { address, dials }: PunchTarget,
     peer: PeerId,
@@ -161,8 +161,8 @@ export const createHolePunching = ({
         else if (role === 'dialer') dialQuic(target, peer, signal);
         else {
           transports.punch(target.address, signal);
-          // Where our NAT gives each peer another port, only we can reach the other. Late, so that the peer's
-          // own dial, which mostly gets through, is done by then.
+          // If our NAT is symmetric, only we can reach the peer. Delayed, as the peer's own dial mostly gets
+          // through before.
           dialQuic(target, peer, signal, rtt);
         }
       }
@@ -173,7 +173,7 @@ export const createHolePunching = ({
     }
   };
 
-  /** The addresses that `peer` can be dialled at, of those that it says. */
+  /** Those of the peer's addresses that are dialled. */
   const dialable = (said: readonly Multiaddr[], relayed: Connection): Multiaddr[] => {
     const own = new Set(addresses().map(String));
     const list = directAddresses(said, scopeOfRelay(relayed), relayed.remotePeer);
@@ -181,7 +181,7 @@ export const createHolePunching = ({
     return punchTargets(usable, limits).map(({ address }) => address);
   };
 
-  /** What `peer` says of itself may be true: some are not behind a NAT. */
+  /** Dials the addresses that the peer's identify message lists: some peers are not behind a NAT. */
   const dialDirectly = async (relayed: Connection, signal: AbortSignal): Promise<void> => {
     const { listenAddrs } = await identify(relayed, { signal });
     const list = dialable(listenAddrs, relayed);
@@ -246,7 +246,7 @@ export const createHolePunching = ({
     }
   };
 
-  /** Closes `relayed` once it is of no use any more. */
+  /** Closes `relayed` once it has been without streams for a while. */
   const retire = (relayed: Connection): void => {
     let idleSince = performance.now();
     const timer = setInterval(() => {
@@ -271,7 +271,7 @@ export const createHolePunching = ({
   return {
     handle: async (stream, connection) => {
       const asked = agreements.get(connection) ?? 0;
-      // Nobody else has reason to ask, and none to ask for ever.
+      // Only the peer that accepted our relayed connection initiates, a limited number of times.
       if (connection.circuit === undefined || connection.role !== 'dialer') {
         throw new LeanError('ERR_PROTOCOL_VIOLATION', 'dcutr: the connection is not relayed to it');
       }

@@ -1,10 +1,10 @@
-/** Peers are told when what this node says of itself has changed. */
+/** Identify push: connected peers are sent this node's identify message when it has changed. */
 
 import type { Connection } from '../connection.ts';
 
-/** Milliseconds in which changes are gathered. */
+/** Milliseconds for which changes are collected before peers are told. */
 const GATHER = 100;
-/** Peers that are told, those connected longest, and how many of them at once. */
+/** Peers that are told (those connected longest), and how many of them at once. */
 const MAX_PEERS = 512;
 const AT_ONCE = 16;
 
@@ -14,7 +14,7 @@ export interface IdentifyPush {
 }
 
 /**
- * @param said what is told, as text: peers are not told the same twice.
+ * @param said the identify message, as text: peers are not sent the same one twice.
  * @param tell tells one peer; what it throws is ignored.
  */
 export const createIdentifyPush = (
@@ -23,10 +23,10 @@ export const createIdentifyPush = (
   tell: (connection: Connection) => Promise<void>,
   closing: AbortSignal,
 ): IdentifyPush => {
-  /** What was told last; `undefined` when nobody is connected, and nothing of it need be known. */
+  /** The message that was sent last; `undefined` if nobody was connected when it changed. */
   let last: string | undefined;
   let gathering = false;
-  /** Who was connected when it changed: later ones hear what there is now when they ask. */
+  /** The connections at the time of the change: later ones get the new message by identify. */
   let known: readonly Connection[] = [];
 
   const tellAll = async (): Promise<void> => {

@@ -1,4 +1,4 @@
-/** Identify: a node says who it is, asks peers where they see it, and tells them what has changed of it. */
+/** Identify in a node: answers it, asks peers which address of ours they observe, and pushes changes. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../connection.ts';
@@ -20,9 +20,9 @@ import type { ObservedAddresses } from './observed-addresses.ts';
 import type { Protocols } from './protocols.ts';
 
 export interface Identifying {
-  /** Asks the peer of `connection` where it sees this node; once for each connection. */
+  /** Asks the peer of `connection` which address of this node it observes; once per connection. */
   ask(connection: Connection): void;
-  /** What this node says of itself may have changed. */
+  /** This node's identify message may have changed. */
   changed(): void;
 }
 
@@ -31,7 +31,7 @@ export interface IdentifyingOptions {
   readonly agentVersion: string;
   /** Where this node can be dialled. */
   readonly addresses: () => readonly Multiaddr[];
-  /** Takes what peers see. */
+  /** Gets the addresses that peers observe. */
   readonly observed: ObservedAddresses;
   readonly protocols: Protocols;
   readonly connections: Connections;
@@ -40,7 +40,7 @@ export interface IdentifyingOptions {
   readonly closing: AbortSignal;
 }
 
-/** Addresses in our message, of which rust-libp2p takes up to 4 KiB. */
+/** Addresses in our message, of which rust-libp2p accepts up to 4 KiB. */
 const MAX_TOLD_ADDRESSES = 64;
 /** The protocol family that go-libp2p and js-libp2p name by default. */
 const PROTOCOL_VERSION = 'ipfs/0.1.0';
@@ -56,7 +56,7 @@ export const createIdentifying = ({
   events,
   closing,
 }: IdentifyingOptions): Identifying => {
-  /** What the peer of `connection` is told. */
+  /** The message for the peer of `connection`. */
   const infoFor = (connection?: Connection): IdentifyInfo => ({
     publicKey: publicKey.protobuf,
     listenAddrs: addresses().slice(0, MAX_TOLD_ADDRESSES),

@@ -1,13 +1,13 @@
-/** The check of limits that a user sets: whole numbers, each within a range. */
+/** Checks limits that a user sets: each is an integer within a range. */
 
 import { LeanError } from '../errors.ts';
 
-/** The smallest and the largest value of each limit, both allowed. */
+/** The range of each limit, inclusive. */
 export type LimitRanges<Limits> = Readonly<
   Record<keyof Limits, readonly [least: number, most: number]>
 >;
 
-/** The longest timer, milliseconds. */
+/** The longest timer of Node.js, milliseconds. */
 export const MAX_TIMEOUT = 2 ** 31 - 1;
 
 /**

@@ -1,4 +1,4 @@
-/** What peers may cost a node: the limits that its user can set. */
+/** The limits of a node that its user can set. */
 
 import { DEFAULT_ADMISSION_LIMITS } from '../admission.ts';
 import { DEFAULT_MEMORY_LIMITS } from '../connection-memory.ts';
@@ -6,25 +6,25 @@ import type { TransportLimits } from '../transports/transport.ts';
 import { checkRanges, type LimitRanges, MAX_TIMEOUT } from './limit-ranges.ts';
 
 /**
- * Each is described, with its default and what happens at it, where it is defined: `AdmissionLimits`
+ * Each is described where it is defined, with its default and what happens at the limit: `AdmissionLimits`
  * (connections and handshakes, in all and per host), `MemoryLimits` (memory, stalled writers),
  * `TransportLimits` (times, streams).
  */
 export interface NodeLimits extends TransportLimits {
   /**
-   * Connections with one peer: 64. One more that the peer makes is closed; those that we dial count, and
-   * are not refused.
+   * Connections with one peer: 64, including those that we dialled. At the limit, inbound ones are closed; dials
+   * are still allowed.
    */
   readonly maxConnectionsPerPeer: number;
 }
 
-/** What the connections of a node are counted against. */
+/** The limits on a node's connections. */
 export type ConnectionLimits = Pick<
   NodeLimits,
   'maxConnections' | 'maxConnectionsPerHost' | 'maxConnectionsPerPeer'
 >;
 
-/** Those that are the same for every transport. */
+/** The defaults that are the same for every transport. */
 export const DEFAULT_NODE_LIMITS = {
   ...DEFAULT_ADMISSION_LIMITS,
   ...DEFAULT_MEMORY_LIMITS,
@@ -41,7 +41,7 @@ const RANGES: LimitRanges<NodeLimits> = {
   maxPending: [1, MAX_COUNT],
   maxPendingPerHost: [1, MAX_COUNT],
   maxStreams: [1, 2 ** 16],
-  // What a few streams need to get on at all.
+  // Below, a few streams could not make progress.
   connectionMemory: [1 << 20, 2 ** 40],
   stallTimeout: [1, MAX_TIMEOUT],
   handshakeTimeout: [1, MAX_TIMEOUT],

@@ -1,4 +1,4 @@
-/** A listener as the user of a node sees it. Disposing of it closes it. */
+/** A listener as a node's user sees it. Disposing of it closes it. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 
@@ -8,6 +8,6 @@ export interface Listener extends AsyncDisposable {
    * `LeanNode.addresses()` has what other machines can dial.
    */
   readonly address: Multiaddr;
-  /** Closes it, and every connection that it accepted. Idempotent; never rejects. */
+  /** Closes the listener and every connection that it accepted. Idempotent; never rejects. */
   close(): Promise<void>;
 }

@@ -19,7 +19,7 @@ export interface Listening {
   ): Promise<Listener>;
   /** Where this node can be dialled, without `/p2p`; unspecified hosts stand for every interface. */
   addresses(): Multiaddr[];
-  /** Where its listeners are bound, without `/p2p`. */
+  /** The addresses that its listeners are bound to, without `/p2p`. */
   bound(): Multiaddr[];
   /** Closes every listener. Never rejects. */
   close(): Promise<void>;
@@ -68,7 +68,7 @@ export const createListening = (
       try {
         return open(await orAborted(binding, either, what));
       } catch (error) {
-        // It may get bound all the same.
+        // The listener may still be bound after the abort.
         binding.then((bound) => bound.close()).catch(() => {});
         throw error;
       }

@@ -1,11 +1,11 @@
-/** What is known of a port that a router was asked for. */
+/** The result of a port mapping. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 
 /** A port of a router that leads to a listener. */
 export interface PortMapping {
-  /** Outside, without `/p2p`. */
+  /** The router's address outside, without `/p2p`. */
   readonly address: Multiaddr;
-  /** Where the listener is bound, without `/p2p`. */
+  /** The address that the listener is bound to, without `/p2p`. */
   readonly listening: Multiaddr;
 }

@@ -1,6 +1,6 @@
 /**
- * What a node counts, for those who scrape it: connections, handshakes, streams, bytes, refusals. Made of the
- * node's events; only bytes are counted where they flow, and only if somebody wants metrics.
+ * Metrics of a node: connections, handshakes, streams, bytes, refusals. They are derived from the node's events,
+ * except bytes, which are counted in the streams if metrics are enabled.
  */
 
 import type { Connection, ProtocolStream, Role } from '../connection.ts';
@@ -10,10 +10,10 @@ import { countedStream } from '../stream/counted-stream.ts';
 import type { Stream } from '../stream.ts';
 import type { Events, NodeEvents, NodeEventTarget } from './events.ts';
 
-/** Names and values: what a counter is kept apart by. */
+/** Label names and values. */
 export type MetricLabels = Readonly<Record<string, string>>;
 
-/** As prom-client's configurations: `new Counter({ ...options, registers })`. */
+/** As prom-client's configuration: `new Counter({ ...options, registers })`. */
 export interface MetricOptions {
   readonly name: string;
   readonly help: string;
@@ -31,7 +31,7 @@ export interface MetricHistogram {
 }
 
 /**
- * What makes counters and histograms. With prom-client:
+ * Creates counters and histograms. With prom-client:
  *
  *     const metrics: MetricsRegistry = {
  *       counter: (options) => new Counter({ ...options, registers: [register] }),
@@ -47,11 +47,11 @@ export interface MetricsRegistry {
 export interface Metrics {
   /** `stream`, which the peer opened, with its bytes counted. */
   inbound(connection: Connection, stream: Stream): Stream;
-  /** The same for one that we opened, which is counted itself, too. */
+  /** The same for a stream that we opened; also counts the stream. */
   outbound(connection: Connection, stream: ProtocolStream): ProtocolStream;
 }
 
-/** Seconds: from a handshake on this machine to one with many retransmissions. */
+/** Seconds: from handshakes over loopback to those with many retransmissions. */
 const HANDSHAKE_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10];
 
 /** Registers what a node counts with `registry`, and counts from now on. */
@@ -123,7 +123,7 @@ export const createMetrics = (registry: MetricsRegistry, events: Events): Metric
     streamsFailed.inc({ protocol, reason: reasonOf(error) }),
   );
 
-  /** By what they are counted as. */
+  /** By their labels. */
   const meters = new Map<string, Meter>();
   const meterOf = ({ transport, engine }: Via, direction: string): Meter => {
     const key = `${transport} ${engine} ${direction}`;
@@ -149,7 +149,7 @@ export const createMetrics = (registry: MetricsRegistry, events: Events): Metric
 /** Adds to a counter. */
 type Meter = (count: number) => void;
 
-/** Milliseconds in which a chunk costs an addition; a registry looks up its labels. */
+/** Milliseconds between updates of the registry, which looks up labels; until then a chunk costs one addition. */
 const METER_INTERVAL = 100;
 
 const meterOn = (counter: MetricCounter, labels: MetricLabels): Meter => {
@@ -170,5 +170,5 @@ interface Via {
   readonly direction: string;
 }
 
-/** Codes are few; what peers say is not. */
+/** The error code, of which there are few; messages would make too many label values. */
 const reasonOf = (error: Error): string => (isLeanError(error) ? error.code : 'other');

@@ -1,4 +1,4 @@
-/** What a node does about NATs, its own and its peers'. */
+/** NAT traversal of a node: hole punching, AutoNAT, port mapping. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { LeanError } from '../errors.ts';
@@ -18,8 +18,8 @@ import type { Transports } from './transports.ts';
 export interface NatOptions {
   /**
    * Replaces relayed connections by direct ones (DCUtR), event `connection:direct`. Peers that are connected
-   * through a relay are then told where relays see this node. Peers say where they are to be dialled, within
-   * limits. Default: true, with the default limits.
+   * through a relay are sent this node's addresses as relays observe them; the addresses that they send are dialled,
+   * within limits. Default: true, with the default limits.
    */
   readonly holePunching?: boolean | Partial<HolePunchLimits>;
   /**
@@ -28,7 +28,7 @@ export interface NatOptions {
    */
   readonly reachability?: boolean | ReachabilityPolicy;
   /**
-   * Serves AutoNAT, v1 and v2, to peers that ask whether they can be dialled; `true`: with the default limits.
+   * Serves AutoNAT, v1 and v2: dials peers that ask whether they can be reached. `true`: with the default limits.
    * Default: false.
    */
   readonly autonat?: boolean | Partial<AutonatLimits>;
@@ -38,29 +38,29 @@ export interface NatOptions {
    */
   readonly mapPorts?: boolean;
   /**
-   * AutoNAT, on both sides, takes addresses that are not public, too (private, loopback): for networks that
-   * have no others. A server that does so dials hosts of its own network for anybody. Default: false.
+   * AutoNAT, on both sides, also accepts addresses that are not public (private, loopback): for networks without
+   * public addresses. A server then dials hosts of its own network for anybody. Default: false.
    */
   readonly allowPrivate?: boolean;
 }
 
 export interface ReachabilityPolicy {
-  /** Servers that have to say the same of an address, and more than say the opposite: 3. */
+  /** Servers that have to agree on an address, and outnumber those that say the opposite: 3. */
   readonly confirmations?: number;
 }
 
 const CONFIRMATIONS = 3;
 
 export interface Nat {
-  /** `undefined` where relayed connections stay so. */
+  /** `undefined` if hole punching is off. */
   readonly punching: HolePunching | undefined;
-  /** `undefined` where nobody is asked. */
+  /** `undefined` if reachability is not checked. */
   readonly reachability: ReachabilityCheck | undefined;
-  /** `undefined` where no ports are mapped. */
+  /** `undefined` if ports are not mapped. */
   readonly mappings: PortMappings | undefined;
 }
 
-/** The parts of a node that it needs. */
+/** The parts of a node that NAT traversal needs. */
 export interface NatContext {
   readonly protocols: Protocols;
   readonly connections: Connections;
@@ -69,15 +69,15 @@ export interface NatContext {
   readonly events: Events;
   /** Where this node may be reachable, the most likely first. */
   readonly candidates: () => readonly Multiaddr[];
-  /** Where listeners are bound. */
+  /** The addresses that listeners are bound to. */
   readonly bound: () => readonly Multiaddr[];
-  /** Makes the node that dials for peers who ask. */
+  /** Makes the node that dials for AutoNAT's clients. */
   readonly createDialer: () => Promise<AutonatDialer>;
   /** Fires when the node closes. */
   readonly closing: AbortSignal;
 }
 
-/** @throws ERR_OPTIONS for an option out of range: nothing has begun then. */
+/** @throws ERR_OPTIONS for an option out of range, before anything is started. */
 export const createNat = async (options: NatOptions, context: NatContext): Promise<Nat> => {
   const { holePunching = true, autonat = false, reachability = false } = options;
   const { allowPrivate = false, mapPorts = false } = options;
@@ -115,7 +115,7 @@ export const createNat = async (options: NatOptions, context: NatContext): Promi
   return { punching, reachability: check, mappings };
 };
 
-/** What was set, of an option that may be `true`. */
+/** The settings of an option that may also be a boolean. */
 const given = <Settings extends object>(
   option: boolean | Settings,
 ): Settings | Partial<Settings> => (typeof option === 'object' ? option : {});

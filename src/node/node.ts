@@ -33,24 +33,24 @@ import { type RelayLimits, relayLimitsOf } from './relay-limits.ts';
 import { createTransports } from './transports.ts';
 
 export interface NodeOptions {
-  /** Who this node is; default: a new one. */
+  /** The key that the node's peer id is made of; default: a new one. */
   readonly hostKey?: HostKey;
-  /** Default: `[quic(), tcp(), websocket()]`. The first one that handles an address is used. */
+  /** Default: `[quic(), tcp(), websocket()]`. For an address, the first one that handles it is used. */
   readonly transports?: readonly TransportFactory[];
-  /** What peers may cost; those that are not given have their defaults. */
+  /** Limits on what peers may use; those not given have their defaults. */
   readonly limits?: Partial<NodeLimits>;
-  /** Milliseconds that a dial may take in all: names, every address, the upgrade. Default 15,000. */
+  /** Milliseconds that a whole dial may take, from resolving names to the upgrade. Default 15,000. */
   readonly dialTimeout?: number;
   /**
-   * Serves as a relay (circuit relay v2) to peers that ask for it; `true`: with the default limits. Default:
-   * false. Listening and dialling through other relays takes no option, but their addresses.
+   * Makes the node a relay (circuit relay v2); `true`: with the default limits. Default: false. Listening and
+   * dialling through other relays needs no option, only their addresses.
    */
   readonly relay?: boolean | Partial<RelayLimits>;
-  /** What it does about NATs; by default it punches holes for relayed connections. */
+  /** NAT traversal; by default, hole punching for relayed connections. */
   readonly nat?: NatOptions;
-  /** What identify says; default `libp2p-lean/<version>`. */
+  /** The agent version in identify; default `libp2p-lean/<version>`. */
   readonly agentVersion?: string;
-  /** Where the node's counters and histograms are registered, once; default: nothing is counted. */
+  /** Where the node's counters and histograms are registered; default: no metrics. */
   readonly metrics?: MetricsRegistry;
 }
 
@@ -59,10 +59,10 @@ export interface LeanNode extends NodeEventTarget, AsyncDisposable {
   readonly peerId: PeerId;
 
   /**
-   * Listens on one address, on any free port for port 0.
+   * Listens on one address; port 0 means any free port.
    *
    * @throws ERR_ADDRESS, ERR_LISTEN, ERR_UNSUPPORTED, ERR_ENGINE_UNAVAILABLE; ERR_ABORTED when `signal`
-   * fires or the node is closed.
+   * aborts or the node is closed.
    */
   listen(
     address: Multiaddr | string,
@@ -70,17 +70,16 @@ export interface LeanNode extends NodeEventTarget, AsyncDisposable {
   ): Promise<Listener>;
 
   /**
-   * Where this node can be dialled, each with `/p2p/<peer id>`: ports that a router forwards, addresses that peers
-   * of several networks have seen, then where it listens. An unspecified host stands for every interface of this
-   * machine, loopback last.
+   * The addresses at which this node can be dialled, each with `/p2p/<peer id>`: ports that a router forwards,
+   * addresses observed by peers of several networks, then those it listens on. An unspecified host is replaced by
+   * the address of every interface of this machine, loopback last.
    */
   addresses(): Multiaddr[];
 
   /**
-   * Connects to a peer, at whichever of its addresses answers first; see `race` in dial-race.ts. Names
-   * are resolved. If one address ends in `/p2p/<peer id>`, only that peer is accepted, an open connection
-   * to it is used if there is one, whoever made it, and a dial to it that is under way is waited for;
-   * `force: true` makes a connection of its own.
+   * Connects to a peer at whichever of its addresses answers first; see `race` in dial-race.ts. Names are
+   * resolved. If an address ends in `/p2p/<peer id>`, only that peer is accepted; an open connection to it, inbound
+   * or outbound, is reused, and a dial to it that is under way is shared. `force: true` makes a new connection.
    *
    * @throws ERR_ADDRESS when an address is malformed or two name different peers; what
    * `Transport.dial` throws if there was one address; else ERR_DIAL with all reasons; ERR_TIMEOUT;
@@ -91,21 +90,21 @@ export interface LeanNode extends NodeEventTarget, AsyncDisposable {
     options?: DialOptions,
   ): Promise<Connection>;
 
-  /** The connections that are open, the oldest first: all, or those to `peer`. @throws ERR_PEER_ID_MALFORMED. */
+  /** The open connections, the oldest first: all, or those with `peer`. @throws ERR_PEER_ID_MALFORMED. */
   connections(peer?: PeerId | string): Connection[];
 
-  /** What AutoNAT v2 servers say of this node's addresses; `unknown` unless {@link NatOptions.reachability} is set. */
+  /** The reachability of this node's addresses, by AutoNAT v2; `unknown` unless {@link NatOptions.reachability} is set. */
   readonly reachability: Reachability;
 
-  /** Answers `protocol` from now on. Replaces the handler it had, and its options. @throws ERR_OPTIONS. */
+  /** Answers `protocol` from now on. Replaces its previous handler and options. @throws ERR_OPTIONS. */
   handle(protocol: string, handler: StreamHandler, options?: HandleOptions): void;
 
-  /** Refuses `protocol` from now on; streams that are open go on. */
+  /** Refuses `protocol` from now on; open streams go on. */
   unhandle(protocol: string): void;
 
   /**
-   * Loads what dialling `addresses` takes (or listening on them), so that this is no part of the dial;
-   * without addresses: all transports.
+   * Loads the transports for `addresses` (without: all of them) ahead of time, so that dials, or listeners, do not
+   * wait for it.
    *
    * @throws when no transport could be loaded: ERR_ENGINE_UNAVAILABLE.
    */
@@ -114,17 +113,17 @@ export interface LeanNode extends NodeEventTarget, AsyncDisposable {
     readonly addresses?: readonly (Multiaddr | string)[];
   }): Promise<void>;
 
-  /** Ends dials, connections and listeners and tells the peers. Idempotent; never rejects. */
+  /** Ends dials, connections and listeners, and notifies the peers. Idempotent; never rejects. */
   close(): Promise<void>;
 }
 
 const DIAL_TIMEOUT = 15_000;
 const UNKNOWN: Reachability = { status: 'unknown', addresses: [] };
-/** Milliseconds that `close()` waits for transports to let go. */
+/** Milliseconds that `close()` waits for transports. */
 const CLOSE_TIMEOUT = 2_000;
 
 /**
- * Loads neither engines nor libraries of transports: that is for the first use, or `prepare()`.
+ * Makes a node. It loads no transport or QUIC engine: that happens on first use, or by `prepare()`.
  *
  * @throws ERR_OPTIONS for a limit out of range; what the factories of transports throw.
  */
@@ -142,7 +141,7 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
   const protocols = createProtocols(events, metrics?.inbound);
   const onOpen = (connection: Connection): void => {
     nat?.punching?.opened(connection);
-    // Peers on rust-libp2p wait until a relay has asked them who they are.
+    // Peers on rust-libp2p do not ask for a reservation before the relay has identified them.
     const isClient = relay && connection.role === 'listener';
     const seesUs = options.nat !== undefined && connection.role === 'dialer';
     if (connection.circuit === undefined && (isClient || seesUs)) identifying.ask(connection);
@@ -169,7 +168,7 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
   const listening = createListening(peerId, transports, connections, events, pendingPool, signal);
   const observed = createObservedAddresses(listening.bound);
   let nat: Nat | undefined;
-  /** Where this node can be dialled, as far as it knows; with `guesses`, where perhaps. */
+  /** Where this node can be dialled; with `guesses`, also addresses that too few peers have observed. */
   const ownAddresses = (guesses = false): Multiaddr[] => {
     const mapped = nat?.mappings?.addresses() ?? [];
     const seen = guesses ? observed.candidates() : observed.confirmed();
@@ -213,7 +212,7 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
   const close = async (): Promise<void> => {
     closing.abort(new LeanError('ERR_ABORTED', 'the node is closed'));
     const closed = Promise.all([connections.close(), listening.close(), dialing.settled()]);
-    // Sockets that are not let go of in time end by themselves.
+    // Sockets that are not closed in time end by themselves.
     await withDeadline(closed, CLOSE_TIMEOUT, 'closing the node').catch(() => {});
   };
 

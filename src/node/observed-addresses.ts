@@ -1,6 +1,7 @@
 /**
- * Where peers see this node: behind a NAT that is not where it listens. What a peer says counts as long as we are
- * connected to it, and only of connections that use a listener's port: others have a mapping of their own.
+ * The addresses of this node that peers observe: behind a NAT they differ from those it listens on. An observation
+ * counts as long as its connection is open, and only if the connection uses a listener's port: other ports have
+ * another mapping in the NAT.
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
@@ -9,26 +10,26 @@ import type { Connection } from '../connection.ts';
 import { scopeOf } from '../ip-scope.ts';
 import { hostOf, ipOf, isCircuit, kindOf, withoutPeer } from '../multiaddr.ts';
 
-/** Networks whose peers must have seen an address before it counts. */
+/** Networks whose peers must have observed an address before it is confirmed. */
 const CONFIRMATIONS = 3;
-/** Addresses that are kept, and peers for each; those that come then are ignored. */
+/** Addresses that are kept, and observers of each; further ones are ignored. */
 const MAX_ADDRESSES = 64;
 const MAX_OBSERVERS = 64;
-/** Of an IPv4 address, what its network is taken to be. */
+/** The bytes of an IPv4 address that are taken for its network. */
 const IPV4_NETWORK_BYTES = 2;
 
 export interface ObservedAddresses {
-  /** `connection`'s peer sees us at `address`. */
+  /** The peer of `connection` observes us at `address`. */
   observe(connection: Connection, address: Multiaddr | undefined): void;
-  /** What any peer has seen, the one seen by most networks first. */
+  /** The addresses that any peer observes, those observed from most networks first. */
   candidates(): Multiaddr[];
-  /** What peers of several networks have seen. */
+  /** The addresses that peers of several networks observe. */
   confirmed(): Multiaddr[];
 }
 
 interface Observed {
   readonly address: Multiaddr;
-  /** The network of each peer that sees it. */
+  /** The network of each peer that observes it. */
   readonly observers: Map<Connection, string>;
 }
 
@@ -79,7 +80,7 @@ export const createObservedAddresses = (
   };
 };
 
-/** Peers of one network may be one peer: an IPv4 /16, an IPv6 /56. */
+/** An IPv4 /16 or an IPv6 /56: peers of one network may be the same party. */
 const networkOf = ({ remoteAddress }: Connection): string => {
   const ip = ipOf(remoteAddress) ?? '';
   return ip.includes(':') ? hostKeyOf(ip) : ip.split('.').slice(0, IPV4_NETWORK_BYTES).join('.');

@@ -1,6 +1,6 @@
 /**
- * Has the router of this network forward ports to this node's listeners: UPnP, or NAT-PMP where no router speaks
- * that. The work is `@achingbrain/nat-port-mapper`'s, which the user installs. It does not speak PCP (RFC 6887): docs/nat.md.
+ * Has the router of this network forward ports to this node's listeners: by UPnP, or by NAT-PMP if no router speaks
+ * UPnP. Uses `@achingbrain/nat-port-mapper`, which the user installs and which does not speak PCP (RFC 6887): docs/nat.md.
  */
 
 import { readFile } from 'node:fs/promises';
@@ -15,27 +15,28 @@ import type { Events } from './events.ts';
 import type { PortMapping } from './mapped-port.ts';
 
 export interface PortMappings {
-  /** Where listeners can be dialled through a router. */
+  /** The addresses outside the router that lead to listeners. */
   addresses(): Multiaddr[];
 }
 
-/** Milliseconds for the routers of a network to answer, and for one mapping. */
+/** Milliseconds to find a router, and for one mapping. */
 const SEARCH_TIMEOUT = 5_000;
 const MAP_TIMEOUT = 5_000;
 /**
- * Milliseconds until a router forgets a mapping that is not renewed, and between renewals. Short, as the library
- * (4.0.5) takes no UPnP mapping back: its request names no protocol. It makes an hour of it with UPnP. With NAT-PMP it
- * takes milliseconds for seconds, but two hours (RFC 6886 section 3.3) for what is no whole number: hence the half.
+ * Milliseconds until a router drops a mapping that is not renewed, and between renewals. Short, as the library
+ * (4.0.5) cannot remove UPnP mappings: its request names no protocol. Over UPnP the library asks for an hour. Over
+ * NAT-PMP it takes milliseconds for seconds, and asks for two hours (RFC 6886 section 3.3) if the number is not an
+ * integer: hence the half.
  */
 const LEASE = 600_000.5;
 const RENEWAL = 240_000;
-/** Milliseconds until routers are searched for again after there were none. */
+/** Milliseconds until the next search for routers after none was found. */
 const SEARCH_AGAIN = 300_000;
 const MAX_MAPPINGS = 32;
 
 /**
- * Maps the ports of listeners, those to come included, until `closing` fires; the router then forgets them within
- * two hours.
+ * Maps the ports of all listeners, also of later ones, until `closing` aborts; the router then drops them within two
+ * hours.
  *
  * @param listening the bound addresses.
  * @throws ERR_OPTIONS when the library is not installed.
@@ -64,7 +65,7 @@ export const mapPorts = async (
         break;
       }
     } catch {
-      // The search has ended.
+      // No router has answered in time.
     }
     if (gateways.length > 0 || closing.aborted) return;
     const router = await defaultRouter();
@@ -86,7 +87,7 @@ export const mapPorts = async (
     const { host, port } = hostOf(bound);
     const signal = AbortSignal.any([closing, AbortSignal.timeout(MAP_TIMEOUT)]);
     const protocol = kind === 'quic-v1' ? 'UDP' : 'TCP';
-    // Renewing is left to us: of two protocols at one port the library renews one.
+    // Renewed here: of two protocols at one port the library renews only one.
     const options = { protocol, signal, ttl: LEASE, autoRefresh: false } as const;
     const [gateway] = gateways;
     if (gateway === undefined) return;
@@ -106,7 +107,7 @@ export const mapPorts = async (
     }
   };
 
-  /** @param renew what is mapped, too. */
+  /** @param renew also what is mapped already. */
   const refresh = async (renew = false): Promise<void> => {
     const wanted = new Map(
       listening()
@@ -126,7 +127,7 @@ export const mapPorts = async (
         if (closing.aborted) return;
         mappings.delete(key);
         events.emit('port:error', { listening: bound, error: errorOf(error) });
-        // Another router may be there now.
+        // There may be another router now.
         await forgetGateways();
       }
     }
@@ -152,14 +153,14 @@ export const mapPorts = async (
   };
 };
 
-/** Only IPv4 has NATs; what is public needs no mapping, and loopback gets none. */
+/** Private IPv4 addresses: IPv6 is taken to have no NATs, public addresses need no mapping, loopback gets none. */
 const isMappable = (bound: Multiaddr): boolean => {
   if (kindOf(bound) === undefined) return false; // Through a relay, or over another transport.
   const ip = ipOf(bound);
   return ip !== undefined && !ip.includes(':') && !isLoopback(ip) && !isPublicIp(ip);
 };
 
-/** The default route's router, as Linux tells it; `undefined` elsewhere. */
+/** The router of the default route, on Linux; `undefined` elsewhere. */
 const defaultRouter = async (): Promise<string | undefined> => {
   const table = await readFile('/proc/net/route', 'latin1').catch(() => '');
   for (const line of table.split('\n')) {

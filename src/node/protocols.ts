@@ -1,4 +1,4 @@
-/** The protocols that a node answers, and the streams that peers open for them. */
+/** The protocols that a node handles, and the streams that peers open for them. */
 
 import type { Connection, TransportConnection } from '../connection.ts';
 import { STREAM_RESOURCE_LIMIT_EXCEEDED } from '../connection-memory.ts';
@@ -10,9 +10,9 @@ import type { Events } from './events.ts';
 
 /**
  * Serves one stream that a peer opened. When it resolves, our side of the stream is closed and what
- * the peer still sends is thrown away; when it rejects, the stream is reset (event `stream:error`).
+ * the peer still sends is discarded; when it rejects, the stream is reset (event `stream:error`).
  *
- * @param protocol the one agreed on, of those that it handles.
+ * @param protocol the one agreed on.
  */
 export type StreamHandler = (
   stream: Stream,
@@ -22,22 +22,22 @@ export type StreamHandler = (
 
 export interface HandleOptions {
   /**
-   * Streams of this protocol that a peer may have open at once on one connection; by default as many as it
-   * may have at all (`maxStreams`). One more is reset, which event `stream:refuse` tells.
+   * Streams of this protocol that a peer may have open at once on one connection; default: limited by `maxStreams`
+   * only. Further ones are reset (event `stream:refuse`).
    */
   readonly maxInboundStreams?: number;
   /**
-   * Whether peers behind a relay that limits the connection get this protocol, too: `true`, as in go-libp2p.
-   * Otherwise it is refused there like one that is not handled.
+   * Whether the protocol is also served on relayed connections that the relay limits; default: true. Otherwise it is
+   * refused there like one that is not handled.
    */
   readonly runOnLimitedConnection?: boolean;
 }
 
 /** Milliseconds that a peer has to agree on a protocol for a stream it opened; go's, rust's value. */
 const NEGOTIATION_TIMEOUT = 10_000;
-/** Streams of one connection that may be without a protocol; more wait in the transport. */
+/** Streams of one connection that may negotiate at once; further ones wait in the transport. */
 const MAX_NEGOTIATIONS = 32;
-/** What a peer may still send once a handler is done, in bytes and milliseconds. */
+/** What a peer may still send after the handler has finished: bytes, milliseconds. */
 const MAX_LEFTOVER = 64 * 1024;
 const LEFTOVER_TIMEOUT = 10_000;
 
@@ -46,7 +46,7 @@ export interface Protocols {
   handle(protocol: string, handler: StreamHandler, options?: HandleOptions): void;
   /** Refuses it from now on. */
   unhandle(protocol: string): void;
-  /** What is answered, on some connections at least. */
+  /** The protocols that are handled, on some connections at least. */
   names(): string[];
   /** Serves the streams that a peer opens. Resolves when the connection has ended. */
   serve(transport: TransportConnection, connection: Connection): Promise<void>;
@@ -61,7 +61,7 @@ interface Entry {
 
 export const createProtocols = (
   events: Events,
-  /** A stream that its user is given in place of `stream`: one whose bytes are counted. */
+  /** Wraps a stream so that its bytes are counted. */
   counted: (connection: Connection, stream: Stream) => Stream = (_, stream) => stream,
 ): Protocols => {
   const entries = new Map<string, Entry>();
@@ -91,14 +91,14 @@ export const createProtocols = (
     if (now !== undefined) open.set(connection, now - 1);
   };
 
-  /** Resolves when the stream has a protocol, or none; its handler then runs on. Never rejects. */
+  /** Resolves when the protocol is negotiated, or that has failed; the handler then runs on. Never rejects. */
   const serveStream = async (stream: Stream, connection: Connection): Promise<void> => {
     try {
       const what = 'agreeing on a protocol';
       const agreed = negotiate(stream, offered(connection));
       const protocol = await withDeadline(agreed, NEGOTIATION_TIMEOUT, what, () => stream.reset());
       const entry = entries.get(protocol);
-      // It was unhandled meanwhile.
+      // It was removed meanwhile.
       if (entry === undefined) throw new LeanError('ERR_PROTOCOL_NOT_SUPPORTED', protocol);
       count(entry, protocol, connection);
       if (events.has('stream:open')) {
@@ -157,7 +157,7 @@ export const createProtocols = (
   };
 };
 
-/** Closes our side, and reads what is left so that the peer's side can end in peace. */
+/** Closes our side, and discards what the peer still sends until it has finished, within limits. */
 const endStream = async (stream: Stream): Promise<void> => {
   stream.closeWrite();
   const stop = () => stream.stopSending();
@@ -169,6 +169,6 @@ const endStream = async (stream: Stream): Promise<void> => {
     }
     stop();
   };
-  // A peer that resets now, or never ends, has had its answer.
+  // The peer has its answer: errors do not matter any more.
   await withDeadline(discard(), LEFTOVER_TIMEOUT, 'the end of the stream', stop).catch(() => {});
 };

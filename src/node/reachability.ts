@@ -1,4 +1,4 @@
-/** Whether this node can be dialled from outside: what AutoNAT v2 servers say of its addresses. */
+/** Reachability: which addresses of this node can be dialled from outside, as AutoNAT v2 servers find out. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../connection.ts';
@@ -12,9 +12,9 @@ import type { Protocols } from './protocols.ts';
 import type { Reachability, ReachabilityStatus } from './reachability-status.ts';
 
 export interface ReachabilityOptions {
-  /** Servers that have to say the same of an address, and more than say the opposite: 3. */
+  /** Servers that have to agree on an address, and outnumber those that say the opposite. */
   readonly confirmations: number;
-  /** Checks addresses that are not public, too: for networks without them. */
+  /** Also checks addresses that are not public. */
   readonly allowPrivate: boolean;
   /** Where this node may be reachable, the most likely first. */
   readonly candidates: () => readonly Multiaddr[];
@@ -26,15 +26,15 @@ export interface ReachabilityOptions {
 
 export interface ReachabilityCheck {
   current(): Reachability;
-  /** Something has changed: asks the servers that have not been asked yet. */
+  /** Something has changed: asks servers about what they have not been asked yet. */
   refresh(): void;
 }
 
-/** Addresses that are checked: further candidates are not. */
+/** Addresses that are checked; further candidates are not. */
 const MAX_ADDRESSES = 8;
-/** Servers whose answers are kept, of each address: the oldest go. */
+/** Answers that are kept for one address: the latest. */
 const MAX_VOTES = 16;
-/** Milliseconds for which an answer counts, and between two rounds of questions. */
+/** Milliseconds for which an answer counts, and between two rounds. */
 const VOTE_LIFETIME = 3_600_000;
 const ROUND = 900_000;
 
@@ -43,7 +43,7 @@ interface Vote {
   readonly at: number;
 }
 
-/** Asks from now on. */
+/** Asks connected AutoNAT servers from now on. */
 export const watchReachability = (
   protocols: Protocols,
   options: ReachabilityOptions,
@@ -51,7 +51,7 @@ export const watchReachability = (
   const { confirmations, allowPrivate, candidates, connections, events, closing } = options;
   const dialBacks = createDialBacks();
   protocols.handle(AUTONAT_DIAL_BACK, dialBacks.handle);
-  /** By address, then by who said so, the oldest first. */
+  /** By address, then by voter, the oldest first. */
   const votes = new Map<string, Map<string, Vote>>();
   const noServers = new WeakSet<Connection>();
   let last: Reachability = { status: 'unknown', addresses: [] };
@@ -61,7 +61,7 @@ export const watchReachability = (
   const checked = (): Multiaddr[] => {
     const wanted = new Map<string, Multiaddr>();
     for (const candidate of candidates()) {
-      // What is not told: addresses through relays, and of transports that servers do not know.
+      // Relayed addresses, and those of transports that servers do not know, are not checked.
       if (kindOf(candidate) === undefined) continue;
       const address = withoutPeer(candidate);
       const ip = ipOf(address);
@@ -110,7 +110,7 @@ export const watchReachability = (
     }
   };
 
-  /** Says what there is now, if it is not what there was. */
+  /** Updates the result, and emits an event if it has changed. */
   const tell = (): void => {
     const addresses = checked().map((address) => ({ address, status: statusOf(address) }));
     const found = addresses.map(({ status }) => status);
@@ -122,7 +122,7 @@ export const watchReachability = (
     if (changed) events.emit('reachability:change', next);
   };
 
-  /** One server after the other: nobody is to see many dials at once. */
+  /** Asks one server after the other, so that they do not all dial at once. */
   const round = async (): Promise<void> => {
     if (running) {
       again = true;
@@ -146,7 +146,7 @@ export const watchReachability = (
   };
 
   const refresh = (): void => {
-    // What a transport of the user's may throw, asked for its addresses: the next round asks again.
+    // Asking a user's transport for its addresses may throw: the next round tries again.
     round().catch(() => {});
   };
   const timer = setInterval(refresh, ROUND);
@@ -159,8 +159,8 @@ export const watchReachability = (
 };
 
 /**
- * One host has one vote, whoever it says it is; on this machine, each peer. Peers without an IP address have none:
- * one of them may be many.
+ * A host has one vote, however many peer ids it uses; on loopback, each peer has one. Peers without an IP address
+ * have none, as one party may use many peer ids.
  */
 const voterOf = ({ remoteAddress, remotePeer }: Connection): string | undefined =>
   ipOf(remoteAddress) === undefined

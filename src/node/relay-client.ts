@@ -1,4 +1,4 @@
-/** The relays that a node uses: circuits through them, and reservations that are kept. */
+/** A node as a client of relays: dials circuits through them, and keeps its reservations. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../connection.ts';
@@ -16,14 +16,14 @@ import type { Protocols, StreamHandler } from './protocols.ts';
 
 /** Milliseconds between pings that keep the connection to a relay, and the mapping of a NAT, open. */
 const KEEP_ALIVE = 10_000;
-/** Milliseconds until a lost reservation is asked for again: at first, doubled each time, and at most. */
+/** Milliseconds until a lost reservation is requested again: at first, then doubled each time up to the second one. */
 const FIRST_RETRY = 1_000;
 const LAST_RETRY = 60_000;
-/** Milliseconds between renewals, at least; whatever a relay says. */
+/** Milliseconds between renewals, at least, however short the reservation. */
 const MIN_RENEWAL = 5_000;
 /** The longest timer. */
 const MAX_RENEWAL = 2 ** 31 - 1;
-/** Addresses of a relay that are told on, beside the one that was dialled. */
+/** Addresses of a relay that are published in addition to the one that was dialled. */
 const MAX_ADDRESSES = 8;
 
 /** A reservation that is kept. */
@@ -34,8 +34,8 @@ interface Place {
 }
 
 /**
- * @param closing fires when the node closes.
- * @param onRelay called with each direct connection to a relay that is used.
+ * @param closing aborts when the node closes.
+ * @param onRelay called with each connection to a relay that is used.
  */
 export const createRelayClient = (
   dialing: () => Dialing,
@@ -59,7 +59,7 @@ export const createRelayClient = (
 
   const handleStop: StreamHandler = async (stream, connection) => {
     const place = places.get(connection.remotePeer.toString());
-    // Nobody else may bring us strangers.
+    // Only a relay with a reservation of ours may open circuits to us.
     const expected = place !== undefined && connection.circuit === undefined;
     const request = await acceptCircuit(stream, () => (expected ? 'OK' : 'PERMISSION_DENIED'));
     if (place !== undefined && request !== undefined) {
@@ -68,7 +68,7 @@ export const createRelayClient = (
   };
 
   const ends = new WeakMap<Connection, AbortSignal>();
-  /** Fires when `connection` has ended: one signal for all renewals over it. */
+  /** Aborts when `connection` has ended: one signal for all renewals over it. */
   const endOf = (connection: Connection): AbortSignal => {
     const known = ends.get(connection);
     if (known !== undefined) return known;
@@ -159,7 +159,7 @@ export const createRelayClient = (
 };
 
 /**
- * Resolves when a reservation should be renewed, or at once where there is none.
+ * Resolves when a reservation should be renewed, or at once if there is none. Pings the relay meanwhile.
  *
  * @throws ERR_CONNECTION_CLOSED when the connection to the relay has ended; the signal's reason.
  */
@@ -191,7 +191,7 @@ const renewalTime = async (
   }
 };
 
-/** The one that we dial, and what else the relay says of itself. */
+/** The relay's address that we dialled, and others that it sent. */
 const addressesOf = (relay: Multiaddr, peer: PeerId, { addresses }: Reservation): Multiaddr[] => {
   const others = addresses.filter((address) => {
     const isOne = kindOf(address) !== undefined && !isCircuit(address) && !address.equals(relay);

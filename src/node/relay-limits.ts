@@ -1,18 +1,18 @@
-/** What a relay gives its clients: the limits that its user can set. */
+/** The limits of a relay that its user can set. */
 
 import { checkRanges, type LimitRanges, MAX_TIMEOUT } from './limit-ranges.ts';
 
-/** Defaults as go-libp2p's and rust-libp2p's where they agree. Loopback has no limit per host. */
+/** Defaults are those of go-libp2p and rust-libp2p where they agree. There is no limit per host for loopback. */
 export interface RelayLimits {
-  /** Peers that may hold a reservation at once: 128. Further ones are refused. */
+  /** Reservations at once, one per peer: 128. Further ones are refused. */
   readonly maxReservations: number;
   /** Those of one host (an IPv4 address or an IPv6 /56): 8. */
   readonly maxReservationsPerHost: number;
-  /** How long a reservation is good, milliseconds: 3,600,000. Clients renew it before. */
+  /** Milliseconds for which a reservation is valid: 3,600,000. Clients renew it before. */
   readonly reservationTime: number;
   /** Circuits at once: 1,024. */
   readonly maxCircuits: number;
-  /** Circuits at once that one peer has opened, and as many that lead to it: 16. */
+  /** Circuits at once from one peer, and to one peer: 16 each. */
   readonly maxCircuitsPerPeer: number;
   /** How long a circuit may last until it is reset, milliseconds: 120,000; 0: no limit. */
   readonly circuitTime: number;

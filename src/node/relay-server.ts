@@ -1,4 +1,4 @@
-/** A relay (libp2p/specs relay/circuit-v2.md): whom it has promised circuits, and those that run. */
+/** A relay (libp2p/specs relay/circuit-v2.md): its reservations and circuits. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { CircuitLimit, Connection } from '../connection.ts';
@@ -33,12 +33,12 @@ interface Held {
 }
 
 /**
- * Milliseconds within which a peer that asks again gets the same answer, as signing takes time; at most, and the
- * part of a reservation's time.
+ * A peer that asks again soon gets the same reservation, as signing a new one is slow: within this many milliseconds,
+ * and within this part of the reservation's time.
  */
 const SAME_ANSWER = 60_000;
 const SAME_ANSWER_SHARE = 0.1;
-/** Addresses of ours that a reservation names. */
+/** Addresses of ours in a reservation. */
 const MAX_TOLD_ADDRESSES = 16;
 
 /** Answers the hop protocol from now on. */
@@ -48,12 +48,12 @@ export const serveRelay = (protocols: Protocols, options: RelayServerOptions): v
   const limit = limitOf(limits);
   /** By peer id, the oldest first. */
   const reservations = new Map<string, Held>();
-  /** Circuits from a peer, and to one, by peer id. */
+  /** Circuits from and to each peer. */
   const from = createCounts();
   const to = createCounts();
   let circuits = 0;
 
-  /** Those that are over, or whose peer has left. */
+  /** Removes reservations that have expired. */
   const dropOld = (): void => {
     const now = Date.now();
     for (const [peer, { message }] of reservations) {
@@ -80,7 +80,7 @@ export const serveRelay = (protocols: Protocols, options: RelayServerOptions): v
   };
 
   const watched = new WeakSet<Connection>();
-  /** A reservation lasts no longer than the last direct connection with its peer. */
+  /** A reservation ends with the last direct connection to its peer. */
   const watch = (connection: Connection): void => {
     if (watched.has(connection)) return;
     watched.add(connection);
@@ -161,7 +161,7 @@ export const serveRelay = (protocols: Protocols, options: RelayServerOptions): v
 const directOf = (connections: readonly Connection[]): Connection | undefined =>
   connections.find(({ circuit }) => circuit === undefined);
 
-/** `undefined`: there is none. */
+/** The limits as the protocol announces them; `undefined`: none. */
 const limitOf = ({ circuitTime, circuitData }: RelayLimits): CircuitLimit | undefined => {
   if (circuitTime === 0 && circuitData === 0) return undefined;
   return {
@@ -170,7 +170,7 @@ const limitOf = ({ circuitTime, circuitData }: RelayLimits): CircuitLimit | unde
   };
 };
 
-/** How many of something peers have. */
+/** A counter for each peer. */
 const createCounts = () => {
   const counts = new Map<string, number>();
   return {

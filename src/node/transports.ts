@@ -1,4 +1,4 @@
-/** The transports of a node, and which of them an address is for. */
+/** The transports of a node, and the choice of one for an address. */
 
 import { CODE_DNSADDR, type Multiaddr } from '@multiformats/multiaddr';
 import type { Role } from '../connection.ts';
@@ -22,7 +22,7 @@ export interface Transports {
 }
 
 /**
- * @param own transports that the node has whatever its user wants.
+ * @param own transports that every node has.
  * @throws what the factories throw.
  */
 export const createTransports = async (
@@ -51,7 +51,7 @@ export const createTransports = async (
     },
     prepare: async (role, addresses) => {
       const all = addresses?.flatMap((address) => [address, ...relaysOf(address)]);
-      // Our own are made of the others: of a relayed address the relay's transport counts.
+      // Relayed addresses need the transport of their relay.
       const needed = given.filter(
         (it) => all?.some((address) => isDnsaddr(address) || it.handles(address)) ?? true,
       );
@@ -63,15 +63,15 @@ export const createTransports = async (
   };
 };
 
-/** What a relayed address is dialled over. */
+/** The address of the relay in a relayed address. */
 const relaysOf = (address: Multiaddr): Multiaddr[] => {
   try {
     return isCircuit(address) ? [relayOf(address)] : [];
   } catch {
-    return []; // Dialling it will say what is wrong with it.
+    return []; // Dialling it reports the error.
   }
 };
 
-/** Any address may come of it. */
+/** It may resolve to an address of any transport. */
 const isDnsaddr = (address: Multiaddr): boolean =>
   address.getComponents()[0]?.code === CODE_DNSADDR;
