@@ -112,7 +112,11 @@ const closeOf = async (target: EventTarget): Promise<StreamCloseEvent> => {
 for (const engine of await enginesHere(['dialer', 'listener'])) {
   describe(`js-libp2p over our ${engine} engine`, HANG, () => {
     it('dials, listens, and identifies both sides', async (t) => {
-      const { dialer, listener, connection } = await startJsPair(t, { engine });
+      const dialer = await startJsNode(t, { engine });
+      const listener = await startJsNode(t, { engine });
+      // js-libp2p's own for a new connection, of which there may be one at a time.
+      const identified = once(dialer, 'peer:identify');
+      const connection = await dialer.dial(listener.getMultiaddrs());
       assert.equal(`${connection.remotePeer}`, `${listener.peerId}`);
       assert.equal(connection.multiplexer, 'quic');
       assert.equal(connection.encryption, 'native');
@@ -122,6 +126,7 @@ for (const engine of await enginesHere(['dialer', 'listener'])) {
       );
       assert.ok((await dialer.services.ping.ping(listener.peerId)) >= 0);
       assert.ok((await listener.services.ping.ping(dialer.peerId)) >= 0);
+      await identified;
       const seen = await dialer.services.identify.identify(connection);
       assert.equal(`${seen.peerId}`, `${listener.peerId}`);
     });
