@@ -9,6 +9,7 @@ import { nodeConnection } from './connection.ts';
 import { countedHostOf } from './counted-host.ts';
 import type { Events } from './events.ts';
 import type { ConnectionLimits } from './limits.ts';
+import { memoryIsShort } from './memory-pressure.ts';
 import type { Metrics } from './metrics.ts';
 import type { Protocols } from './protocols.ts';
 
@@ -102,6 +103,7 @@ export const createConnections = (
     if (ofPeer >= limits.maxConnectionsPerPeer) {
       return 'too many connections of this peer (maxConnectionsPerPeer)';
     }
+    if (memoryIsShort(limits.maxMemoryPercent)) return 'memory is short (maxMemoryPercent)';
     return undefined;
   };
 

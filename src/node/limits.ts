@@ -16,12 +16,17 @@ export interface NodeLimits extends TransportLimits {
    * are still allowed.
    */
   readonly maxConnectionsPerPeer: number;
+  /**
+   * How full memory may be for connections of peers to be let in: 85 % of V8's heap, and of what the cgroup may have.
+   * Those that there are go on. 100: always.
+   */
+  readonly maxMemoryPercent: number;
 }
 
 /** The limits on a node's connections. */
 export type ConnectionLimits = Pick<
   NodeLimits,
-  'maxConnections' | 'maxConnectionsPerHost' | 'maxConnectionsPerPeer'
+  'maxConnections' | 'maxConnectionsPerHost' | 'maxConnectionsPerPeer' | 'maxMemoryPercent'
 >;
 
 /** The defaults that are the same for every transport. */
@@ -29,6 +34,7 @@ export const DEFAULT_NODE_LIMITS = {
   ...DEFAULT_ADMISSION_LIMITS,
   ...DEFAULT_MEMORY_LIMITS,
   maxConnectionsPerPeer: 64,
+  maxMemoryPercent: 85,
   handshakeTimeout: 10_000,
 } as const satisfies Partial<NodeLimits>;
 
@@ -38,6 +44,7 @@ const RANGES: LimitRanges<NodeLimits> = {
   maxConnections: [0, MAX_COUNT],
   maxConnectionsPerHost: [0, MAX_COUNT],
   maxConnectionsPerPeer: [0, MAX_COUNT],
+  maxMemoryPercent: [1, 100],
   maxPending: [1, MAX_COUNT],
   maxPendingPerHost: [1, MAX_COUNT],
   maxStreams: [1, 2 ** 16],

@@ -1,4 +1,7 @@
-/** A listener that has hardly any file descriptors: who is there is served, who comes is refused, nothing crashes. */
+/**
+ * A listener that has hardly any file descriptors, or memory: who is there is served, who comes is refused, nothing
+ * crashes.
+ */
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -14,9 +17,9 @@ import { quic, tcp } from '../../src/transports/factories.ts';
 const LAUNCHER = fileURLToPath(new URL('../../bin/libp2p-lean', import.meta.url));
 const CLIENTS = 200;
 
-/** Listens with at most `descriptors` files open. */
-const listenWith = async (t: TestContext, descriptors: number, ...args: string[]) => {
-  const command = `ulimit -n ${descriptors} && exec "$0" "$@"`;
+/** Listens in a shell that has done `before`. */
+const listenWith = async (t: TestContext, before: string, ...args: string[]) => {
+  const command = `${before} && exec "$0" "$@"`;
   const child = spawn('sh', ['-c', command, process.execPath, LAUNCHER, 'listen', ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -48,7 +51,7 @@ const firstOf = (all: readonly Promise<unknown>[], count: number): Promise<void>
 test('64 descriptors and 200 clients', { timeout: 120_000 }, async (t) => {
   const { child, addresses, stderr } = await listenWith(
     t,
-    64,
+    'ulimit -n 64',
     '--engine',
     'quiche',
     '/ip4/127.0.0.1/tcp/0',
@@ -86,4 +89,45 @@ test('64 descriptors and 200 clients', { timeout: 120_000 }, async (t) => {
   for (const guest of guests) await ping(guest);
   assert.equal(child.exitCode, null, stderr());
   assert.ok(!/uncaught|Error:/i.test(stderr()), stderr());
+});
+
+test('a heap of 32 MiB, and no end of clients', { timeout: 120_000 }, async (t) => {
+  const { child, addresses, stderr } = await listenWith(
+    t,
+    'export NODE_OPTIONS=--max-old-space-size=32',
+    // Long before the end, so that it is soon.
+    ...['--limit', 'maxMemoryPercent=45', '--limit', 'maxConnectionsPerPeer=100000'],
+    '/ip4/127.0.0.1/tcp/0',
+  );
+  const [address = ''] = addresses;
+  const node = await createNode({ transports: [tcp()] });
+  t.after(() => node.close());
+  const guest = await node.dial(address);
+  await ping(guest);
+  const refusal = new Promise<void>((resolve) => {
+    child.stderr.on('data', () => {
+      if (stderr().includes('was refused: memory is short (maxMemoryPercent)')) resolve();
+    });
+  });
+  let refused = false;
+  refusal.then(() => {
+    refused = true;
+  });
+  while (!refused) {
+    await Promise.all(
+      Array.from({ length: 20 }, () => node.dial(address, { force: true }).catch(() => {})),
+    );
+  }
+  await ping(guest);
+  assert.equal(child.exitCode, null, stderr());
+  // Once the others are gone there is room again.
+  const others = node.connections().filter((connection) => connection !== guest);
+  await Promise.all(others.map((connection) => connection.close()));
+  for (let served = false; !served; ) {
+    const newcomer = await node.dial(address, { force: true });
+    served = await ping(newcomer).then(
+      () => true,
+      () => false,
+    );
+  }
 });
