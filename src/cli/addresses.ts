@@ -1,4 +1,4 @@
-/** Multiaddrs that somebody typed. */
+/** Multiaddrs of the command line. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { messageOf } from '../errors.ts';

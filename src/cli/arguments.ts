@@ -331,7 +331,7 @@ const size = (text: string): number => {
   return value;
 };
 
-/** Which limits there are, and what they may be, is the node's to say. */
+/** The node checks the limit's name and value. */
 const limitOf = (text: string, before: Readonly<Record<string, number>>) => {
   const [, name = '', value = ''] = /^(\w+)=(.*)$/.exec(text) ?? [];
   const number = parseSize(value);

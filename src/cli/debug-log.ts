@@ -19,7 +19,7 @@ export const createDebugLog = (): Log => {
   return (event, detail) => logger.debug(event, detail ?? {});
 };
 
-/** Shows what `node` does. */
+/** Logs what `node` does. */
 export const debugNode = (node: LeanNode): void => logEvents(node, createDebugLog());
 
 /** `2026-01-25T10:00:00.123Z event key=value key=value` */

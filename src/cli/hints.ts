@@ -1,4 +1,4 @@
-/** What to do about an error, in words of the command line, which the library does not know. */
+/** What to do about an error, in terms of the command line, which the library does not know. */
 
 import { type ErrorCode, isLeanError } from '../errors.ts';
 
@@ -11,7 +11,7 @@ export const hintFor = (error: unknown): string => {
   return '';
 };
 
-/** Whether `error` has that code, or one of those it came of. */
+/** Whether `error`, or one of its causes, has that code. */
 const hasCode = (error: unknown, code: ErrorCode): boolean => {
   if (isLeanError(error, code)) return true;
   if (error instanceof AggregateError) return error.errors.some((it) => hasCode(it, code));

@@ -1,4 +1,4 @@
-/** `libp2p-lean listen`: a node for people to dial. */
+/** `libp2p-lean listen`: a node that answers until it is ended. */
 
 import { describeClose } from '../close-reason.ts';
 import { untilAborted } from '../deadline.ts';
@@ -73,7 +73,7 @@ const limitsOf = ({ limit = {}, serveRelay = false }: ListenFlags): NodeOptions 
   return { limits: others ?? {}, relay: ofRelay ?? {} };
 };
 
-/** Who comes and who goes, on stderr. */
+/** Logs peers on stderr. */
 const notePeers = (node: LeanNode): void => {
   node.addEventListener('connection:open', ({ detail: { connection } }) => {
     const { remotePeer, remoteAddress, description } = connection;

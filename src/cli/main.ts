@@ -9,8 +9,8 @@ export const endWith = async (
   args: readonly string[],
   run: (args: readonly string[]) => Promise<number>,
 ): Promise<never> => {
-  onLostOutput(args);
-  onLostErrors();
+  onClosedOutput(args);
+  onUncaughtError();
   let code: number;
   try {
     code = await run(args);
@@ -21,7 +21,7 @@ export const endWith = async (
   process.exit(code);
 };
 
-/** One line, and the whole story for those who debug. */
+/** One line; with DEBUG=true, the stacks of the error and of its causes, too. */
 const complain = (error: unknown): void => {
   note(`libp2p-lean: ${messageOf(error)}${hintFor(error)}`);
   if (process.env.DEBUG !== 'true') return;
@@ -35,7 +35,7 @@ const complain = (error: unknown): void => {
 
 const MAX_CAUSES = 10;
 
-/** Where it was thrown, without the message above it, whose lines may look like these. */
+/** The frames of the stack, without the message before them, whose lines may look like frames. */
 const framesOf = ({ stack = '', message }: Error): string[] => {
   const start = stack.indexOf(message);
   return start < 0
@@ -47,10 +47,10 @@ const framesOf = ({ stack = '', message }: Error): string[] => {
 };
 
 /**
- * The reader of our output left. For people (`libp2p-lean ping … | head`) that is the end, without a
- * word; a participant that cannot report fails, where it prints.
+ * Stdout was closed. Commands for people (`libp2p-lean ping … | head`) then end silently; a participant that
+ * cannot report fails where it prints.
  */
-const onLostOutput = (args: readonly string[]): void => {
+const onClosedOutput = (args: readonly string[]): void => {
   const isForPeople = ['ping', 'listen', 'relay'].includes(args[0] ?? '');
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (isForPeople) process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.failed);
@@ -59,7 +59,7 @@ const onLostOutput = (args: readonly string[]): void => {
 };
 
 /** Nothing should get here; if it does, it is still one line and a failure. */
-const onLostErrors = (): void => {
+const onUncaughtError = (): void => {
   const end = (error: unknown): void => {
     complain(error);
     process.exit(EXIT.failed);

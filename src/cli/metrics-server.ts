@@ -6,13 +6,13 @@ import type { AddressInfo } from 'node:net';
 import { LeanError, messageOf } from '../errors.ts';
 import { CONTENT_TYPE, createTextRegistry, type TextRegistry } from './prometheus.ts';
 
-/** Those who may ask at once. */
+/** Connections at a time. */
 const MAX_CONNECTIONS = 16;
-/** Milliseconds for a request, and between two. */
+/** Milliseconds for a request, and between two of a connection. */
 const TIMEOUT = 5_000;
 
 export interface MetricsServer {
-  /** To be given to the node. */
+  /** For `createNode({ metrics })`. */
   readonly registry: TextRegistry;
   readonly url: string;
   close(): void;
@@ -29,7 +29,7 @@ export const serveMetrics = async (host: string, port: number): Promise<MetricsS
   const server = createServer(
     { requestTimeout: TIMEOUT, headersTimeout: TIMEOUT, keepAliveTimeout: TIMEOUT },
     ({ url, method }, response) => {
-      // A client that went away.
+      // The client disconnected.
       response.on('error', () => {});
       const found = url?.split('?')[0] === '/metrics' && (method === 'GET' || method === 'HEAD');
       response.writeHead(found ? 200 : 404, {

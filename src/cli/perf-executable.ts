@@ -25,7 +25,7 @@ export interface ExecutableFlags {
 }
 
 /**
- * The server's host key, in go-libp2p's executable too: its clients name the peer id, and nobody tells
+ * The server's host key; go-libp2p's executable has the same. Clients must know its peer id, and nothing tells
  * them.
  */
 const SERVER_SEED = new Uint8Array(32);

@@ -1,4 +1,4 @@
-/** `libp2p-lean perf --to`: how fast a link and an implementation are, for people; and who serves it. */
+/** `libp2p-lean perf --to`: measures throughput, for people; and the other side of it. */
 
 import type { Connection } from '../connection.ts';
 import { isLeanError, LeanError, messageOf } from '../errors.ts';
@@ -26,7 +26,7 @@ const GIB = 2 ** 30;
 const PROGRESS_INTERVAL = 100;
 
 /**
- * Uploads, then downloads, and prints how long that took. On a terminal a bar shows how far it is.
+ * Uploads, then downloads, and prints how long that took. On a terminal a bar shows its progress.
  *
  * @throws ERR_CONFIG when the address is malformed; what dialling and transfers throw.
  */

@@ -1,4 +1,4 @@
-/** A bar on stderr that shows how far a transfer is. Loaded for terminals only. */
+/** A progress bar on stderr. Loaded for terminals only. */
 
 import { createLogUpdate } from 'log-update';
 import { formatRate, formatSize } from './size.ts';
@@ -6,7 +6,7 @@ import { formatRate, formatSize } from './size.ts';
 export interface ProgressBar {
   /** Bytes moved so far. */
   update(bytes: number): void;
-  /** Takes the bar away. */
+  /** Removes the bar. */
   clear(): void;
 }
 

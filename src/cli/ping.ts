@@ -27,7 +27,7 @@ export interface PingFlags extends TransportFlags {
 
 /**
  * Dials `addresses` at once, pings over the connection that was made first and prints what ping(8)
- * prints. Resolves with 0 when any ping was answered and none failed for good, else with 1.
+ * prints. Resolves with 0 when a ping was answered and the connection did not fail, else with 1.
  *
  * @throws ERR_CONFIG when an address is malformed; what dialling throws.
  */
@@ -104,10 +104,10 @@ interface Sent {
   readonly sent: number;
   /** Milliseconds, in the order of the answers; those of direct connections alone where there were any. */
   readonly rtts: readonly number[];
-  /** Of those before that went through a relay. */
+  /** Of the pings before, which went through a relay. */
   readonly relayedRtts: readonly number[];
   readonly timeMs: number;
-  /** Why pinging ended before its time. */
+  /** Why pinging ended early. */
   readonly failure: string | undefined;
 }
 
@@ -180,7 +180,7 @@ interface Statistics {
   readonly mdevMs: number;
 }
 
-/** Nothing for no round trips. */
+/** undefined when there are none. */
 export const statistics = (rtts: readonly number[]): Statistics | undefined => {
   if (rtts.length === 0) return undefined;
   const mean = (values: readonly number[]): number =>

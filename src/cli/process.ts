@@ -1,4 +1,4 @@
-/** How a command meets the process: signals, exit codes, stdout. */
+/** What commands need of the process: signals, exit codes, output. */
 
 import { isLeanError, LeanError } from '../errors.ts';
 import { isHarnessError } from '../harness/errors.ts';
@@ -38,7 +38,7 @@ export const onTermination = (exitCode: number): AbortSignal => {
 /** The longest line on stderr. */
 const MAX_LINE = 4_000;
 
-/** One line on stderr, whoever's words are in it. */
+/** One line on stderr; escaped and cut, as what peers said may be in it. */
 export const note = (line: string): void => {
   process.stderr.write(`${printable(line, MAX_LINE)}\n`);
 };

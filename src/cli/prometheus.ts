@@ -1,6 +1,6 @@
 /**
  * A metrics registry that writes Prometheus' text format (version 0.0.4), for `listen --metrics`: what prom-client
- * does (a test holds the two against each other), in a hundredth of its size.
+ * does (a test compares the two), in a hundredth of its size.
  */
 
 import type {
@@ -12,13 +12,13 @@ import type {
 } from '../node/metrics.ts';
 
 export interface TextRegistry extends MetricsRegistry {
-  /** All that was counted so far. */
+  /** All metrics, in the text format. */
   text(): string;
 }
 
 export const CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
-/** Sets of labels that one metric keeps apart; what comes with others is not counted. */
+/** Sets of labels that one metric keeps; what has others is not counted. */
 const MAX_SERIES = 1_000;
 
 export const createTextRegistry = (): TextRegistry => {
@@ -87,7 +87,7 @@ const headOf = (name: string, help: string, type: string): string[] => [
   `# TYPE ${name} ${type}`,
 ];
 
-/** `a="x",b="y"`, with what the format wants escaped. */
+/** `a="x",b="y"`, escaped as the format requires. */
 const labelsOf = (names: readonly string[], labels: MetricLabels): string =>
   names
     .filter((name) => labels[name] !== undefined)

@@ -1,6 +1,6 @@
 /**
- * The container's contract: what the interop runners say through the environment. Two dialects,
- * told apart by their variables:
+ * The container's contract: what the interop runners set in the environment. There are two dialects, which the
+ * names of the variables distinguish:
  *
  * - `legacy`: lower case, libp2p/test-plans `transport-interop/README.md`;
  * - `unified`: upper case, libp2p/unified-testing `docs/write-a-transport-test-app.md`.
@@ -48,7 +48,7 @@ export interface RedisAddress {
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** What the variables of one concept are called in a dialect; the first one that is set counts. */
+/** The names of a dialect's variables. Of several for one purpose, the first that is set counts. */
 interface Names {
   readonly role: string;
   readonly transport: string;
@@ -122,8 +122,8 @@ const PERF_VARIABLES = [
 const PERF_REDIS = /^perf-redis(:|$)/;
 
 /**
- * Whether it is unified-testing's perf suite that runs us, for a container without a command. Its
- * dialers are given what to move; its listeners differ from the transport suite's by their Redis only.
+ * Whether unified-testing's perf suite started this container, which has no command. Its dialers are given the
+ * sizes of transfers; its listeners differ from the transport suite's in the host of Redis only.
  */
 export const isPerfSuite = (environment: Environment): boolean =>
   PERF_REDIS.test(read(environment, NAMES.unified.redis) ?? '') ||
@@ -235,7 +235,7 @@ const choiceOf = (
 const supportedOf = (known: ReadonlyMap<string, boolean>): string =>
   [...known].flatMap(([name, supported]) => (supported ? name : [])).join(', ');
 
-/** A standalone transport needs neither; a known name is then ignored, an unknown one still wrong. */
+/** A standalone transport needs neither; a known name is then ignored; an unknown one is an error all the same. */
 const choiceUnless = (
   standalone: boolean,
   environment: Environment,
@@ -296,7 +296,7 @@ export const secondsOf = (name: string, value: string): number => {
   return seconds * 1000;
 };
 
-/** The legacy dialect has no DEBUG: only `true` means us there, anything else is somebody else's. */
+/** The legacy dialect has no DEBUG: `true` is for us there, and any other value for other programs. */
 const debugOf = (environment: Environment, dialect: Dialect): boolean => {
   if (read(environment, 'DEBUG') === undefined) return false;
   if (dialect === 'legacy') return environment.DEBUG === 'true';

@@ -3,10 +3,10 @@
 export type HarnessErrorCode =
   /** A variable, a flag or an argument is missing or malformed: exit code 2. */
   | 'ERR_CONFIG'
-  /** Redis answers, but refuses or holds something else than an address. */
+  /** Redis refuses a command, or the key holds something other than an address. */
   | 'ERR_REDIS';
 
-/** As of `LeanError`: `code` is for programs, `message` one clear line for people. */
+/** Like a `LeanError`: `code` is for programs, `message` one clear line for people. */
 export class HarnessError extends Error {
   override readonly name: string = 'HarnessError';
   readonly code: HarnessErrorCode;

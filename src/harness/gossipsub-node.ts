@@ -1,6 +1,6 @@
 /**
  * A node of libp2p/test-plans' gossipsub-interop (`test-specs/implementation.md` there), on js-libp2p and
- * `@libp2p/gossipsub`: does what the script says and logs every message that it receives, duplicates too.
+ * `@libp2p/gossipsub`: runs the script and logs every message that it receives, duplicates included.
  */
 
 import { lookup } from 'node:dns/promises';
@@ -32,7 +32,7 @@ import type { GossipSubParams, Instruction } from './gossipsub-script.ts';
 
 /** Where every node listens. */
 const PORT = 9000;
-/** How long a node that does not answer yet is tried, and the pauses in between, ms. */
+/** How long a node that does not answer yet is dialled, and the pause between two attempts, ms. */
 const CONNECT_TIMEOUT = 20_000;
 const CONNECT_PAUSE = 200;
 const ID_LENGTH = 8;
@@ -42,7 +42,7 @@ const NANOSECONDS = 1_000_000;
 
 export interface GossipsubNodeOptions {
   readonly nodeId: number;
-  /** Over which other nodes are dialled; both are listened on. */
+  /** What other nodes are dialled over; the node listens on both. */
   readonly transport: 'tcp' | 'quic-v1';
   readonly script: readonly Instruction[];
   /** When this process started, on the clock of `performance.now()`. */
@@ -61,7 +61,7 @@ export const nodeKey = (nodeId: number): Promise<PrivateKey> => {
   return generateKeyPairFromSeed('Ed25519', seed);
 };
 
-/** The base 10 integer that a message's first 8 bytes are, big-endian. */
+/** A message's first 8 bytes as a big-endian integer, in base 10. */
 export const messageIdOf = (data: Uint8Array): string =>
   data.length < ID_LENGTH
     ? '0'
@@ -168,7 +168,7 @@ const pubsubOf = ({ pubsub }: State): GossipSub => {
   throw new LeanError('ERR_OPTIONS', 'the script does something before initGossipSub');
 };
 
-/** What GossipSub's class has, and its type does not tell. */
+/** A method of GossipSub's class that its type does not declare. */
 interface Internals {
   handleReceivedMessage?: (from: PeerId, message: ReceivedMessage) => Promise<void>;
 }
@@ -189,7 +189,7 @@ const startGossipSub = async (
     ...known,
     globalSignaturePolicy: StrictNoSign,
     msgIdFn: ({ data }) => data.subarray(0, ID_LENGTH),
-    // As go's node, which is what others are compared with.
+    // As in go-libp2p's node, the reference.
     floodPublish: false,
     allowPublishToZeroTopicPeers: true,
     fallbackToFloodsub: false,
@@ -214,7 +214,7 @@ const startGossipSub = async (
   return pubsub;
 };
 
-/** go's name → js-libp2p's, and how many of go's units are one of its. */
+/** go's name → js-libp2p's, and how many of go's units make one of js-libp2p's. */
 const NAMES: Readonly<Record<string, readonly [name: keyof GossipsubOpts, unit: number]>> = {
   D: ['D', 1],
   Dlo: ['Dlo', 1],

@@ -32,9 +32,9 @@ export type Instruction =
   /** Partial messages, an extension that js-libp2p does not have. */
   | { readonly type: 'addPartialMessage' | 'publishPartial' };
 
-/** Longest file taken, in bytes: an experiment of 1,000 nodes has some 2 MB. */
+/** The longest file that is read, in bytes: that of 1,000 nodes has some 2 MB. */
 const MAX_LENGTH = 64 << 20;
-/** An id is 8 bytes, and the longest message that go's node takes 10 MiB. */
+/** An id is 8 bytes; go-libp2p's node takes messages of up to 10 MiB. */
 const MIN_MESSAGE = 8;
 const MAX_MESSAGE = 10 << 20;
 const MAX_SECONDS = 86_400;
@@ -152,7 +152,7 @@ const instruction = (value: unknown, where: string, depth: number): Instruction 
   }
 };
 
-/** null is as good as absent. */
+/** null counts as absent. */
 const params = (value: unknown, where: string): GossipSubParams => {
   const given = Object.entries(fields(value ?? {}, where)).filter(([, one]) => one !== null);
   return Object.fromEntries(

@@ -1,11 +1,11 @@
 /**
  * The hole-punch suites' contracts, which differ from the transport suite's:
  *
- * - `unified`: libp2p/unified-testing `hole-punch/lib/run-single-test.sh` (its `docs/` are behind): `IS_DIALER`
+ * - `unified`: libp2p/unified-testing `hole-punch/lib/run-single-test.sh` (its `docs/` are out of date): `IS_DIALER`
  *   with `DIALER_IP` or `LISTENER_IP`; a relay gets `RELAY_IP` and no `IS_DIALER`, here also `IS_RELAY`;
  * - `legacy`: libp2p/test-plans `hole-punch-interop/README.md`: `MODE` and `TRANSPORT`. Its relay is its own.
  *
- * Routes (`WAN_SUBNET`, `WAN_ROUTER_IP`, …) are the image's business.
+ * The image sets up routes (`WAN_SUBNET`, `WAN_ROUTER_IP`, …).
  */
 
 import { LeanError } from '../errors.ts';
@@ -31,8 +31,8 @@ export interface HolePunchConfig extends Omit<HarnessConfig, 'role' | 'key' | 'l
   /** The Redis keys of the relay's multiaddr and of the listener's peer id. */
   readonly keys: { readonly relay: string; readonly listener: string };
   /**
-   * How long a dialer waits on a relayed connection for a direct one, ms, before it reports that the connection
-   * stayed relayed; undefined: until its time is over, and then it has failed. It also reports more.
+   * How long a dialer waits for a direct connection before it reports that the connection stayed relayed, ms;
+   * its report then has more lines. Undefined: it waits until the test's timeout, and fails.
    */
   readonly punchTimeout: number | undefined;
 }
@@ -40,7 +40,7 @@ export interface HolePunchConfig extends Omit<HarnessConfig, 'role' | 'key' | 'l
 /** The host of the suite's Redis. */
 const HOLE_PUNCH_REDIS = /^hole-punch-redis(:|$)/;
 
-/** Whether it is a hole-punch suite that runs us, for a container without a command. */
+/** Whether a hole-punch suite started this container, which has no command. */
 export const isHolePunchSuite = (environment: Environment): boolean =>
   HOLE_PUNCH_REDIS.test(read(environment, 'REDIS_ADDR') ?? '') ||
   ['WAN_ROUTER_IP', 'RELAY_IP', 'IS_RELAY'].some((name) => read(environment, name) !== undefined) ||

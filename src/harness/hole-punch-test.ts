@@ -1,8 +1,8 @@
 /**
  * The hole-punch participant (libp2p/unified-testing `hole-punch/`, libp2p/test-plans `hole-punch-interop/`): a
  * relay that publishes its multiaddr; a listener behind a NAT that gets a reservation there and publishes its peer
- * id; a dialer behind another NAT that dials it through the relay, waits until the connection has become a direct
- * one, and reports how long that took and how far the listener is.
+ * id; a dialer behind another NAT that dials it through the relay, waits for a direct connection, and reports
+ * how long that took and the round-trip time.
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
@@ -87,7 +87,7 @@ const punch = async (setting: Setting): Promise<Punched> => {
   const { run, config, node, at } = setting;
   const { signal, log } = run;
   const relay = await fetchRelay(setting);
-  // It must have told us how it sees us before there is anything to punch.
+  // A hole is punched for the address that the relay observes.
   await node.dial(relay, { signal });
   const peer = peerIdIn(config.keys.listener, await at('listener').fetch());
   log('fetched', { key: config.keys.listener, peer });
@@ -121,7 +121,7 @@ interface Direct {
   readonly at: number;
 }
 
-/** The first connection to `peer` that leads through no relay, whoever makes it. */
+/** The first connection to `peer` that is not relayed, whichever side dials it. */
 const firstDirect = (node: LeanNode, peer: PeerId): Promise<Direct> =>
   new Promise((resolve) => {
     node.addEventListener('connection:open', ({ detail: { connection } }) => {
@@ -131,7 +131,7 @@ const firstDirect = (node: LeanNode, peer: PeerId): Promise<Direct> =>
     });
   });
 
-/** @returns undefined when it did not come to be within `ms`. @throws the signal's reason */
+/** @returns undefined when there is none within `ms`. @throws the signal's reason */
 const within = async (
   ms: number | undefined,
   direct: Promise<Direct>,
@@ -156,7 +156,7 @@ const peerIdIn = (key: string, held: string): PeerId => {
   }
 };
 
-/** What a dialer prints, in the form that each suite looks for; more where it was told how long to wait. */
+/** What a dialer prints, in the form that its suite parses; with a punch timeout there is more. */
 const reportOf = (config: HolePunchConfig, punched: Punched): string => {
   if (config.dialect === 'legacy') {
     return `{"rtt_to_holepunched_peer_millis": ${Math.round(punched.pingRtt)}}\n`;

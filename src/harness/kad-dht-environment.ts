@@ -27,7 +27,7 @@ export interface KadDhtConfig {
   readonly role: KadDhtRole;
   readonly redis: RedisAddress;
   readonly testKey: string;
-  /** Of the address that a bootstrap publishes, and of all connections: the other one is not there. */
+  /** That of the address that a bootstrap publishes and of all connections; the node has no other. */
   readonly transport: (typeof TRANSPORTS)[number] | 'both';
   /** Where it binds: an IP literal; undefined: the address on the way to Redis. */
   readonly listenerIp: string | undefined;

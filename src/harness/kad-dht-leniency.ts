@@ -1,12 +1,13 @@
 /**
- * What the other participants of the kad-dht suite do and the specification does not say.
+ * Tolerates what other participants of the kad-dht suite do, though it is not in the specification.
  *
  * - Their provider keys are plain text, `interop-test-key-…`, where js-libp2p's server takes multihashes
- *   only (as the specification has it): it sees the SHA-256 of such a key.
- * - py-libp2p and .NET wait for an answer to ADD_PROVIDER, which nobody else gives: this side of the
- *   stream is closed then, which go-libp2p, rust-libp2p and js-libp2p take for "no more on this stream".
+ *   only (as the specification has it): it is given the SHA-256 of such a key.
+ * - py-libp2p and .NET wait for an answer to ADD_PROVIDER, which no other implementation sends: this side of
+ *   the stream is closed instead, which go-libp2p, rust-libp2p and js-libp2p take for the end of that stream.
  * - rust-libp2p closes its side after a request. js-libp2p's server takes that for an error once it has
- *   answered, and resets the stream; over QUIC, unlike yamux, a reset overtakes the answer. It closes here.
+ *   answered, and resets the stream; over QUIC, unlike yamux, a reset overtakes the answer. Here it closes the
+ *   stream instead.
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks';
@@ -21,7 +22,7 @@ interface Message {
   readonly key?: Uint8Array;
 }
 
-/** What KadDHT has, and its type does not tell. */
+/** Methods of KadDHT that its type does not declare. */
 interface Internals {
   readonly rpc?: {
     handleMessage?: (peer: PeerId, message: Message) => Promise<Message | undefined>;

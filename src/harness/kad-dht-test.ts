@@ -34,7 +34,7 @@ const PROTOCOL = '/ipfs/kad/1.0.0';
 const ATTEMPTS = 10;
 const ANSWER_TIMEOUT = 10_000;
 const PAUSE = 500;
-/** Of a message in an answer. */
+/** The longest error message, or value, that is printed; characters. */
 const MAX_MESSAGE = 200;
 
 type Node = Libp2p<{ dht: KadDHT }>;
@@ -71,7 +71,7 @@ const buildNode = async (config: KadDhtConfig, signal: AbortSignal): Promise<Nod
   const dht = kadDHT({
     protocol: PROTOCOL,
     clientMode: role === 'querier',
-    // Those of the suite's networks are private ones.
+    // The suite's networks have private addresses.
     peerInfoMapper: passthroughMapper,
     validators: { example: async () => undefined },
     selectors: { example: () => 0 },
@@ -103,7 +103,7 @@ const buildNode = async (config: KadDhtConfig, signal: AbortSignal): Promise<Nod
   });
 };
 
-/** This machine's address on the way to Redis, where the other participants are, too. */
+/** This machine's address in the network of Redis, which the other participants are in, too. */
 const ownAddress = async ({ redis }: KadDhtConfig, signal: AbortSignal): Promise<string> => {
   for (;;) {
     const socket = createSocket(isIP(redis.host) === 6 ? 'udp6' : 'udp4');
@@ -114,7 +114,7 @@ const ownAddress = async ({ redis }: KadDhtConfig, signal: AbortSignal): Promise
       return socket.address().address;
     } catch (error) {
       if (signal.aborted) throw signal.reason;
-      // Its name may come up after us.
+      // The name of Redis may appear after this process starts.
       if ((error as NodeJS.ErrnoException).code === undefined) throw error;
       await delay(PAUSE, undefined, { signal }).catch(() => undefined);
     } finally {
@@ -175,7 +175,7 @@ const query = async (config: KadDhtConfig, node: Node, run: Run): Promise<void> 
   });
   if (value === undefined) throw notThere('no value was found');
   log('found the value', { value });
-  // As the other participants: each says hello in its own words.
+  // As the other participants check it: each stores a greeting of its own.
   if (!value.includes('hello from')) throw notThere(`the value is ${quote(value, MAX_MESSAGE)}`);
 };
 
@@ -216,7 +216,7 @@ const trace = (event: QueryEvent, log: Log): void => {
   else log(`query: ${event.name}`);
 };
 
-/** What `ask` finds, asked up to {@link ATTEMPTS} times. An iterator that ignores its signal is left behind. */
+/** What `ask` finds, asked up to {@link ATTEMPTS} times. A query that ignores its signal is not waited for. */
 const eventually = async <T>(
   signal: AbortSignal,
   ask: (limited: AbortSignal) => Promise<T | undefined>,
@@ -235,7 +235,7 @@ const eventually = async <T>(
   return undefined;
 };
 
-/** The suite's keys are plain text, also where a multihash belongs: its bytes stand for one here. */
+/** The suite's keys are plain text, even where a multihash is required: their bytes are used as one. */
 const providerKey = ({ testKey }: KadDhtConfig): CID => {
   const bytes = Buffer.from(`interop-test-key-${testKey}`);
   const digest: MultihashDigest = { code: 0, digest: bytes, size: bytes.length, bytes };

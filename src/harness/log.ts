@@ -1,5 +1,5 @@
-/** Where every part of the harness and the command line tells what it does. */
+/** Takes what the harness and the command line log: an event, and its details. */
 export type Log = (event: string, detail?: Record<string, unknown>) => void;
 
-/** Tells nobody. */
+/** Discards it. */
 export const noLog: Log = () => undefined;

@@ -18,7 +18,7 @@ export interface MiscConfig extends HarnessConfig {
   readonly protocol: MiscProtocol;
 }
 
-/** Whether it is the misc suite that runs us, for a container without a command. */
+/** Whether the misc suite started this container, which has no command. */
 export const isMiscSuite = (environment: Environment): boolean =>
   protocolIn(environment) !== undefined;
 

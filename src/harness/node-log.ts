@@ -1,4 +1,4 @@
-/** What a node does, in the log of a run. */
+/** A node's events in the log of a run. */
 
 import { describeClose } from '../close-reason.ts';
 import type { Connection } from '../connection.ts';

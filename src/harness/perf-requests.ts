@@ -1,13 +1,13 @@
 /**
- * The perf suite leaves it to each application what it asks under `/perf/1.0.0`, so there are two
- * requests in its images, both of big-endian counts of 8 bytes:
+ * The perf suite does not say what an application sends under `/perf/1.0.0`, so its images use two kinds of
+ * request, both made of big-endian counts of 8 bytes:
  *
  * - `spec`, libp2p/specs perf/perf.md (py, nim, and everything outside the suite): how much to
  *   download; the upload, up to the half-close.
  * - `two-counts` (rust v0.56, dotnet v1.0, zig): how much will be uploaded; how much to download; the
  *   upload. dotnet's dialer keeps its side open until it has its download.
  *
- * A listener tells them apart by what arrives, a dialer by what a small first request is answered with.
+ * A listener tells them apart by what arrives, a dialer by the answer to a small first request.
  */
 
 import { LeanError } from '../errors.ts';
@@ -28,12 +28,12 @@ export type PerfRequest = 'spec' | 'two-counts';
 
 const COUNT_LENGTH = 8;
 /**
- * What `probeRequest()` asks: one byte down for nine up as the one request, two down for one up as the
- * other. No suite measures either. Our own listener takes it for the first.
+ * What `probeRequest()` sends: read as `spec`, it asks for one byte down and nine up; as `two-counts`, for two
+ * down and one up. No suite measures either. Our own listener reads it as `spec`.
  */
 const PROBE_FIRST = 1;
 const PROBE_SECOND = 2;
-/** A second count above this is no count but the content of an upload. */
+/** A second count above this is not a count but the start of an upload. */
 const MAX_SECOND = 2 ** 40;
 
 /**
@@ -70,7 +70,7 @@ export const requestPerf = async (
   downloadBytes: number,
   options: PerfOptions = {},
 ): Promise<PerfResult> => {
-  // The one request is the other with a count before it.
+  // `two-counts` is `spec` with a count before it.
   if (request === 'two-counts') await writeAll(stream, encodeCount(uploadBytes));
   return perf(stream, uploadBytes, downloadBytes, options);
 };
@@ -100,7 +100,7 @@ export const handleEitherPerf = (
       const before = moved.uploaded;
       moved.uploaded += chunk.length;
       if (before < COUNT_LENGTH && moved.uploaded >= COUNT_LENGTH) second = decodeCount(head);
-      // The upload is complete, and what it asks for may be waited for before the half-close.
+      // The upload is complete; the dialer may wait for its download before it half-closes.
       const complete = moved.uploaded === COUNT_LENGTH + first;
       if (complete && second > 0 && second <= MAX_SECOND) break;
     }

@@ -1,5 +1,5 @@
 /**
- * What the perf suite makes of samples, as its reference images do: quartiles interpolated between
+ * The perf suite's statistics, as its reference images compute them: quartiles interpolated between
  * neighbours, outliers beyond 1.5 interquartile ranges, minimum and maximum of the rest.
  */
 

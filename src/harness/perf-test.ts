@@ -18,7 +18,7 @@ import { fetchAddress, publishAddress, startNode } from './test-node.ts';
 
 /** Milliseconds without a byte after which a transfer has failed, on either side. */
 const STALL_TIMEOUT = 10_000;
-/** How far a dialer's transfers may be from ending when nobody bounds the run: a timer's reach, ms. */
+/** The time limit of a run when the environment sets none: the most that a timer takes, ms. */
 const UNBOUNDED = 2 ** 31 - 1;
 
 /**
@@ -83,8 +83,8 @@ const measure = async (
     while (samples.length < iterations) {
       const step = `${what} ${samples.length + 1} of ${iterations}`;
       const start = performance.now();
-      // What perf() gives apart, this measures as one, like the suite's images: a transfer is over
-      // when the other side has had all of it and said so.
+      // One time for both directions, as in the suite's images: a transfer is over when the other side has
+      // received all of it and answered.
       const transfer = open().then((stream) => requestPerf(stream, request, up, down, options));
       await during(step, signal, transfer);
       const sample = sampleOf(performance.now() - start);

@@ -1,4 +1,4 @@
-/** Where traces of QUIC connections go, by the variables that other QUIC programs have for it. */
+/** Where traces of QUIC connections go, in the variables that other QUIC programs read, too. */
 
 import type { QuicTrace } from '../quic/engine.ts';
 

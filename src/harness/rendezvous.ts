@@ -50,7 +50,7 @@ const SILENCE = 5_000;
 /** A multiaddr is a few hundred bytes at the most. */
 const MAX_VALUE_LENGTH = 4_096;
 
-/** Redis answers, but not now. */
+/** Errors of a Redis that will be ready later. */
 const TRANSIENT = /^(LOADING|BUSY|TRYAGAIN|MASTERDOWN|CLUSTERDOWN)\b/;
 
 /** Starts to connect at once; failures show in `publish()` and `fetch()`. */
@@ -95,7 +95,7 @@ export const openRendezvous = ({ redis, key, signal, log }: RendezvousOptions): 
     return new LeanError(reason?.code ?? 'ERR_ABORTED', why);
   };
 
-  /** Commands that leave together; all are tried again while the connection is down. */
+  /** Sends the commands together, and all of them again while the connection is down. */
   const send = async (...commands: string[][]): Promise<unknown[]> => {
     const { ErrorReply } = await import('redis');
     for (;;) {
@@ -147,7 +147,7 @@ export const openRendezvous = ({ redis, key, signal, log }: RendezvousOptions): 
             if (value !== null) return check(value);
           } else if (type === 'list' || type === 'none') {
             const popped = await send(['BLPOP', key, BLOCK_SECONDS]).catch((error: unknown) => {
-              // Somebody SET it after we asked for its type.
+              // It was SET after its type was asked for.
               if (error instanceof Error && error.message.startsWith('WRONGTYPE')) return [];
               throw error;
             });

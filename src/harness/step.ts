@@ -1,4 +1,4 @@
-/** What a dialer of a suite waits for, step by step. */
+/** A step of a test, named in the error when it fails. */
 
 import { orAborted } from '../deadline.ts';
 import { LeanError, messageOf } from '../errors.ts';

@@ -1,4 +1,4 @@
-/** From the harness's names to a node's transports: the one under test. */
+/** The transport under test, from the harness's names of it and of its parts. */
 
 import { quic, tcp, websocket } from '../transports/factories.ts';
 import type { TransportFactory } from '../transports/transport.ts';
