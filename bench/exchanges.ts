@@ -1,6 +1,6 @@
 /**
- * Whether memory stays flat over very many short streams: 50,000 exchanges of a byte, each on a new
- * stream, on one connection after the other of 5,000 each, between perf peers of this project.
+ * Whether memory stays flat over very many short streams: 50,000 exchanges of a byte, each on a new stream,
+ * 5,000 on each of ten connections, one after the other, between perf peers of this project.
  *
  *     node bench/exchanges.ts [--count 50000] [--peers quinn,quiche]
  *

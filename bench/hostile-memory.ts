@@ -1,12 +1,12 @@
 /**
- * What clients cost a listener that open ping streams, write and never read: its resident memory at first,
- * at most, and when it has got rid of them.
+ * The memory of a listener whose clients open ping streams, write and never read: before them, at most, and
+ * after it has got rid of them.
  *
  *     node bench/hostile-memory.ts [--from <checkout>] [--stacks quiche,node,yamux] [--clients 1,6]
  *                                  [--seconds 10]
  *
- * `--from`: another checkout of this project, with its node_modules, whose listener is looked at instead.
- * The clients are of this checkout. `node` needs NODE_QUIC. Linux only.
+ * `--from`: another checkout of this project, with its node_modules, whose listener is measured instead. The
+ * clients are of this checkout. `node` needs NODE_QUIC. Linux only.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -28,7 +28,7 @@ const values = createProgram('hostile-memory', 'What clients cost that write and
   .opts<{ from: string; stacks: string[]; clients: number[]; seconds: number }>();
 
 const CLIENT = path.join(ROOT, 'test/support/stalling-client.ts');
-/** QUIC connections that were dropped silently are found out by then; seconds. */
+/** By then, silently dropped QUIC connections have timed out; seconds. */
 const IDLE = 40;
 
 /** MiB. */
@@ -37,7 +37,7 @@ const memoryOf = ({ pid }: ChildProcess): number => {
   return Math.round(Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024);
 };
 
-/** @returns what makes the last figure, which takes long. */
+/** @returns a function that waits for the last figure, and makes the line. */
 const measure = async (stack: string, clients: number): Promise<() => Promise<string>> => {
   const isQuic = stack === 'quiche' || stack === 'node';
   const where = isQuic ? '/ip4/127.0.0.1/udp/0/quic-v1' : '/ip4/127.0.0.1/tcp/0';

@@ -38,12 +38,12 @@ const SAMPLES = 90;
 /** The shortest time between two rests, ms. */
 const LEAST_WORK = 10_000;
 const workTime = Math.max(LEAST_WORK, duration / SAMPLES - 8_000);
-/** How long a process that is to be killed lives, ms. */
+/** The lifetime of a process that is killed, ms. */
 const lifetime = (): number => 1_000 + Math.random() * 9_000;
-/** Reports that do not come, ms. */
+/** How long a report is waited for, ms. */
 const PATIENCE = 180_000;
 
-/** What a process may hold more at rest in the last third than in the second: what is beyond it is a leak. */
+/** How much more a process may hold at rest in the last third than in the second; more is a leak. */
 const MOST_GROWTH = { resident: 24 << 20, heap: 4 << 20, handles: 3, descriptors: 3 } as const;
 type Measure = keyof typeof MOST_GROWTH;
 const MEASURES = Object.keys(MOST_GROWTH) as Measure[];
@@ -80,7 +80,7 @@ const start = ({ engines, node, flags }: Group, role: string, life: string): Chi
   children.add(child);
   child.once('exit', (code, signal) => {
     children.delete(child);
-    // The mortal ones are killed; nobody else may end.
+    // Only mortal processes may end, by our SIGKILL.
     if (signal !== 'SIGKILL' || life === 'steady') {
       console.error(`long-run: the ${life} ${role} process ended with ${code ?? signal}`);
       process.exit(1);
@@ -194,7 +194,7 @@ const runGroup = async (group: Group): Promise<Map<string, Course>> => {
   }
 };
 
-/** Least squares: by how much `values` rise in an hour. */
+/** The slope of a measure per hour, by least squares. */
 const slope = (samples: readonly Sample[], measure: Measure): number => {
   const hours = samples.map((it) => it.at / 3_600_000);
   const meanX = hours.reduce((a, b) => a + b, 0) / hours.length;
@@ -222,7 +222,7 @@ const shown = (value: number, measure: Measure): string =>
     ? `${(value / (1 << 20)).toFixed(1)} MiB`
     : value.toFixed(1);
 
-/** Prints what came of it; whether all was well. */
+/** Prints the results; returns whether all were good. */
 const judge = (group: Group, courses: ReadonlyMap<string, Course>): boolean => {
   let well = true;
   const wrong = (what: string): void => {

@@ -10,7 +10,7 @@ import {
 } from './perf-table.ts';
 import { median, spread } from './support/statistics.ts';
 
-/** One bar: a value, its quartiles, and what to call and how to paint it. */
+/** One bar: a value, its quartiles, its label and its colour. */
 interface Bar {
   readonly label: string;
   readonly kind: 'ours' | 'mixed' | 'other' | 'raw';

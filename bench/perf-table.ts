@@ -1,4 +1,4 @@
-/** What a run of bench/perf.ts measured, and perf.md, which says it in tables. */
+/** The results of bench/perf.ts, and perf.md, their tables. */
 
 import { tableOf } from './support/report.ts';
 import { median, ratio, spread } from './support/statistics.ts';
@@ -269,7 +269,7 @@ const rawSocketRows = (run: PerfRun): string[][] => [
     ]),
 ];
 
-/** What this project set out to reach. */
+/** The project's targets. */
 const aimRows = (run: PerfRun): string[][] => {
   const of = (name: string) => alone(run, 'quic-v1', name);
   const quinn = of('libp2p-lean (quinn)');
@@ -284,7 +284,7 @@ const aimRows = (run: PerfRun): string[][] => {
   ): void => {
     const found = others.map(of).filter((it) => it !== undefined);
     if (us === undefined || found.length === 0) return;
-    // Against the better one of each round.
+    // Compared with the better one of each round.
     const best = valuesOf(us, figure).map((_, round) =>
       Math.max(...found.map((it) => valuesOf(it, figure)[round] ?? Number.NaN)),
     );

@@ -1,6 +1,6 @@
 /**
  * Raw TCP (`node:net`) and raw UDP (`node:dgram`), driven like a perf peer, for uploads on one stream:
- * what nothing that is built on them in JavaScript can exceed.
+ * an upper bound for what is built on them in JavaScript.
  *
  * A window of 1350-byte datagrams is in flight and the listener acknowledges every 32nd, much as QUIC
  * does, so that none is lost and both sides are as busy.

@@ -41,7 +41,7 @@ const values = createProgram('round-trips', 'How many round trips a connection t
   }>();
 
 const LISTENER_IP = '192.0.2.2';
-/** Nothing is forwarded; the path asks for a port. */
+/** The path requires a port, though nothing is forwarded. */
 const NO_PORT = 1;
 const START_TIMEOUT = 30_000;
 /** For one stack at one delay and loss. */

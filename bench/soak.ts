@@ -1,12 +1,12 @@
 /**
- * Whether a QUIC engine holds out: a listener and a dialer, in processes of their own, do for an hour what
- * connections do: they come and go, carry short exchanges and transfers, many streams at once, and end in
- * every way. Resident memory and open files of both are sampled.
+ * Endurance of a QUIC engine: for an hour, a listener and a dialer, each a process, make connections with short
+ * exchanges, transfers and many streams at once, and end them in every way. Resident memory and open files
+ * of both are sampled.
  *
  *     node bench/soak.ts [--minutes 60] [--engine quinn] [--pause 100]
  *
- * `--pause`: milliseconds between two rounds. Prints a table on stdout, each minute a line on stderr. Exit
- * code 1 when anything failed that should not.
+ * `--pause`: milliseconds between two rounds. Prints a table on stdout, each minute a line on stderr. Exit code
+ * 1 when a round failed.
  */
 
 import { readdirSync } from 'node:fs';
@@ -52,7 +52,7 @@ const listen = async (engine: string): Promise<void> => {
   process.stdin.resume().once('end', () => node.close().then(() => process.exit(0)));
 };
 
-/** What is to fail; ERR_HANDSHAKE when it does not. */
+/** Awaits work that must fail; ERR_HANDSHAKE when it does not. */
 const fails = async (work: Promise<unknown>): Promise<void> => {
   const failed = await work.then(
     () => false,

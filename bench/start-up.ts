@@ -24,7 +24,7 @@ import { difference, interleave, ratio, spread } from './support/statistics.ts';
 /** How long rust-libp2p's interop program waits for the address: the default of redis-rs, ms. */
 const PATIENCE = 500;
 
-/** One round, ms. A runtime that does nothing has no result. */
+/** One round, ms. A runtime that does nothing has no `result`. */
 interface Times {
   readonly published: number;
   readonly result?: number;

@@ -11,7 +11,7 @@ import { type Section, shown, shownRatio, startSection } from './support/report.
 import { interleave, median, ratio, spread } from './support/statistics.ts';
 
 const COUNTS = [1, 100, 1_000, 10_000] as const;
-/** The count that the others are compared with. (One alone mostly waits for its round trips.) */
+/** The count that the others are compared with. (The time of a single one is mostly round trips.) */
 const REFERENCE = 100;
 /** Small counts are opened several times, until about so many were opened; the median counts. */
 const REPEAT = 500;

@@ -19,7 +19,7 @@ const values = createProgram('ten-gib', 'Whether memory stays flat over 10 GiB e
   .option('--stacks <names>', 'only stacks whose name contains one of these: quinn,tcp', '')
   .parse()
   .opts<{ gib: number; stacks: string }>();
-/** Whether to measure it: `--stacks` has parts of names. */
+/** Whether `--stacks` selects it. */
 const selected = (name: string): boolean =>
   values.stacks.split(',').some((part) => name.includes(part));
 const GIB = 2 ** 30;

@@ -18,8 +18,8 @@ export const say = (line: string): void =>
 export const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 /**
- * A program without flags yet. `--help` prints its usage; a flag or an argument that is wrong is one line on
- * stderr and exit code 2. Both end the process. Its subcommands are the same.
+ * A program, to which flags are added. `--help` prints its usage; for a wrong flag or argument it prints one
+ * line on stderr, and the exit code is 2. Both end the process. Its subcommands do the same.
  */
 export const createProgram = (name: string, description: string): Command =>
   new Command(name)
@@ -33,7 +33,7 @@ export const createProgram = (name: string, description: string): Command =>
     })
     .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : USAGE));
 
-/** Makes a command's action of what resolves to the exit code. */
+/** Makes an action of a function that resolves to the exit code. */
 export const exitsWith =
   <Args extends unknown[]>(work: (...args: Args) => Promise<number>) =>
   async (...args: Args): Promise<void> => {
@@ -41,8 +41,8 @@ export const exitsWith =
   };
 
 /**
- * Runs `program` with this process's arguments and sets `process.exitCode`. ERR_CONFIG, which says what the
- * person who started it can put right, is one line and exit code 2.
+ * Runs `program` with this process's arguments and sets `process.exitCode`. An ERR_CONFIG, which its user can
+ * put right, is one line and exit code 2.
  *
  * @throws what else its action throws.
  */
@@ -56,7 +56,7 @@ export const runProgram = async (program: Command): Promise<void> => {
   }
 };
 
-/** Takes a flag's value that is a whole number within these bounds. */
+/** Parses a whole number within these bounds. */
 export const whole =
   (least: number, most: number) =>
   (text: string): number => {
@@ -65,25 +65,25 @@ export const whole =
     throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
   };
 
-/** Takes a number above 0. */
+/** Parses a number above 0. */
 export const positive = (text: string): number => {
   const value = Number(text);
   if (/^\d*\.?\d+$/.test(text) && value > 0) return value;
   throw new InvalidArgumentError('It must be a number above 0.');
 };
 
-/** Takes a list with commas in between, of what `one` takes. */
+/** Parses a comma-separated list; `one` parses an item. */
 export const listOf =
   <T>(one: (text: string) => T) =>
   (text: string): T[] =>
     text.split(',').map(one);
 
-/** Takes an argument that may be repeated, of what `one` takes. */
+/** Parses an argument that may be repeated; `one` parses each. */
 export const all =
   <T>(one: (text: string) => T) =>
   (text: string, before: readonly T[] | undefined): T[] => [...(before ?? []), one(text)];
 
-/** Takes one of these names. */
+/** Parses one of these names. */
 export const oneOf =
   <Name extends string>(names: readonly Name[]) =>
   (text: string): Name => {

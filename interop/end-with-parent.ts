@@ -3,8 +3,8 @@
 import { fstatSync } from 'node:fs';
 
 /**
- * Ends this process when its stdin does, if that is a pipe: as it does when whoever started it is gone,
- * however that came. Does not keep the process alive.
+ * Ends this process when its stdin ends, if that is a pipe; it does when the parent process is gone, for
+ * whatever reason. Does not keep the process alive.
  */
 export const endWithParent = (): void => {
   const stat = fstatSync(0);

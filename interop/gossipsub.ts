@@ -1,6 +1,6 @@
 /**
  * test-plans' gossipsub-interop on this machine: nodes of several implementations in network namespaces, one
- * script for all, and who received what how often. docs/matrix.md is its manual. Needs root.
+ * script for all, and how often each node received each message. docs/matrix.md is its manual. Needs root.
  *
  * Exit codes: 0 every message reached every node, in every composition; 1 one did not; 2 a flag is wrong or
  * something is missing.
@@ -22,12 +22,12 @@ import { MatrixError } from './runner/error.ts';
 import { packageOf } from './runner/package.ts';
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
-/** A node that has not ended so long after its script is killed, ms. */
+/** A node that still runs this long after the end of its script is killed, ms. */
 const GRACE_MS = 30_000;
 const DEFAULT_COMPOSITIONS = 'go lean rust go+lean+rust';
 
 interface Flags {
-  /** Of each, the implementations whose nodes take turns. */
+  /** For each composition, its implementations; nodes are assigned to them in turn. */
   readonly compositions: readonly (readonly string[])[];
   readonly experiment: Experiment;
   readonly transport: string;
@@ -48,7 +48,7 @@ const compositionsOf = (text: string): string[][] =>
 
 type Commands = Readonly<Record<string, readonly string[]>>;
 
-/** How each implementation is run. Built outside: inside there is no network. */
+/** The command of each implementation. They are built outside the namespaces: inside there is no internet. */
 const commandsOf = async (names: ReadonlySet<string>): Promise<Commands> => {
   const commands: Record<string, readonly string[]> = {};
   if (names.has('lean')) {
@@ -73,7 +73,7 @@ interface Row {
   readonly duplicates: number;
 }
 
-/** Runs one composition; resolves to a row for each implementation in it, and what went wrong, in lines. */
+/** Runs one composition; resolves to a row for each of its implementations, and a line for each thing that went wrong. */
 const runComposition = async (
   composition: readonly string[],
   commands: Commands,

@@ -94,7 +94,7 @@ const run = async (flags: Flags): Promise<number> => {
           }),
         );
       }
-      // What a stop cut short is no result.
+      // An attempt that was interrupted is not a result.
       if (controller.signal.aborted) return;
       const result = judgeKadDhtCell(cell, attempts, known);
       done.push(result);

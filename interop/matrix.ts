@@ -179,7 +179,7 @@ const run = async (flags: Flags): Promise<number> => {
     timeoutSecs: flags.timeout,
     repeat: flags.repeat ?? (flags.conditions === undefined ? 1 : 20),
     seed: flags.seed,
-    // As a process, stay on this machine; in a container, do as the upstream harnesses do.
+    // Processes stay on this machine; containers bind as in the upstream harnesses.
     listenerIp: flags.listenerIp ?? (flags.exec === 'docker' ? '0.0.0.0' : '127.0.0.1'),
     debug: flags.debug,
     retry: flags.retry,

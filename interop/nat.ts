@@ -1,9 +1,9 @@
 /**
- * `make nat`: who gets through which NATs, in a laboratory of network namespaces (docs/nat.md).
+ * `make nat`: which NATs a hole punch gets through, in a laboratory of network namespaces (docs/nat.md).
  *
- * Exit codes: 0 every cell of ours ended as its NATs let expect, and got through whatever a peer gets through with
- * itself; 1 not so, or the run is not complete; 2 a flag is wrong. Where there can be no laboratory it is
- * skipped with one line, and the exit code is 0.
+ * Exit codes: 0 every cell of ours ended as expected of its NATs, and got through wherever a peer gets through
+ * with itself; 1 one did not, or the run is not complete; 2 a flag is wrong. Where no laboratory can be made it
+ * is skipped with one line, and the exit code is 0.
  */
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
@@ -49,7 +49,7 @@ const PEERS: readonly NatParticipant[] = [
   { id: 'rust-v0.57', ours: false, assumesPortKept: true, neverSwapsRoles: true },
 ];
 
-/** A dialer that cannot get a direct connection is not waited for as long as one that can. */
+/** A dialer that cannot get a direct connection is given less time than one that can. */
 const PUNCH_TIMEOUT_SECS = { direct: 30, either: 30, relayed: 12 } as const;
 const DELAYS: Delays = { relay: 15, dialer: 10, listener: 10 };
 
@@ -233,7 +233,7 @@ const conclude = async (results: Results, out: string): Promise<number> => {
   return succeeded(results) && !comparisons.some(({ missed }) => missed) ? 0 : 1;
 };
 
-/** The laboratory is entered once everything is built: inside there is no way to a registry. */
+/** Peers are built before the laboratory is entered: inside, no package registry can be reached. */
 const enter = async (flags: Flags): Promise<number> => {
   if (flags.list || isInside()) return run(flags);
   const lack = lackOfLaboratory();
@@ -247,7 +247,7 @@ const enter = async (flags: Flags): Promise<number> => {
 
 const program = createProgram(
   'nat',
-  'Who gets through which NATs: every cell in a laboratory of network namespaces.',
+  'Which NATs a hole punch gets through: every cell in a laboratory of network namespaces.',
 )
   .option('--select <filter>', 'cells by their name, parts joined by |')
   .option('--ignore <filter>', 'leave cells out')

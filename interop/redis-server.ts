@@ -1,5 +1,5 @@
 /**
- * A redis-server of one's own, for tests, benchmarks, the matrix and `make run`: on a free port of
+ * A private redis-server, for tests, benchmarks, the matrix and `make run`: on a free port of
  * 127.0.0.1, nothing on disk, ended with this process.
  */
 
@@ -126,7 +126,7 @@ const launch = async (port: number, options: RedisOptions): Promise<RedisServer>
   };
 };
 
-/** Settles with a line when the process has ended or could not be started; never rejects. */
+/** Resolves with a line when the process has ended or could not be started; never rejects. */
 const endOf = (child: ChildProcess): Promise<string> =>
   new Promise((resolve) => {
     child.once('error', (error) => resolve(error.message));

@@ -1,5 +1,5 @@
 /**
- * One side of bench/js-libp2p.ts, told what to do over the IPC channel of `fork()`:
+ * One side of bench/js-libp2p.ts, controlled over the IPC channel of `fork()`:
  *
  *     node bench/js-libp2p/peer.ts lean|chainsafe|plain
  */

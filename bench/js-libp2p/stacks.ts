@@ -1,4 +1,4 @@
-/** What is compared: a node of each stack, behind one face. */
+/** The stacks that are compared, behind one interface. */
 
 import { once } from 'node:events';
 import { quic as chainsafe } from '@chainsafe/libp2p-quic';
@@ -16,7 +16,7 @@ export type StackName = (typeof STACK_NAMES)[number];
 export interface BenchNode {
   readonly address: string;
   dial(address: string): Promise<BenchConnection>;
-  /** Of the stream that came last for `sendToPaused()`. */
+  /** Of the last stream of `sendToPaused()`. */
   resumePaused?(): Promise<PausedReader>;
 }
 
@@ -30,14 +30,14 @@ export interface BenchConnection {
    * Sends up to so many bytes on a new stream whose reader is paused; resolves when there is no room any more, or the
    * stream has ended.
    *
-   * @returns how many were taken off its hands.
+   * @returns how many were taken.
    */
   sendToPaused?(bytes: number): Promise<number>;
   readonly isOpen: boolean;
   close(): Promise<void>;
 }
 
-/** What a reader that was paused has, when it goes on and comes to the end of its stream. */
+/** The state of a paused reader after it has resumed and reached the end of its stream. */
 export interface PausedReader {
   /** Bytes in its memory before it went on. */
   readonly held: number;
@@ -52,7 +52,7 @@ export const ECHO = '/bench/echo/1';
 const UPLOAD = '/bench/upload/1';
 const DOWNLOAD = '/bench/download/1';
 const PAUSED = '/bench/paused/1';
-/** A sender that did not get on during so many round trips has no room. */
+/** After this many round trips without progress, a sender has no room. */
 const STALLED_FOR = 50;
 const CHUNK = Buffer.alloc(64 << 10);
 const ONE = Uint8Array.of(1);

@@ -1,5 +1,5 @@
 /**
- * One process of a long run; its parent gives orders (`protocol.ts`).
+ * One process of a long run, controlled by its parent (`protocol.ts`).
  *
  *     node peer.ts listen|dial steady|mortal <engines, with commas>
  */
@@ -26,9 +26,9 @@ const CHUNK = 16 << 10;
 const IDLE_TIMEOUT = 6_000;
 /** A listener that was killed does not answer over QUIC, ms. */
 const DIAL_TIMEOUT = 8_000;
-/** How a connection says that nothing was heard for the idle timeout. */
+/** The close reason of an idle timeout. */
 const SILENCE = /timed out: the peer went silent/;
-/** What has not ended by then never will, ms. */
+/** After this a round counts as stuck, ms. */
 const ROUND_TIMEOUT = 90_000;
 /** Rounds of which one is aborted at a random moment. */
 const ABORT_EVERY = 6;
@@ -126,7 +126,7 @@ const round = async (stack: Stack): Promise<void> => {
     const provoked = toMortal || aborts;
     const timedOut =
       error instanceof LeanError && (error.code === 'ERR_TIMEOUT' || SILENCE.test(error.message));
-    // On a machine that is busy with something else, time limits are hit; they are told apart.
+    // On a busy machine time limits are hit; they are counted separately.
     if (!provoked && !timedOut) {
       outcomes.wrong.push(`without a cause: ${messageOf(error)}`);
       return;
@@ -169,7 +169,7 @@ const rest = async (): Promise<void> => {
   for (let waited = 0; openConnections() > 0 && waited < 4 * IDLE_TIMEOUT; waited += 100)
     await delay(100);
   const connections = openConnections();
-  // What ended just now lets go of its socket and its buffers.
+  // Sockets and buffers of what has just ended are released.
   await delay(2_500);
   globalThis.gc?.();
   await delay(100);

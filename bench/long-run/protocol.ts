@@ -1,4 +1,4 @@
-/** What the processes of a long run say to each other. */
+/** The messages between the processes of a long run. */
 
 export type Order =
   | { readonly do: 'dial'; readonly where: Readonly<Record<string, Addresses>> }
@@ -43,6 +43,6 @@ export interface Outcomes {
   refused: number;
   /** The errors' codes. */
   codes: Record<string, number>;
-  /** What must not be: it ended as if all were well, and was not; or with an error and without a cause; or never. */
+  /** Failures: it ended normally with wrong data, with an error without a cause, or never. */
   wrong: string[];
 }

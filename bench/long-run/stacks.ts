@@ -1,4 +1,4 @@
-/** What a long run goes over: every engine and every stack that this Node.js has. */
+/** The stacks of a long run: every engine and every stack that this Node.js has. */
 
 import type { EngineName } from '../../src/quic/engine-name.ts';
 import { selectEngine } from '../../src/quic/select.ts';
@@ -18,7 +18,7 @@ const TCP = '/ip4/127.0.0.1/tcp/0';
 const overSockets = (secure: 'noise' | 'tls', muxer: 'yamux' | 'mplex') =>
   ({ secureChannels: [secure], muxers: [muxer] }) as const;
 
-/** @param engines those to use, of which some may not be had here. */
+/** @param engines those to use, of which some may not be available here. */
 export const stacksOf = async (engines: readonly EngineName[]): Promise<Stack[]> => {
   const stacks: Stack[] = [];
   for (const engine of engines) {

@@ -27,7 +27,7 @@ export const nodeQuic = (): string | undefined => {
 
 export const nodeQuicFlags = (): readonly string[] => QUIC_FLAGS;
 
-/** Where there is cargo. */
+/** Only where there is cargo. */
 const QUINN = 'native/quinn.node';
 
 /** Lays out what a container image holds, in a folder that is removed when this process ends. */

@@ -1,4 +1,4 @@
-/** Processes that are measured: started, waited for, looked at through /proc, ended. */
+/** Processes that are measured: start, wait, read /proc, end. */
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -13,7 +13,7 @@ export interface Command {
 
 export type Variables = Readonly<Record<string, string>>;
 
-/** Longer than anything that is measured here takes, ms. */
+/** A time limit longer than any measurement here, ms. */
 const TIMEOUT = 60_000;
 /** Clock ticks of /proc/<pid>/stat a second: fixed at 100 for user space on Linux. */
 const TICKS = 100;
@@ -23,7 +23,7 @@ process.once('exit', () => {
   for (const child of running) child.kill('SIGKILL');
 });
 
-/** Starts it with nothing of our environment but PATH and HOME. Its stderr is ours. */
+/** Starts it with PATH and HOME as its only inherited variables. It shares our stderr. */
 export const start = (command: Command, variables: Variables = {}): ChildProcess => {
   const child = spawn(command.file, command.args, {
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...command.env, ...variables },
@@ -53,7 +53,7 @@ export const run = async (
   return { stdout, ms };
 };
 
-/** Ends it in good order (it may write its compile cache) and waits until it is gone. */
+/** Ends it gracefully (it may write its compile cache) and waits for its end. */
 export const end = async (
   child: ChildProcess,
   by: 'SIGTERM' | 'end of stdin' = 'SIGTERM',

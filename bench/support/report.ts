@@ -42,7 +42,7 @@ export const tableOf = ([head = [], ...body]: Section['rows']): string => {
   return [line(head), line(rule), ...body.map(line)].join('\n');
 };
 
-/** With `chrt -r 1` other work on the machine stays out of the figures; they should say so. */
+/** Whether `chrt -r 1` shields the figures from other load; they say so then. */
 const hasRealTimePriority = (): boolean => {
   try {
     const stat = readFileSync('/proc/self/stat', 'utf8');

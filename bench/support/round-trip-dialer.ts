@@ -9,9 +9,9 @@ import { createNode, perf, ping, quic, tcp, websocket } from '../../src/index.ts
 
 /** Milliseconds from the start of the dial. */
 export interface RoundTripTimes {
-  /** A ping is answered. */
+  /** Until a ping is answered. */
   readonly firstPing: number;
-  /** On another new connection: the last byte of 1 MiB is there. */
+  /** On another new connection: until the last byte of 1 MiB. */
   readonly firstMebibyte: number;
 }
 
@@ -46,7 +46,7 @@ const firstPing = () => timed((connection) => ping(connection, { timeout: TIMEOU
 const firstMebibyte = () =>
   timed((connection) => perf(connection, 0, MIB, { stallTimeout: TIMEOUT }));
 
-// Code that ran before is what is measured.
+// A first run, so that compilation is not measured.
 await firstPing();
 await firstMebibyte();
 for (let n = 0; n < Number(times); n++) {

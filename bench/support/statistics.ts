@@ -1,4 +1,4 @@
-/** Medians, quartiles and rounds: every number of the benchmarks is one of these. */
+/** Medians, quartiles and rounds, of which all numbers of the benchmarks are made. */
 
 import * as d3 from 'd3-array';
 import { messageOf } from '../../src/errors.ts';
@@ -34,7 +34,7 @@ export const difference = (values: readonly number[], reference: readonly number
 /**
  * Measures every candidate once a round, A B C A B C …, after `warmUp` rounds that do not count.
  *
- * @returns for each candidate what it gave in each round.
+ * @returns for each candidate the result of each round.
  */
 export const interleave = async <C extends { readonly name: string }, M>(
   candidates: readonly C[],

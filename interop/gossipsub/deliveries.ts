@@ -1,10 +1,10 @@
-/** Who received which messages how often, from what the nodes logged. */
+/** How often each node received each message, from the nodes' logs. */
 
 export interface Deliveries {
-  /** Messages that it received, of those that others published. */
+  /** Messages of other nodes that it received. */
   readonly delivered: number;
   readonly expected: number;
-  /** Receptions of a message that it had received, or published, before. */
+  /** How often it received a message that it already had. */
   readonly duplicates: number;
   /** Ids that nobody published. */
   readonly strange: readonly string[];

@@ -1,6 +1,6 @@
 /**
- * Hosts node0 … nodeN on one network, each a network and a host name of its own, under which the others
- * find it. Only inside `../nat/isolate.ts`'s namespaces, with which all of it goes.
+ * Hosts node0 … nodeN on one network, each with a network namespace and a host name, which the others resolve.
+ * Only inside the namespaces of `../nat/isolate.ts`; it is removed with them.
  */
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,7 +9,7 @@ import { run } from '../runner/command.ts';
 import { MatrixError } from '../runner/error.ts';
 
 const TIMEOUT_MS = 20_000;
-/** Of the /24 that the hosts are in. */
+/** How many hosts the /24 has room for. */
 export const MAX_HOSTS = 250;
 
 const must = async (...command: readonly string[]): Promise<void> => {
@@ -20,7 +20,7 @@ const must = async (...command: readonly string[]): Promise<void> => {
   }
 };
 
-/** Makes the hosts; resolves to what a command on one of them is, in words. */
+/** Makes the hosts; resolves to a function that wraps a command to run it on one of them. */
 export const makeHosts = async (
   count: number,
 ): Promise<(host: number, command: readonly string[]) => string[]> => {

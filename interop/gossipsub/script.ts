@@ -1,4 +1,4 @@
-/** An experiment of gossipsub-interop: who connects to whom, subscribes, and publishes what when. */
+/** An experiment of gossipsub-interop: who connects to whom, who subscribes, and who publishes what and when. */
 
 export interface Experiment {
   readonly nodes: number;
@@ -15,7 +15,7 @@ export interface Experiment {
 
 const TOPIC = 'foobar';
 
-/** Numbers below 1 that are the same for the same seed (mulberry32). */
+/** Pseudo-random numbers from 0 to below 1 (mulberry32); the same for the same seed. */
 export const randomOf = (seed: number): (() => number) => {
   let state = seed >>> 0;
   return () => {

@@ -1,4 +1,4 @@
-/** What an attack is given, and what several of them do. */
+/** What an attack is given, and what several attacks share. */
 import { setTimeout as delay } from 'node:timers/promises';
 
 export interface Target {
@@ -9,10 +9,10 @@ export interface Target {
   count(what: string, by?: number): void;
 }
 
-/** Resolves when it has done what it does; what it holds it holds until the process ends. */
+/** Resolves when it is done; it keeps its connections until the process ends. */
 export type Attacks = Readonly<Record<string, (target: Target) => Promise<void>>>;
 
-/** Calls `act` so many times, `rate` times a second at most. */
+/** Calls `act` `count` times, at most `rate` times a second. */
 export const pace = async (
   times: number,
   rate: number,
@@ -26,7 +26,7 @@ export const pace = async (
   }
 };
 
-/** Runs `act` again and again, `width` of them at a time; what it throws is counted as an answer. */
+/** Repeats `act`, `width` at a time; an error counts as an answer. */
 export const repeat = (
   target: Target,
   what: string,
@@ -48,7 +48,7 @@ export const repeat = (
 
 /** Malformed and oversize multistream-select messages. */
 export const MULTISTREAM_MESSAGES: readonly Uint8Array[] = [
-  // Lengths of 2^63 and more, and one without an end.
+  // Lengths of 2^63 and more, and a varint that does not end.
   Buffer.from('ffffffffffffffff7f', 'hex'),
   Buffer.from('ffffffffffffffffff01', 'hex'),
   Buffer.alloc(1 << 20, 0xff),
@@ -56,7 +56,7 @@ export const MULTISTREAM_MESSAGES: readonly Uint8Array[] = [
   Buffer.concat([Buffer.from('808040', 'hex'), Buffer.alloc(1 << 20, 0x61)]),
   Buffer.alloc(1 << 20, '\x01\n'),
   Buffer.from('\x13/multistream/1.0.0\n'),
-  // A million proposals of nothing that is there.
+  // A million proposals of an unknown protocol.
   Buffer.concat([Buffer.from('\x13/multistream/1.0.0\n'), Buffer.alloc(1 << 20, '\x05/nix\n')]),
   Buffer.concat([Buffer.from('\x13/multistream/1.0.0\n'), Buffer.alloc(1 << 20, '\x03ls\n')]),
   Buffer.from('\x13/multistream/9.9.9\n'),

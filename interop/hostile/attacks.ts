@@ -1,4 +1,4 @@
-/** What hostile peers do to a listener: the table. attacker.ts runs one of them as a process of its own. */
+/** The attacks on a listener, as a table. attacker.ts runs one of them as a process of its own. */
 
 export type Layer = 'quic' | 'tcp' | 'ws';
 
@@ -6,7 +6,7 @@ export interface Attack {
   readonly name: string;
   readonly layer: Layer;
   readonly summary: string;
-  /** It goes on as long as it may, instead of doing a number of things. */
+  /** It lasts until it is ended, instead of doing something a number of times. */
   readonly endless?: true;
   /** Only for listeners that serve /perf/1.0.0. */
   readonly perf?: true;

@@ -1,6 +1,6 @@
 /**
- * Certificates for tests, right and wrong, made from raw DER with `node:crypto` and not with the
- * code under test's issuer, so that every field can be anything.
+ * Valid and invalid certificates for tests, made from raw DER with `node:crypto` and not by the issuer under
+ * test, so that every field can be set.
  */
 
 import {
@@ -35,7 +35,7 @@ export interface TestExtension {
   readonly value: Uint8Array;
 }
 
-/** Everything about a certificate that a test may want otherwise; a valid one by default. */
+/** What a test can change in a certificate; by default it is valid. */
 export interface CertificatePlan {
   readonly hostKey?: TestHostKey;
   readonly notBefore?: Date;
@@ -200,7 +200,7 @@ export const certificateWithUnknownCriticalExtension = (): TestCertificate =>
 export const certificateWithExtensionTwice = (): TestCertificate =>
   makeCertificate({ extensions: (right) => [right, right] });
 
-/** A `PublicKey` message, whatever the parts. */
+/** A `PublicKey` message of any parts, valid or not. */
 export const publicKeyMessage = (type: number, data: Uint8Array): Uint8Array =>
   new BinaryWriter()
     .tag(1, WireType.Varint)

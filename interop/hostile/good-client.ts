@@ -1,10 +1,9 @@
 /**
- * A client that behaves, a process of its own: pings over one connection once a second, and dials anew once
- * a second.
+ * A well-behaved client, as a process: each second it pings over one connection and makes a new connection.
  *
  *     node interop/hostile/good-client.ts <multiaddr>
  *
- * Warms the listener up first, says `ready`, and what it saw when a line comes on its stdin; begins anew then.
+ * Warms the listener up first and prints `ready`; then, for each line of stdin, what it has seen since the last.
  */
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -15,10 +14,10 @@ import { ping } from '../../src/protocols/ping.ts';
 import { quic, tcp, websocket } from '../../src/transports/factories.ts';
 import { endWithParent } from '../end-with-parent.ts';
 
-/** What a good client sees, since it was asked last. */
+/** What a good client has seen since it was last asked. */
 export interface Sight {
   readonly pings: number;
-  /** Not answered within 5 s; the connection is then made anew. */
+  /** Not answered within 5 s; it then connects again. */
   readonly pingsLost: number;
   /** Milliseconds. */
   readonly worstPing: number;
@@ -32,7 +31,7 @@ export interface Sight {
 const EVERY = 1_000;
 const PING_TIMEOUT = 5_000;
 const DIAL_TIMEOUT = 10_000;
-/** Dials before anything is measured: so many at a time, so often. */
+/** Dials before anything is measured: how many at a time, and how often. */
 const WARM_UP = { width: 5, times: 40 };
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
@@ -55,7 +54,7 @@ const transport = address.includes('quic')
     ? websocket(yamux)
     : tcp(yamux);
 const node = await createNode({ transports: [transport] });
-/** Who comes anew is another peer: some implementations have one connection for each. */
+/** Each dial is of another peer id: some implementations allow one connection for each. */
 const visitor = await createNode({ transports: [transport] });
 let sight = fresh();
 
@@ -107,7 +106,7 @@ const keepDialling = async (): Promise<void> => {
   }
 };
 
-/** Warming up is no test: what matters fails later, too. */
+/** Failures while warming up are ignored: those that matter repeat later. */
 const visit = async (): Promise<void> => {
   const connection = await dial();
   await pingOnce(connection);

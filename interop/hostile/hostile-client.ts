@@ -1,6 +1,6 @@
 /**
  * A QUIC client that presents any certificate and ALPN to a listener. It drives quiche's binding directly,
- * as the engine permits only what is right.
+ * as the engine sends valid ones only.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -20,7 +20,7 @@ export interface HostileOptions {
 }
 
 export interface Refusal {
-  /** The code of the CONNECTION_CLOSE that came, `undefined` when the time was over without one. */
+  /** The code of the CONNECTION_CLOSE that came, `undefined` when none came in time. */
   readonly code: number | undefined;
   readonly reason: string;
   /** Bytes that the listener sent on our stream. */

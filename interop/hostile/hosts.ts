@@ -1,12 +1,12 @@
 /**
- * Three hosts on one machine: the listener's, where this process is, a hostile and a good one. Each has
- * addresses of its own, as limits for each host mean something between different ones only. Network
- * namespaces, which end with the processes in them.
+ * Three hosts on one machine: the listener's, where this process runs, a hostile one and a good one, as network
+ * namespaces, which end with the processes in them. Each has its own addresses, as limits per host need
+ * different hosts.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { onPath } from '../on-path.ts';
 
-/** Of a range for tests (RFC 2544). */
+/** Addresses for tests (RFC 2544). */
 const LISTENER = '198.18.0.1';
 const INSIDE = 'LIBP2P_LEAN_HOSTILE_INSIDE';
 
@@ -23,7 +23,7 @@ export interface Host {
   wrap(command: readonly string[]): string[];
 }
 
-/** Why there can be no three hosts here, or `false`: all is on loopback then, which has no limits for each host. */
+/** Why three hosts cannot be made here, or `false`. Without them all is on loopback, which has no limits per host. */
 const noHosts = (): string | false => {
   if (process.platform !== 'linux' || process.getuid?.() !== 0)
     return 'network namespaces need root';
@@ -32,8 +32,10 @@ const noHosts = (): string | false => {
 };
 
 /**
- * Whether this process is to go on: if not, it has run again in a namespace of its own, and ended with
- * the code that came back.
+ * Runs this process again in a network namespace.
+ *
+ * @returns 'moved' in the outer process, which ends with the inner one's exit code; false in the inner one;
+ * or why there can be no namespace.
  */
 export const moveIn = (): string | false | 'moved' => {
   if (process.env[INSIDE] !== undefined) return false;
@@ -75,7 +77,7 @@ const link = (number: number): Host & { readonly holder: ChildProcess } => {
   return { wrap, holder };
 };
 
-/** Until `unshare` has done its part. */
+/** Waits until `unshare` has made the namespace. */
 const awaitNamespace = (pid: string): void => {
   const ours = execFileSync('readlink', ['/proc/self/ns/net'], { encoding: 'utf8' });
   for (let looks = 0; looks < 500; looks++) {

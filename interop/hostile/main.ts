@@ -1,8 +1,8 @@
 /**
- * `make hostile`: one set of attacks against a listener of every implementation. Says what a good client saw
- * meanwhile, and what the listener's memory was. docs/hostile.md is its manual.
+ * `make hostile`: one set of attacks against a listener of every implementation. Reports what a good client saw
+ * meanwhile, and the listener's memory. docs/hostile.md is its manual.
  *
- * Exit codes: 0 done, and what is asked of ours held; 1 it did not; 2 a flag is wrong or something is missing.
+ * Exit codes: 0 our listeners kept what is required of them; 1 one did not; 2 a flag is wrong or something is missing.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -42,7 +42,7 @@ const ATTACKER = fileURLToPath(new URL('attacker.ts', import.meta.url));
 const GOOD_CLIENT = fileURLToPath(new URL('good-client.ts', import.meta.url));
 const START_TIMEOUT = 60_000;
 const SAMPLE_EVERY = 100;
-/** What an attacker says that has not begun. */
+/** The report of an attacker that has not begun. */
 const NOTHING = '{}';
 
 interface Flags {
@@ -75,7 +75,7 @@ const spawnOn = (
   return child;
 };
 
-/** What a child says, line by line. */
+/** The output of a child, line by line. */
 const linesOf = (child: ChildProcess): (() => Promise<string>) => {
   if (child.stdout === null) throw new Error('no stdout');
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
@@ -122,7 +122,7 @@ const attackOnce = async (
     };
     await said();
     good.stdin?.write('go\n');
-    // Three pings and dials on top of the warming up.
+    // Three pings and dials after the warm-up.
     await delay(3_000);
     await seen();
     const before = await steady(listener);
@@ -202,7 +202,7 @@ const main = async (flags: Flags): Promise<number> => {
   if (unknown !== undefined) throw new MatrixError(`there is no implementation ${unknown}`);
   const attacks = ATTACKS.filter(({ name }) => flags.attacks.includes(name));
   const implementations = images.implementations.filter(({ id }) => ids.includes(id));
-  // Built before there is no way out any more.
+  // Built first: inside the namespace no package registry can be reached.
   const { participants, skipped } = await resolveParticipants(
     implementations,
     'process',
@@ -224,7 +224,7 @@ const main = async (flags: Flags): Promise<number> => {
         const participant = participants.get(implementation.id);
         const transport = { quic: 'quic-v1', tcp: 'tcp', ws: 'ws' }[attack.layer];
         const can = implementation.transports.includes(transport);
-        // The matrix's own entry stands for TCP; each engine has one for QUIC.
+        // The matrix's default entry is used for TCP; for QUIC there is an entry for each engine.
         const twice = implementation.id === 'libp2p-lean-v0.1' && attack.layer === 'quic';
         if (participant === undefined || !can || twice) continue;
         if (attack.perf === true && !implementation.ours) continue;

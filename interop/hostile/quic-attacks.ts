@@ -1,4 +1,4 @@
-/** Attacks on QUIC listeners, by quiche's binding where our engines permit only what is right. */
+/** Attacks on QUIC listeners, with quiche's binding where our engines send valid packets only. */
 import { randomBytes, randomFillSync } from 'node:crypto';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
@@ -27,7 +27,7 @@ import {
 import { dialHostile } from './hostile-client.ts';
 import { neverRead, requestForever } from './stream-attacks.ts';
 
-/** Nobody here takes it. */
+/** An ALPN that no listener accepts. */
 const IDENTIFY_PUSH = '/ipfs/id/push/1.0.0';
 const CID_LENGTH = 16;
 const LOCAL = { host: '0.0.0.0', port: 1 };
@@ -62,7 +62,7 @@ const openSockets = (many: number): Promise<Socket[]> =>
     }),
   );
 
-/** Complete connections whose certificate nobody looks at, from this side. */
+/** Complete connections; the listener's certificate is not checked. */
 const rawDialer = async (target: Target): Promise<() => Promise<QuicConnection>> => {
   const { engine } = await selectEngine('quiche', 'dialer');
   const { certificatePem, privateKeyPem } = validCertificate();
@@ -74,7 +74,7 @@ const rawDialer = async (target: Target): Promise<() => Promise<QuicConnection>>
     );
 };
 
-/** Values that RFC 9000 section 18.2 forbids, or that nobody means. */
+/** Values that RFC 9000 section 18.2 forbids, or that make no sense. */
 const FORBIDDEN: readonly ((config: QuicheConfig) => void)[] = [
   (config) => config.setInitialMaxStreamsBidi(2 ** 60 + 2 ** 20),
   (config) => config.setInitialMaxStreamsUni(2 ** 61),
@@ -186,7 +186,7 @@ export const quicAttacks: Attacks = {
       connections.map(async (connection) => {
         for (let n = 0; n < 25_000; n++) {
           const stream = await connection.openStream();
-          // Nothing says that it is there but its first byte.
+          // Only its first byte opens the stream.
           stream.write(Uint8Array.of(0x13));
           target.count('streams');
           if (n % 32 === 0) await delay(1);
@@ -246,7 +246,7 @@ export const quicAttacks: Attacks = {
   'quic-perf': (target) => requestForever(target, 'quic'),
 };
 
-/** A handshake with a configuration, until it is over or 2 s are. */
+/** A handshake with this configuration; ends with it, or after 2 s. */
 const shakeHands = async (target: Target, config: QuicheConfig): Promise<void> => {
   const socket = createSocket('udp4');
   socket.on('error', () => {});

@@ -1,4 +1,4 @@
-/** What came of the attacks, as tables. */
+/** The results of the attacks, as tables. */
 import { ATTACKS } from './attacks.ts';
 import type { Sight } from './good-client.ts';
 
@@ -6,7 +6,7 @@ export interface Outcome {
   readonly implementation: string;
   readonly ours: boolean;
   readonly attack: string;
-  /** What the attacker says that it did. */
+  /** What the attacker reported. */
   readonly did: Readonly<Record<string, number>>;
   /** Resident memory, bytes. */
   readonly before: number;
@@ -22,11 +22,11 @@ export interface Outcome {
   readonly lastLog: string | null;
 }
 
-/** What memory may be afterwards, as a share of what it was. */
+/** Memory afterwards may be this many times the memory before. */
 export const TOLERANCE = 1.2;
 const MIB = 1 << 20;
 
-/** Whether what is asked of ours held. */
+/** Whether the listener kept what is required of ours. */
 export const keeps = ({ alive, during, afterwards, before, after }: Outcome): boolean =>
   alive &&
   [during, afterwards].every(({ pingsLost, dialsFailed }) => pingsLost + dialsFailed === 0) &&

@@ -6,7 +6,7 @@ import { PING } from '../../src/protocols/ping.ts';
 import { quic, tcp } from '../../src/transports/factories.ts';
 import type { Target } from './attack.ts';
 
-/** What must not hold the attacker back. */
+/** Limits of the attacker's own node, raised. */
 const LAVISH = {
   connectionMemory: 2 ** 40,
   stallTimeout: 2 ** 30,
@@ -51,7 +51,7 @@ export const neverRead = async (target: Target, layer: 'quic' | 'tcp'): Promise<
   );
 };
 
-/** Perf requests for 2^63 bytes whose answers nobody reads. */
+/** Perf requests for 2^63 bytes, whose answers are not read. */
 export const requestForever = async (target: Target, layer: 'quic' | 'tcp'): Promise<void> => {
   const node = await lavishNode(layer);
   const request = Buffer.alloc(8);

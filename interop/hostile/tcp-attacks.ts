@@ -16,7 +16,7 @@ import { neverRead, requestForever } from './stream-attacks.ts';
 const YAMUX = '/yamux/1.0.0';
 const HEADER = '\x13/multistream/1.0.0\n';
 const TIMEOUT = 10_000;
-/** Of a slow loris. */
+/** Sockets of the slow loris attack. */
 const SOCKETS = 2_000;
 
 const open = async ({ host, port }: Target): Promise<Socket> => {
@@ -26,7 +26,7 @@ const open = async ({ host, port }: Target): Promise<Socket> => {
   return socket;
 };
 
-/** Says some bytes on a socket of its own, waits for the listener to end it or 1 s, and leaves. */
+/** Sends some bytes on a new socket, waits up to 1 s for the listener to close it, and leaves. */
 const say = async (target: Target, ...pieces: readonly Uint8Array[]): Promise<void> => {
   const socket = await open(target);
   socket.resume();
@@ -44,7 +44,7 @@ const secured = async (target: Target): Promise<SecureChannel> => {
   return await secureWithNoise(wire, wire, identity, options);
 };
 
-/** A connection on which yamux frames are ours to write; what comes back is read and thrown away. */
+/** A connection on which yamux frames are ours to write; what comes back is read and discarded. */
 const yamux = async (target: Target): Promise<Wire> => {
   const { wire, muxer } = await secured(target);
   if (muxer === undefined) await select(wire, [YAMUX]);
@@ -67,7 +67,7 @@ const frame = (type: number, flags: number, stream: number, length: number): Buf
   return header;
 };
 
-/** Where a peer can stop, from nothing said to a stream without a protocol. */
+/** The points at which a peer can stop, from before its first byte to a stream without a protocol. */
 const STAGES: readonly ((target: Target) => Promise<unknown>)[] = [
   open,
   async (target) => (await open(target)).write(HEADER.slice(0, 7)),
@@ -88,7 +88,7 @@ const STAGES: readonly ((target: Target) => Promise<unknown>)[] = [
     ),
 ];
 
-/** After `/noise` was agreed on: each its own length in front. */
+/** After `/noise` was agreed on: each with its own length in front. */
 const NOISE_MESSAGES: readonly Uint8Array[] = [
   Buffer.alloc(2),
   Buffer.concat([Buffer.from('ffff', 'hex'), randomBytes(65_535)]),
@@ -107,7 +107,7 @@ export const tcpAttacks: Attacks = {
     const held: unknown[] = [];
     // Where one is closed it is opened again.
     const hold = async (n: number): Promise<void> => {
-      // From the last one down: those that need the listener's answers get them before it is busy.
+      // From the last one down: those that need answers of the listener get them before it is busy.
       const stage = STAGES.length - 1 - Math.floor((n * STAGES.length) / SOCKETS);
       for (;;) {
         try {
@@ -163,7 +163,7 @@ export const tcpAttacks: Attacks = {
       const wire = await yamux(target);
       discard(wire).catch(() => {});
       const MIB = 1 << 20;
-      // A frame that says 4 GiB; 16 frames of 1 MiB on one stream; a window that overflows; an unknown type.
+      // A frame that claims 4 GiB; 16 frames of 1 MiB on one stream; a window that overflows; an unknown type.
       if (n % 4 === 0) await writeAll(wire, frame(TYPE.data, SYN, 1, 0xffffffff));
       else if (n % 4 === 2) {
         for (let more = 0; more < 16; more++) {

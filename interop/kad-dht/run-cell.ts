@@ -1,8 +1,8 @@
 /**
  * One attempt at one cell of the kad-dht suite: three participants start at once and find each other
  * through Redis; the querier's exit code and stdout decide, as with unified-testing's
- * `docker compose up --exit-code-from querier --abort-on-container-exit`. None of them is running any
- * more when this returns.
+ * `docker compose up --exit-code-from querier --abort-on-container-exit`. All of them have ended when this
+ * returns.
  */
 import { join, relative } from 'node:path';
 import { quote } from '../../src/printable.ts';
@@ -50,7 +50,7 @@ export interface KadDhtAttemptOptions {
   readonly signal: AbortSignal;
 }
 
-/** What the suite's participants read, beyond {@link CONTRACT_VARIABLES}. */
+/** Further variables that the suite's participants read, beside {@link CONTRACT_VARIABLES}. */
 const ROLE = 'ROLE';
 /** A participant gets this long beyond its own timeout before the runner ends it, ms. */
 const GRACE_MS = 3_000;

@@ -1,6 +1,6 @@
 /**
- * The aim of the laboratory: whatever pair of NATs a peer gets through with itself, ours gets through with that
- * peer, in both roles, and not later.
+ * The aim of the laboratory: where a peer gets a direct connection with itself, ours gets one with that peer,
+ * in both roles and as fast.
  */
 import { median } from 'd3-array';
 import { punchCounts } from '../runner/markdown.ts';
@@ -25,7 +25,7 @@ const always = (cell: CellResult): boolean => punchCounts(cell).direct === cell.
 const placeOf = ({ transport, relay, nats }: CellResult): string =>
   [transport, relay, nats?.dialer, nats?.listener].join(' ');
 
-/** Each cell of ours beside what the peers in it do without us; ours with itself beside each of them. */
+/** Compares each cell of ours with the same cell of its peer alone; ours with itself, with every peer. */
 export const compare = (cells: readonly CellResult[]): Comparison[] => {
   const references = Map.groupBy(
     cells.filter((cell) => !cell.ours && cell.dialer === cell.listener),
@@ -49,7 +49,7 @@ export const compare = (cells: readonly CellResult[]): Comparison[] => {
     );
 };
 
-/** Lines for people: what was missed, and how the times compare by who talks to whom. */
+/** The lines of the report: what was missed, and how the times of each pair of participants compare. */
 export const aimLines = (comparisons: readonly Comparison[]): string[] => {
   const missed = comparisons.filter((one) => one.missed);
   const lines = missed.map(

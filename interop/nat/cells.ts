@@ -7,8 +7,8 @@ import type { Cell } from '../runner/cells.ts';
 import type { Nat } from './laboratory.ts';
 
 /**
- * What must become of the relayed connection: replaced by a direct one, or kept. `either`: it depends on who
- * dials and who listens; ours must then punch what a peer punches with itself.
+ * What is expected of the relayed connection: that a direct one replaces it, or that it stays. `either`: it
+ * depends on the participants; ours must then succeed where a peer with itself does.
  */
 export type Expectation = 'direct' | 'relayed' | 'either';
 
@@ -18,19 +18,19 @@ export interface NatCell extends Cell {
   readonly expected: Expectation;
 }
 
-/** What a participant of the laboratory can be. */
+/** The properties of a participant. */
 export interface NatParticipant {
   readonly id: string;
   readonly ours: boolean;
-  /** Whether it tells others the port that its listener has instead of the one that was seen of it. */
+  /** Whether it announces its listener's port instead of the observed one. */
   readonly assumesPortKept: boolean;
-  /** Whether as a listener over TCP it is the responder in every attempt, also with who takes its SYN as a listener. */
+  /** As a TCP listener it is the responder in every attempt, even if the peer takes its SYN as a listener. */
   readonly neverSwapsRoles: boolean;
-  /** It differs from another participant in this alone: it takes part over QUIC, between the NATs that tell engines apart. */
+  /** It differs from another participant in this alone: it takes part over QUIC only, between NATs where engines differ. */
   readonly engine?: EngineName;
 }
 
-/** Of the dialer and of the listener, where an engine has cells of its own: who sends first, and from which socket. */
+/** NATs of dialer and listener for the cells of one engine: where it matters who sends first, and from which socket. */
 const ENGINE_NATS: readonly string[] = ['full-cone', 'port-restricted'];
 
 /** Pairs of the NATs of dialer and listener. */
@@ -64,7 +64,7 @@ const STACKS = [
   { transport: 'tcp', secureChannel: 'noise', muxer: 'yamux' },
 ] as const;
 
-/** What RFC 4787's terms say can be, and what the participants keep from being. */
+/** What the NATs' behaviour (RFC 4787) allows, and what the participants' does not. */
 const expectationOf = (
   nats: NatCell['nats'],
   dialer: NatParticipant,
@@ -77,7 +77,7 @@ const expectationOf = (
   if (!both.includes('symmetric')) return 'direct';
   if (nats.dialer === 'public' && transport === 'tcp' && listener.neverSwapsRoles) return 'either';
   if (both.includes('public')) return 'direct';
-  // The side with the random port can be let in by the other only if that filters by address at most.
+  // The side with the random port gets through the other NAT only if that one filters by address at most.
   return both.includes('full-cone') || both.includes('address-restricted') ? 'either' : 'relayed';
 };
 
@@ -89,7 +89,7 @@ const takesPart =
 
 /**
  * Every cell: each participant with itself, and ours with each. A network that blocks UDP is tried with TCP
- * only: with QUIC nobody gets as far as the relay.
+ * only: over QUIC the relay cannot be reached.
  */
 export const natCells = (
   participants: readonly NatParticipant[],

@@ -1,6 +1,6 @@
 /**
  * Runs a program in network, mount and process namespaces of its own. The namespaces of the laboratory are made
- * in there: the kernel takes them away with the last process, however that ends, `kill -9` included.
+ * in there: the kernel removes them with the last process, even after `kill -9`.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -20,7 +20,7 @@ const TOOLS: readonly (readonly [command: string, packageName: string])[] = [
   ['setpriv', 'util-linux'],
 ];
 
-/** Why there can be no laboratory here, in one line, or undefined. */
+/** Why no laboratory can be made here, in one line, or undefined. */
 export const lackOfLaboratory = (): string | undefined => {
   if (process.platform !== 'linux') return 'network namespaces are a thing of Linux';
   const missing = TOOLS.filter(([command]) => !onPath(command));
@@ -44,7 +44,7 @@ export const lackOfDelay = (): string | undefined => {
 export const isInside = (): boolean => process.env[INSIDE] === '1';
 
 /**
- * Runs a script inside; resolves with its exit code. It ends with this process, and gets the signals that end others.
+ * Runs a script inside; resolves with its exit code. It ends with this process, which passes signals on.
  *
  * @param stdio of the script; this process's by default
  */
@@ -63,7 +63,7 @@ export const runInside = async (
     // A group of its own, so that it gets each signal once: from here.
     { stdio: 'inherit', env: { ...process.env, [INSIDE]: '1' }, detached: true },
   );
-  // unshare itself ignores gentler ones; what is inside ends with it.
+  // unshare ignores other signals; what runs inside ends with it.
   const stop = (): void => void child.kill('SIGKILL');
   signal?.addEventListener('abort', stop, { once: true });
   process.once('exit', stop);

@@ -37,7 +37,7 @@ export interface LaboratoryOptions {
   readonly slot: number;
   readonly dialer: Nat;
   readonly listener: Nat;
-  /** Without it packets take no time. */
+  /** Undefined: packets are not delayed. */
   readonly delays?: Delays | undefined;
   /**
    * Addresses of the wide area network: of public ones, or, as in unified-testing, of a private range,
@@ -51,20 +51,20 @@ export interface Laboratory {
   readonly addresses: Readonly<Record<Host, string>>;
   /** A second address of the relay's host. */
   readonly relaySecondAddress: string;
-  /** What the relay's network sees a side come from. */
+  /** The address that the relay's network sees of a side. */
   readonly outside: Readonly<Record<Side, string>>;
-  /** The host under which a peer finds what listens on all addresses of this process's namespace: Redis. */
+  /** The address of this process's namespace for the hosts, where Redis is reached. */
   controlAddress(host: Host): string;
   /** A command that runs another one on a host. */
   on(host: Host, command: readonly string[]): string[];
   close(): Promise<void>;
 }
 
-/** For each step of making one, on a machine that has much else to do. */
+/** The time limit for each step, on a busy machine. */
 const TIMEOUT_MS = 60_000;
 const NETWORKS = { public: '44.0.0', private: '10.44.44' } as const;
 
-/** Gives the namespaces their folder, which nobody outside sees. Once, before the first laboratory. */
+/** Mounts a private folder for the names of namespaces. Once, before the first laboratory. */
 export const prepareLaboratories = async (): Promise<void> => {
   mkdirSync('/run/netns', { recursive: true });
   await must(['mount', '-t', 'tmpfs', 'tmpfs', '/run/netns']);
@@ -87,7 +87,7 @@ interface Router {
   readonly kind: RouterKind;
 }
 
-/** Makes it; what was made of it when something fails is taken away. @throws MatrixError */
+/** Makes it; when that fails, what was made so far is removed. @throws MatrixError */
 export const createLaboratory = async (options: LaboratoryOptions): Promise<Laboratory> => {
   const { slot, delays } = options;
   const network = NETWORKS[options.network ?? 'public'];
@@ -138,7 +138,7 @@ export const createLaboratory = async (options: LaboratoryOptions): Promise<Labo
   };
   for (const [place, side] of (['dialer', 'listener'] as const).entries()) {
     const chain = routers[side];
-    // What is inside of each router: the host, or the router before.
+    // What is on the inside of each router: the host, or the router before.
     let inside = { namespace: hosts[side], device: 'lan0' };
     for (const [depth, router] of chain.entries()) {
       const subnet = depth === 0 ? `192.168.${place + 1}` : `100.64.${place + 1}`;
@@ -156,7 +156,7 @@ export const createLaboratory = async (options: LaboratoryOptions): Promise<Labo
     }
     edge(inside.namespace, [outside[side]], delays?.[side]);
   }
-  // Redis is on a line of its own to each host, over which nobody reaches anybody else.
+  // Each host has a separate link to Redis, which leads nowhere else.
   const controlDevice = (host: Host): string => `c${slot}${host}`;
   const control = (host: Host, end: 1 | 2): string =>
     `10.255.${slot}.${HOSTS.indexOf(host) * 4 + end}`;
@@ -178,7 +178,7 @@ export const createLaboratory = async (options: LaboratoryOptions): Promise<Labo
       delayer.kill('SIGKILL');
       await gone;
     }
-    // Namespaces go when the kernel finds the time for it, but their names here are wanted again.
+    // The kernel removes namespaces later, but their names are needed again.
     for (const host of HOSTS) await run(['ip', 'link', 'delete', controlDevice(host)], TIMEOUT_MS);
     for (const namespace of namespaces) {
       await run(['ip', 'netns', 'delete', namespace], TIMEOUT_MS);
@@ -235,7 +235,7 @@ const configureRouter = ({ namespace, kind }: Router): Promise<void> =>
 const startDelayer = async (devices: readonly string[]): Promise<ChildProcess> => {
   const child = spawn('python3', [join(import.meta.dirname, 'wan.py'), ...devices], {
     stdio: ['pipe', 'pipe', 'inherit'],
-    // A Ctrl-C is the runner's to handle.
+    // The runner handles Ctrl-C.
     detached: true,
   });
   const [word] = await Promise.race([

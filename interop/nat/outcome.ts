@@ -1,4 +1,4 @@
-/** What a dialer of the laboratory prints: the suite's result, and what became of the relayed connection. */
+/** The output of a dialer of the laboratory: the suite's result, and whether the connection became direct. */
 import { type Latencies, parseResult } from '../runner/participant.ts';
 import type { HolePunch } from '../runner/results.ts';
 

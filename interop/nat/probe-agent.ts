@@ -1,5 +1,5 @@
 /**
- * Sockets on a host of the laboratory, at the command of `probe.ts`: a JSON line for each command on stdin, one
+ * Sockets on a host of the laboratory, driven by `probe.ts`: a JSON line for each command on stdin, one
  * for each answer on stdout. Ends with its stdin.
  */
 import { createSocket, type Socket } from 'node:dgram';
@@ -29,7 +29,7 @@ export type Command =
     }
   | { readonly do: 'tcp-listen'; readonly at: Endpoint }
   | { readonly do: 'tcp-close'; readonly at: Endpoint }
-  /** Answers with what the server saw it come from. */
+  /** Answers with the source address that the server saw. */
   | {
       readonly do: 'tcp-connect';
       readonly from: Endpoint;
@@ -71,7 +71,7 @@ const perform = async (command: Command): Promise<Answer> => {
       socket.on('message', (message, { address, port }) => {
         datagrams.push({ from: { address, port }, text: message.toString() });
       });
-      // An ICMP error is not the probe's business: what does not arrive is missed.
+      // ICMP errors are ignored: what does not arrive is counted as filtered.
       socket.on('error', () => {});
       socket.bind(command.at.port, command.at.address);
       await once(socket, 'listening');

@@ -9,14 +9,14 @@ import { MatrixError } from '../runner/error.ts';
 import type { Host, Laboratory, Side } from './laboratory.ts';
 import type { Answer, Command, Endpoint } from './probe-agent.ts';
 
-/** What it depends on which port of the outside stands for a port of the inside. */
+/** What the mapping of an inside port to an outside one depends on. */
 export type Mapping = 'endpoint-independent' | 'address-dependent' | 'address-and-port-dependent';
-/** Who may send to a port of the outside, of those who are not answered. */
+/** Whose unsolicited packets an outside port lets in. */
 export type Filtering = Mapping;
 
 export interface Behaviour {
   readonly mapping: Mapping;
-  /** Whether the port of the outside is the one of the inside. */
+  /** Whether the outside port is the same as the inside one. */
   readonly keepsPort: boolean;
   readonly filtering: Filtering;
 }
@@ -32,7 +32,7 @@ interface Agent {
   end(): void;
 }
 
-/** Enough for a packet there and back on a busy machine. */
+/** Enough for a round trip on a busy machine, ms. */
 const TIMEOUT_MS = 2_000;
 const PORTS = { contacted: 7001, other: 7002, udp: 21_000, tcp: 22_000, tcpAgain: 22_001 } as const;
 
@@ -40,7 +40,7 @@ const startAgent = (laboratory: Laboratory, host: Host): Agent => {
   const script = join(import.meta.dirname, 'probe-agent.ts');
   const [file = '', ...args] = laboratory.on(host, [process.execPath, script]);
   const child = spawn(file, args, { stdio: ['pipe', 'pipe', 'inherit'] });
-  // One that has ended is noticed where an answer is missing.
+  // That it has ended shows as a missing answer.
   child.stdin.on('error', () => {});
   const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   return {
@@ -107,7 +107,7 @@ const probeUdp = async (
   const [contacted, otherPort, otherAddress] = servers;
   const seen = await seenBy(contacted);
   if (seen === undefined) return 'blocked';
-  // The last one is let in by every NAT, so what has not come before it never does.
+  // Every NAT lets the last one in, so what has not arrived before it was filtered.
   for (const [from, text] of [
     [otherAddress, 'other address'],
     [otherPort, 'other port'],

@@ -1,6 +1,6 @@
 /**
- * What a router of the laboratory does to packets, as an nftables ruleset. The kinds are named as in RFC 3489,
- * which people still use; RFC 4787's words for them stand beside.
+ * What a router of the laboratory does to packets, as an nftables ruleset. The kinds have the names of RFC
+ * 3489, which are still in use; RFC 4787's terms are given for each.
  *
  * A router's interface to the outside is `wan0`, that to the inside `lan0`.
  */
@@ -19,12 +19,12 @@ export type RouterKind = (typeof ROUTER_KINDS)[number];
  * - `full-cone`: endpoint-independent mapping and filtering;
  * - `address-restricted`: endpoint-independent mapping, address-dependent filtering;
  * - `port-restricted`: endpoint-independent mapping, address and port-dependent filtering;
- *   This is what the rules of unified-testing's router make (hole-punch/images/linux/run.sh);
- * - `port-shifting`: the same, but a port of the outside is never that of the inside;
- * - `symmetric`: every destination sees another random port, and only it gets through;
- * - `udp-blocked`: as `port-restricted` for TCP; UDP is dropped, as company networks do.
+ *   the rules of unified-testing's router do the same (hole-punch/images/linux/run.sh);
+ * - `port-shifting`: the same, but the outside port always differs from the inside one;
+ * - `symmetric`: each destination sees another random port, and only that destination gets through;
+ * - `udp-blocked`: as `port-restricted` for TCP; UDP is dropped, as in some company networks.
  *
- * But for `port-shifting` and `symmetric`, a port of the outside is that of the inside, as with most routers at home.
+ * Except in `port-shifting` and `symmetric`, the outside port equals the inside one, as with most home routers.
  */
 export const rulesetOf = (kind: RouterKind): string =>
   `
@@ -65,7 +65,7 @@ const INBOUND: Partial<Record<RouterKind, string>> = {
     'iifname "wan0" ip protocol . th dport . ip saddr @contacted dnat to ip protocol . th dport map @inside',
 };
 
-/** Flips a bit of the ports, outside of the address translation, which keeps them where it can. */
+/** Flips a bit of the ports after the address translation, which keeps ports where it can. */
 const SHIFT_PORTS = ((): string => {
   const rules = (device: string, field: string): string =>
     ['udp', 'tcp']

@@ -1,6 +1,6 @@
 /**
  * One attempt at one cell of the laboratory: relay, dialer and listener start at once, meet through Redis, and the
- * dialer's exit code and stdout decide. None is running any more when this returns.
+ * dialer's exit code and stdout decide. All have ended when this returns.
  */
 import { join, relative } from 'node:path';
 import { slugOf, testKeyOf } from '../runner/cells.ts';
@@ -19,7 +19,7 @@ export interface NatAttemptOptions {
   readonly number: number;
   /** Folder of results.json. */
   readonly out: string;
-  /** Of the laboratory: no two at once have the same. */
+  /** The laboratory's slot; no two at once have the same. */
   readonly slot: number;
   readonly delays: Delays | undefined;
   readonly participants: ReadonlyMap<string, Participant>;
@@ -77,7 +77,7 @@ const describe = (host: Host, { error, signal, code }: Exit): string =>
 
 type Failure = { readonly kind: FailureKind; readonly message: string };
 
-/** Never rejects for anything a participant does. @throws MatrixError when there can be no laboratory */
+/** Never rejects for anything a participant does. @throws MatrixError when no laboratory can be made */
 export const runNatAttempt = async (options: NatAttemptOptions): Promise<Attempt> => {
   const { cell, number, out, signal } = options;
   const testKey = testKeyOf(cell.name, number);

@@ -2,10 +2,10 @@
  * Network conditions of the matrix. Names and meaning are those of quic-interop-runner
  * (testcases_quic.py there) where it has them; the others are marked. A link is 15 ms long, as there:
  * a round trip without processing is 30 ms. Its 10 Mbit/s and its queue of 25 packets are left out,
- * because which packet a full queue drops depends on time, and a seed must decide it here.
+ * because which packet a full queue drops depends on time, and here the seed alone decides.
  */
 
-/** Which share of the packets of each direction something happens to. */
+/** The share of the packets of each direction that is affected. */
 export interface Chance {
   /** 0..1 */
   readonly rate: number;
@@ -18,7 +18,7 @@ export interface Condition {
   readonly summary: string;
   /** One way; milliseconds. */
   readonly delay: number;
-  /** Longest IP packet, in bytes; longer ones vanish without a word. */
+  /** Longest IP packet, in bytes; longer ones are dropped silently. */
   readonly mtu: number;
   readonly loss?: Chance;
   /** One byte of the packet is changed. */
@@ -27,7 +27,7 @@ export interface Condition {
   readonly duplication?: Chance;
   /** The packet comes `by` milliseconds later than it should, after those that were sent after it. */
   readonly reordering?: Chance & { readonly by: number };
-  /** From the dialer's `from`-th packet on (1-based) nothing passes, either way, for so long; milliseconds. */
+  /** From the dialer's `from`-th packet on (1-based) nothing passes in either direction, for `for` milliseconds. */
   readonly blackhole?: { readonly from: number; readonly for: number };
   /** The dialer's first QUIC packet with a short header, and all after it, come from another port or address. */
   readonly rebind?: 'port' | 'address';
@@ -35,7 +35,7 @@ export interface Condition {
   readonly lost?: readonly number[];
   /** Connections that are made one after the other in each run; all must succeed. */
   readonly connections: number;
-  /** What it is for: a condition of QUIC's own has no meaning for TCP. */
+  /** The transports it applies to: some conditions only make sense for QUIC. */
   readonly carriers: readonly Carrier[];
 }
 
@@ -43,7 +43,7 @@ export type Carrier = 'udp' | 'tcp';
 
 const BOTH: readonly Carrier[] = ['udp', 'tcp'];
 const LINK = { delay: 15, mtu: 1500, connections: 1, carriers: BOTH } as const;
-/** Of handshakeloss and multiconnect. */
+/** For handshakeloss and multiconnect. */
 const EXTREME = { rate: 0.3, burst: 3 } as const;
 const UNBOUNDED = Number.POSITIVE_INFINITY;
 
@@ -124,7 +124,7 @@ export const CONDITIONS: readonly Condition[] = [
   },
 ];
 
-/** A link of one's own, for measurements. */
+/** A link with given delay and loss, for measurements. */
 export const plainLink = (delay: number, loss: number): Condition => ({
   ...LINK,
   name: `${delay} ms, ${loss * 100} % loss`,

@@ -1,6 +1,6 @@
 /**
- * What happens to each packet under a condition. Chance decides by the packet's number in its
- * direction and the seed alone, never by time or content: the same seed loses the same packets.
+ * What happens to each packet under a condition. It depends on the seed and the packet's number in its
+ * direction alone, never on time or content: the same seed loses the same packets.
  */
 import type { Chance, Condition } from './conditions.ts';
 
@@ -19,7 +19,7 @@ export interface Fate {
 /** @throws nothing; `length` is the packet's, in bytes, and `now` on any steady clock, in milliseconds. */
 export type Fates = (direction: Direction, length: number, now: number) => Fate;
 
-/** Keeps what is decided about one thing from being a copy of what is decided about another. */
+/** Different constants, so that decisions about one packet are independent of each other. */
 const SALT = {
   loss: 1,
   corruption: 2,
@@ -77,7 +77,7 @@ export const fatesOf = (condition: Condition, seed: number, overhead: number): F
   return (direction, length, now) => {
     const number = (count[direction] ?? 0) + 1;
     count[direction] = number;
-    // Each is asked for every packet, so that none depends on what another said.
+    // All are evaluated for every packet, so that none depends on another's outcome.
     const [isLost, isCorrupted, isDuplicated, isLate] = [
       lost(direction, number),
       corrupted(direction, number),

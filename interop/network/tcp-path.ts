@@ -1,8 +1,8 @@
 /**
- * A network path for TCP under a condition. A relay that ends TCP connections could lose no segment, so
+ * A network path for TCP under a condition. A relay that terminates TCP connections could not lose segments, so
  * whole IP packets pass: each side runs in a network namespace of its own, with the kernel's own TCP, and
  * what its TUN device sends goes as datagrams through the UDP relay. UDP works on such a path, too.
- * Nothing of it outlives the two commands. tun.py is what runs them.
+ * It is removed when the two commands end. tun.py runs them.
  */
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
@@ -14,7 +14,7 @@ import { startUdpRelay, type UdpRelay } from './udp-relay.ts';
 
 const TUN = fileURLToPath(new URL('tun.py', import.meta.url));
 const HOST = '127.0.0.1';
-/** Of a range that is nobody's (RFC 5737); seen in the two namespaces only. */
+/** Addresses for documentation (RFC 5737); used in the two namespaces only. */
 const ADDRESSES = { dialer: '192.0.2.1', listener: '192.0.2.2' } as const;
 
 export interface TcpPath {
@@ -37,7 +37,7 @@ const isOpen = (path: string): boolean => {
   }
 };
 
-/** Why there can be no such path here, in one line, or `false`. */
+/** Why such a path cannot be made here, in one line, or `false`. */
 export const noTcpPath = (): string | false => {
   if (process.platform !== 'linux') return 'network conditions for TCP need Linux';
   if (!onPath('python3')) return 'network conditions for TCP need python3';
@@ -58,7 +58,7 @@ const freeUdpPort = async (): Promise<number> => {
 };
 
 /**
- * Makes a path. It is there once both commands run.
+ * Makes a path. It works once both commands run.
  *
  * @param redisPort a TCP port of 127.0.0.1 that both sides reach, unimpaired, at `redisAddress`
  */

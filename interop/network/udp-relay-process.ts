@@ -6,10 +6,10 @@ import type { SocketAddress } from '../../src/socket-address.ts';
 import { type Direction, fatesOf } from './fate.ts';
 import type { FromRelay, RelayOptions, RelayStats } from './udp-relay.ts';
 
-/** Packets under way; a flood beyond them is lost, as in a router. */
+/** The most packets under way; more are dropped, as by a router. */
 const MAX_UNDER_WAY = 50_000;
 const SOCKET_BUFFER = 4 << 20;
-/** A timer of libuv is good for a millisecond: what is due sooner is waited for without one. */
+/** libuv's timers have a resolution of a millisecond: for less, it polls instead. */
 const TIMER_PRECISION = 1;
 const MAX_SAMPLES = 100_000;
 
@@ -40,7 +40,7 @@ let head = 0;
 let timer: NodeJS.Timeout | undefined;
 let soon = false;
 
-/** Called when the next to leave is another one. */
+/** Called when another packet becomes the next to leave. */
 const arm = (): void => {
   clearTimeout(timer);
   const next = queue[head];
@@ -109,7 +109,7 @@ interface Dialer {
 }
 const dialers = new Map<string, Dialer>();
 
-/** A socket that the listener sees packets of a dialer from. */
+/** The socket from which the listener gets a dialer's packets. */
 const openBack = async (dialer: SocketAddress, host: string): Promise<Socket> => {
   const back = await open(host);
   back.on('message', (packet) => {
@@ -131,10 +131,10 @@ front.on('message', (packet, from) => {
     dialer.rebound = true;
     rebindings++;
     const old = dialer.back;
-    // 127.0.0.0/8 is all this machine's.
+    // All of 127.0.0.0/8 is loopback.
     const host = condition.rebind === 'port' ? target.host : `127.0.1.${1 + (rebindings % 250)}`;
     dialer.back = openBack(source, host);
-    // As with a NAT, what comes to the old address reaches nobody; what is under way still leaves from it.
+    // As with a NAT, what arrives at the old address is dropped; what is under way still leaves from it.
     old.then((socket) => socket.removeAllListeners('message'), fail);
   }
   const { back } = dialer;

@@ -1,6 +1,6 @@
 /**
- * A UDP relay that imposes a network condition: a process of its own, real-time where that is permitted, so
- * that what else runs here delays no packet. udp-relay-process.ts is what runs there.
+ * A UDP relay that imposes a network condition: a process of its own, with real-time priority where permitted,
+ * so that other load delays no packet. udp-relay-process.ts is what runs there.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -9,7 +9,7 @@ import type { SocketAddress } from '../../src/socket-address.ts';
 import type { Condition } from './conditions.ts';
 
 export interface RelayOptions {
-  /** Whom packets are for; IPv4. */
+  /** Where packets are forwarded to; IPv4. */
   readonly target: SocketAddress;
   readonly condition: Condition;
   readonly seed: number;
@@ -40,13 +40,13 @@ export interface UdpRelay {
 export type FromRelay = { readonly address: SocketAddress } | { readonly stats: RelayStats };
 
 const PROCESS = fileURLToPath(new URL('udp-relay-process.ts', import.meta.url));
-/** For each answer; a relay has nothing else to do. */
+/** The time limit for each answer, ms. */
 const ANSWER_TIMEOUT = 10_000;
 
-/** Whether processes may be given the first claim on a CPU here; what waits for one delays packets. */
+/** Whether processes may be given real-time priority here; waiting for a CPU delays packets. */
 let realTime: boolean | undefined;
 
-/** The command that runs `command` with it, where it may. */
+/** `command` with real-time priority, where permitted. */
 export const inRealTime = (command: readonly string[]): readonly string[] => {
   realTime ??= spawnSync('chrt', ['-f', '1', 'true']).status === 0;
   return realTime ? ['chrt', '-f', '1', ...command] : command;

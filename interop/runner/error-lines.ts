@@ -1,4 +1,4 @@
-/** Picks the lines of a participant's log that a person would look for first, fit to be printed. */
+/** Picks the lines of a participant's log that most likely explain a failure, escaped for printing. */
 import { readFile } from 'node:fs/promises';
 import { printable } from '../../src/printable.ts';
 

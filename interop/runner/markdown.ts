@@ -65,7 +65,7 @@ export const combinationsOf = (results: Results): Combination[] => {
     const key = cell.relay === undefined ? title : `${title}, relay ${cell.relay}`;
     groups.set(key, [...(groups.get(key) ?? []), cell]);
   }
-  /** The values there are, in the order of the implementations, those that name none as they come. */
+  /** The values that occur, in the order of the implementations; others in order of appearance. */
   const values = (cells: readonly CellResult[], of: (cell: CellResult) => string): string[] => {
     const found = [...new Set(cells.map(of))];
     return found.every((value) => order.includes(value))
@@ -107,7 +107,7 @@ const escapeCode = (text: string): string =>
 const fixed = (value: number | null | undefined): string =>
   value == null ? '-' : value.toFixed(3);
 
-/** Median from the relayed connection to the direct one, ms; undefined where none came to be. */
+/** Median from the relayed connection to the direct one, ms; undefined where there was none. */
 export const relayedToDirect = (cell: CellResult): number | undefined =>
   median(cell.attempts.flatMap(({ holePunch }) => holePunch?.relayedToDirectMs ?? []));
 

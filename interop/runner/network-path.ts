@@ -10,9 +10,9 @@ import type { LocalRedis } from './redis.ts';
 import type { NetworkRecord, Role } from './results.ts';
 
 export interface NetworkPath {
-  /** What the command of a participant becomes. */
+  /** The command that runs a participant's command on the path. */
   wrap(role: Role, command: readonly string[]): readonly string[];
-  /** What its environment becomes; each connection's dialer has a key of its own. */
+  /** What changes in the environment: where listeners bind, and a key for the dialer of each connection. */
   readonly listenerIp: string | undefined;
   keyOf(role: Role, connection: number): string;
   /** What happened on it. */
@@ -20,7 +20,7 @@ export interface NetworkPath {
   close(): Promise<void>;
 }
 
-/** The same for every cell of a run, so that all meet the same losses; another for each attempt. */
+/** The seed: the same for every cell, so that all meet the same losses, and another for each attempt. */
 export const seedOf = (seed: number, condition: string, attempt: number): number =>
   createHash('sha256').update(`${seed} ${condition} ${attempt}`).digest().readUInt32BE();
 

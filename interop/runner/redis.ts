@@ -1,4 +1,4 @@
-/** The Redis of a run, with a view of who published what under which key. */
+/** The Redis of a run, and what was published under which key. */
 
 import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
@@ -79,7 +79,7 @@ export const publicationsOf = (): {
  */
 export const startWatchedRedis = async (log: string): Promise<LocalRedis> => {
   await mkdir(dirname(log), { recursive: true });
-  // Detached: a Ctrl-C is the runner's to handle; Redis must not end before the cells have.
+  // Detached: the runner handles Ctrl-C, and Redis must not end before the cells have.
   const redis = await startRedis({ log, detached: true }).catch((error: unknown) => {
     throw new MatrixError(messageOf(error));
   });
@@ -89,7 +89,7 @@ export const startWatchedRedis = async (log: string): Promise<LocalRedis> => {
   monitor.on('error', () => {});
   monitor.setEncoding('utf8').on('data', feed);
   monitor.write('MONITOR\r\n');
-  // What a fast listener publishes before it is heard would never be seen.
+  // What is published before MONITOR has begun would be missed.
   await once(monitor, 'data', { signal: AbortSignal.timeout(MONITOR_TIMEOUT_MS) });
   return {
     address: redis.address,

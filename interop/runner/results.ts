@@ -74,7 +74,7 @@ export interface TraceRecord {
   readonly files: readonly string[];
 }
 
-/** What became of a connection through a relay. */
+/** What happened to a relayed connection. */
 export interface HolePunch {
   readonly connection: 'direct' | 'relayed';
   /** From the dial through the relay until that connection was up. */

@@ -46,7 +46,7 @@ import {
   unifiedCompose,
 } from './compose.ts';
 
-/** As long as the unified harness gives a test. */
+/** The time limit that the unified harness gives a test. */
 const TEST_TIMEOUT_MS = 180_000;
 
 /** Compose version 2, or the older program, which has no `name` in its files. */
@@ -65,7 +65,7 @@ const findCompose = async (): Promise<ComposeProgram> => {
   throw new MatrixError('neither "docker compose" nor docker-compose is here');
 };
 
-/** How each harness brings a test up, where it looks for the result, and what it takes for one. */
+/** How each harness starts a test, where it looks for the result, and how it reads it. */
 const UNIFIED = { flags: ['--exit-code-from', 'dialer', '--abort-on-container-exit'], logs: true };
 const HARNESSES = {
   'unified transport': { ...UNIFIED, read: readTransport },
@@ -214,7 +214,7 @@ const checkComposeFiles = async (compose: ComposeProgram, flags: Flags): Promise
         ['unified transport', unifiedCompose('transport', cell, pair, network, tag)],
         ['test-plans', testPlansCompose(cell, pair, tag)],
       ];
-      // Peers of ours keep the transport contract only.
+      // Our peers implement the transport contract only.
       if (flags.perf && cell.dialer === OURS && cell.listener === OURS) {
         tests.push(['unified perf', unifiedCompose('perf', cell, pair, network, tag)]);
       }
@@ -260,7 +260,7 @@ const checkScripts = async (
       harness: string,
       start: (options: RunOptions) => Promise<Verdict[]>,
     ): Promise<void> => {
-      // One that is there already may be of another commit.
+      // An existing image may be of another commit.
       await run(['docker', 'image', 'rm', ...IMAGES], 60_000);
       const scratch = join(folder, harness.replaceAll(' ', '-'));
       await mkdir(scratch);
@@ -283,7 +283,7 @@ const checkScripts = async (
     }
   } finally {
     await run(['docker', 'image', 'rm', ...IMAGES], 60_000);
-    // What the builder before BuildKit leaves of our stages.
+    // Stages of ours that the builder before BuildKit leaves behind.
     await run(['docker', 'image', 'prune', '-f', '--filter', 'label=libp2p-lean.stage'], 60_000);
     await rm(folder, { recursive: true, force: true });
   }

@@ -17,12 +17,12 @@ import { readImages } from '../runner/images.ts';
 import { ROOT } from '../runner/participants.ts';
 import type { Suite } from './compose.ts';
 
-/** Our id without its version: what selects us and nobody else. */
+/** Our id without its version: which selects us alone. */
 export const FAMILY = 'libp2p-lean';
 export const OURS = `${FAMILY}-v0.1`;
 
 const UPSTREAM = join(ROOT, 'interop', 'upstream');
-/** Images may have to be built first, others' too. */
+/** Images may have to be built first, those of others, too. */
 const SCRIPT_TIMEOUT_MS = 4 * 3_600_000;
 
 /** How one test of a harness ended. */
@@ -39,7 +39,7 @@ export interface Archive {
   readonly zip: string;
 }
 
-/** What a run is given. */
+/** Options of a run. */
 export interface RunOptions {
   /** An empty folder, for the copy and everything else. */
   readonly folder: string;
@@ -54,14 +54,14 @@ export interface RunOptions {
 export const fillIn = (text: string, owner: string, commit: string): string =>
   text.replaceAll('OWNER', owner).replaceAll('COMMIT', commit);
 
-/** Packs the work tree without what git does not know. */
+/** Packs the tracked files of the work tree. */
 export const makeArchive = async (folder: string): Promise<Archive> => {
   const git = async (...args: string[]): Promise<string> => {
     const { code, stdout, stderr } = await run(['git', ...args], 60_000, ROOT);
     if (code !== 0) throw new MatrixError(`git ${args[0]}: ${stderr.trim()}`);
     return stdout.trim();
   };
-  // A commit of what has changed, which nothing refers to; empty where nothing has.
+  // A dangling commit of the changes; empty where there are none.
   const commit = (await git('stash', 'create')) || (await git('rev-parse', 'HEAD'));
   const zip = join(folder, `${commit}.zip`);
   await git('archive', '--format=zip', `--prefix=${FAMILY}-${commit}/`, `--output=${zip}`, commit);
@@ -130,7 +130,7 @@ export const paste = (theirs: ImagesFile, ours: ImagesFile): ImagesFile => {
   };
 };
 
-/** What `run.sh` of each suite is told besides whom to run. */
+/** Flags of each suite's `run.sh`, besides the selection. */
 const SUITE_FLAGS: Readonly<Record<Suite, readonly string[]>> = {
   transport: [],
   // Amounts small enough for a check.
@@ -170,7 +170,7 @@ export const runUnifiedTesting = async (
     [
       ...['./run.sh', '--yes', '--impl-select', selection, '--test-select', FAMILY],
       ...SUITE_FLAGS[suite],
-      // Without it the perf suite runs everybody against himself alone.
+      // Without it the perf suite runs each implementation with itself only.
       ...(suite === 'perf' && others !== '' ? ['--full-matrix-test'] : []),
     ],
     scripts,
@@ -219,7 +219,7 @@ export const runTestPlans = async (
     [['npm', 'ci', '--no-audit', '--no-fund'], scripts],
     [['npm', 'run', 'test', '--', `--name-filter=${filter}`], scripts],
   ] as const) {
-    // What `make test` of this checkout is told by its own make is not for theirs.
+    // Variables that our own `make` sets must not reach theirs.
     const environment = { MAKEFLAGS: '', MAKELEVEL: '', TMPDIR: folder };
     if ((await runScript(command, cwd, environment, signal)) !== 0) {
       throw new MatrixError(`test-plans: ${command.join(' ')} failed; see above`);

@@ -34,7 +34,7 @@ const PERF_VARIABLES: readonly string[] = [
  * all tests.
  *
  * @param network the existing network; upstream it is called transport-network or perf-network
- * @param run told apart from other runs by this
+ * @param run distinguishes this run from others
  */
 export const unifiedCompose = (
   suite: Suite,
@@ -172,7 +172,7 @@ export const readTestPlans = (output: string): Reading => {
         return `handshake+rtt ${handshakeMs} ms, ping ${pingMs} ms`;
       }
     } catch {
-      // Not this bracket.
+      // The bracket does not begin the result.
     }
   }
   return undefined;

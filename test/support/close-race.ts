@@ -110,7 +110,7 @@ const runRound = async (round: Round, connect: CloseRace['connect']): Promise<vo
     }
     actors.push(watch(`${name}.closed`, end.closed).then(() => {}));
   }
-  // Streams that all wait for each other settle nothing; so the clock may end the wait as well.
+  // Streams may all wait for each other, so time may end the wait, too.
   const clock = new Promise<void>((resolve) => void setTimeout(resolve, random.below(100)).unref());
   await Promise.race([round.settled(random.below(100)), clock]);
   const [dialer, listener] = ends;

@@ -1,11 +1,11 @@
-/** A clock that stands still until a test moves it. */
+/** A clock that moves only when a test advances it. */
 
 import type { Clock } from '../../src/quic/node/fin-gate.ts';
 
 export interface FakeClock extends Clock {
-  /** Lets so many milliseconds pass; what is due is called in turn, at its time. */
+  /** Advances it by so many milliseconds; timers that are due fire in order, each at its time. */
   readonly advance: (milliseconds: number) => void;
-  /** How much waits. */
+  /** The number of pending timers. */
   readonly waiting: () => number;
 }
 

@@ -1,4 +1,4 @@
-/** Datagrams whose source is not where they come from: through forge.py, as Node has no raw sockets. */
+/** Datagrams with a forged source address, through forge.py, as Node.js has no raw sockets. */
 
 import { spawn, spawnSync } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -16,7 +16,7 @@ const whyNot = (): string | false => {
   return status === 0 ? false : 'forged sources take python3';
 };
 
-/** Why no source can be forged here, or `false`: the `skip` of a test. */
+/** Why source addresses cannot be forged here, or `false`: the `skip` of a test. */
 export const noForging: string | false = whyNot();
 
 /** Sends `payload` to `target` as if from `source`. @throws when the kernel refuses. */

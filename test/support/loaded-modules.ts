@@ -1,4 +1,4 @@
-/** What a script loads, told by a process of its own. */
+/** The modules that a script loads, found out in a separate process. */
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 const HOOK = new URL('log-loads.mjs', import.meta.url).href;
 
 /**
- * One line for each thing that is loaded while `script`, an ES module, runs: `loads file:///…` for files, and
+ * One line for each module that is loaded while `script`, an ES module, runs: `loads file:///…` for files, and
  * `NativeModule tls` for Node.js's own modules.
  */
 export const loadedBy = (script: string): string => {

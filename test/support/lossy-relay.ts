@@ -26,7 +26,7 @@ export const lossyRelay = (
   return pickyRelay(target, () => random.below(10_000) >= loss * 10_000);
 };
 
-/** The same, which loses what `keeps` says no to, without a word to the sender. */
+/** The same, which silently drops what `keeps` returns false for. */
 export const pickyRelay = async (
   target: SocketAddress,
   keeps: (packet: Buffer, toTarget: boolean) => boolean,

@@ -19,7 +19,7 @@ import { eventsOf } from './nodes.ts';
 const ip = (...args: readonly string[]): void => void execFileSync('ip', args);
 const inRouter = ['netns', 'exec', 'router'] as const;
 
-/** We are 192.168.7.2; outside, at 45.0.0.9, is nobody yet. */
+/** The node is at 192.168.7.2; 45.0.0.9, outside, is not in use yet. */
 const makeNetwork = (): void => {
   execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', '/run']);
   for (const name of ['router', 'outside']) ip('netns', 'add', name);

@@ -42,7 +42,7 @@ export const muxerOver = (
   return create({ stream: wire, close: () => wire.close() }, role, limits);
 };
 
-/** A muxer's end of a TCP connection, and a bare socket at the other to speak frames with. */
+/** A muxer at one end of a TCP connection, and a plain socket at the other, for frames written by hand. */
 export const muxerAndSocket = async (
   name: MuxerName,
   role: 'dialer' | 'listener',
@@ -75,5 +75,5 @@ export const muxerAndSocket = async (
   return { muxer, socket, received: () => bytes, wait };
 };
 
-/** Waits until what was received is enough; the test's own time limit ends a vain wait. */
+/** Waits until enough was received; the test's time limit bounds the wait. */
 export type Wait = (enough: (bytes: Buffer) => boolean) => Promise<Buffer>;

@@ -1,6 +1,5 @@
 /**
- * A peer to be killed: dials the address given, says its own on stdout, opens a stream and writes
- * without end.
+ * A peer to be killed: dials the address given, prints its own, opens a stream and writes without end.
  */
 
 import { multiaddr } from '@multiformats/multiaddr';

@@ -7,7 +7,7 @@ import { type ConnectionPair, streamSuite } from '../mux/suite.ts';
 import { streamContract } from '../stream/contract.ts';
 import { muxerOver, socketPair } from './mux-pair.ts';
 
-/** How long mplex waits for a reader; no reader of the suite is that slow where it must not be. */
+/** How long mplex waits for a reader; longer than any pause of the suite's readers. */
 const LIMITS = { slowReaderTimeout: 1_000 };
 
 export const muxerSuite = (name: MuxerName): void => {

@@ -1,4 +1,4 @@
-/** A laboratory that stands until it is killed; prints `up`. */
+/** A laboratory that stays until this process is killed; prints `up`. */
 import { once } from 'node:events';
 import { isInside, lackOfDelay, runInside } from '../../interop/nat/isolate.ts';
 import { createLaboratory, prepareLaboratories } from '../../interop/nat/laboratory.ts';

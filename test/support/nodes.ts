@@ -1,4 +1,4 @@
-/** Nodes that end with their test. */
+/** Nodes that are closed when their test ends. */
 
 import type { TestContext } from 'node:test';
 import type { Connection } from '../../src/connection.ts';
@@ -25,7 +25,7 @@ export const eventsOf = <Type extends keyof NodeEvents>(
   return details;
 };
 
-/** What connections are made over: each QUIC engine, and the two muxers. */
+/** The stacks that tests run over: each QUIC engine, and both muxers. */
 export interface Stack {
   readonly name: string;
   readonly options: Pick<NodeOptions, 'transports'>;

@@ -1,4 +1,4 @@
-/** The package as npm gets it, built from the sources as they are. */
+/** The package as it is published, built from the current sources. */
 
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdtempSync } from 'node:fs';

@@ -16,7 +16,7 @@ import {
 import type { EngineName } from '../../src/quic/engine-name.ts';
 import { quic, tcp } from '../../src/transports/factories.ts';
 
-/** Ours, go's in a namespace of its own, and one that nobody has. */
+/** Our address, that of go-libp2p in its namespace, and one that is not in use. */
 const [LEAN, GO, NOBODY] = ['45.0.0.1', '45.0.0.2', '45.0.0.9'] as const;
 
 const ip = (...args: readonly string[]): void => void execFileSync('ip', args);

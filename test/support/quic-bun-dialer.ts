@@ -1,5 +1,5 @@
 /**
- * What the `node:quic` dialer of Bun is asked to do against a listener elsewhere; see
+ * Tests of Bun's `node:quic` dialer against a listener in another process; see
  * `test/quic/bun.test.ts`, which starts it with the port. Bun does not run suites of `node:test`, so
  * it prints one line for each thing that worked and ends with code 0, or throws.
  */
@@ -23,7 +23,7 @@ const credentials = await issueTestCredentials('bun');
 const options: DialOptions = { credentials, authenticate: () => {} };
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);
 
-/** The listener does with a stream what its first line says. */
+/** The first line of a stream tells the listener what to do with it. */
 const ask = async (what: string): Promise<Stream> => {
   const stream = await connection.openStream();
   stream.write(text(`${what}\n`));

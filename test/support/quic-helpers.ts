@@ -64,8 +64,8 @@ export const echo = async (stream: Stream): Promise<void> => {
 };
 
 /**
- * True when `promise` has not settled after `ms`; leaves it alone otherwise. For what nothing tells the end
- * of, where the wait is the test: on a slow machine it may miss a defect, but never sees one that is not there.
+ * True when `promise` has not settled after `ms`; leaves it alone otherwise. For what has no event to wait for:
+ * on a slow machine it may miss a defect, but never reports one that is not there.
  */
 export const staysPending = async (promise: Promise<unknown>, ms = 150): Promise<boolean> => {
   const settled = promise.then(

@@ -55,5 +55,5 @@ if (role === 'listen') {
   stream.write(Buffer.from('hello'));
   process.stdout.write('connected\n');
 }
-// Neither engine need hold the event loop for us: the test ends this process.
+// Keeps the process alive, whatever the engine does; the test ends it.
 setInterval(() => {}, 1 << 30);

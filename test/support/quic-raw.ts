@@ -17,7 +17,7 @@ export interface RawOptions {
 }
 
 export interface RawClient {
-  /** What ended the session: the peer's error, or `undefined` for a quiet end. */
+  /** What ended the session: the peer's error, or `undefined` if there was none. */
   readonly ended: Promise<NodeQuicError | undefined>;
   /** Resolves when the client believes the handshake complete; rejects when it failed. */
   readonly opened: Promise<unknown>;

@@ -1,9 +1,9 @@
-/** What clients of a real Redis are doing, for tests that must not act before. */
+/** Waits for what clients of a real Redis do, for tests that depend on it. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { RedisServer } from '../../interop/redis-server.ts';
 
-/** Between two looks; milliseconds. */
+/** Between two checks; milliseconds. */
 const LOOK = 5;
 
 const until = async (
@@ -19,10 +19,10 @@ const until = async (
   }
 };
 
-/** Resolves when so many clients wait in BLPOP. */
+/** Resolves when this many clients wait in BLPOP. */
 export const untilBlocked = (redis: RedisServer, clients = 1): Promise<void> =>
   until(redis, 'clients', /blocked_clients:(\d+)/, clients);
 
-/** Resolves when BLPOP has been called so often. */
+/** Resolves when BLPOP has been called this often. */
 export const untilPopped = (redis: RedisServer, calls: number): Promise<void> =>
   until(redis, 'commandstats', /cmdstat_blpop:calls=(\d+)/, calls);

@@ -1,6 +1,6 @@
 /**
- * Dials a quiche listener on this machine many times and says nothing on any connection. A process of its
- * own, to be killed, so that the listener hears nothing of its end.
+ * Dials a quiche listener on this machine many times and sends nothing on any connection. A separate process,
+ * so that a test can kill it without the listener being told.
  *
  *     node silent-dialers.ts <port> <connections>
  *
