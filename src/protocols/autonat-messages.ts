@@ -9,12 +9,12 @@ import { addressOrNothing, readFields, writeBytes, writeFixed64, writeVarint } f
 export const MAX_AUTONAT_MESSAGE = 8192;
 /** The longest of those on a dial-back stream. */
 export const MAX_DIAL_BACK_MESSAGE = 1024;
-/** Addresses of a request that are looked at; go-libp2p's value. */
+/** Addresses of a request that are read; go-libp2p's value. */
 export const MAX_AUTONAT_ADDRESSES = 50;
 /** Bytes of dial data in one message. */
 const MAX_DATA = 4096;
 
-/** How the server got on with the request. */
+/** The server's result for the request. */
 export const RESPONSE_STATUS = {
   E_INTERNAL_ERROR: 0,
   E_REQUEST_REJECTED: 100,
@@ -22,14 +22,14 @@ export const RESPONSE_STATUS = {
   OK: 200,
 } as const;
 
-/** How the server got on with the address. */
+/** The server's result for the address. */
 export const DIAL_STATUS = {
   E_DIAL_ERROR: 100,
   E_DIAL_BACK_ERROR: 101,
   OK: 200,
 } as const;
 
-/** `nonce`: 64 bits. Addresses that we cannot parse are `undefined`: the server answers by index. */
+/** `nonce`: 64 bits. Addresses that we cannot parse are `undefined`, as the server answers by index. */
 export interface DialRequest {
   readonly addresses: readonly (Multiaddr | undefined)[];
   readonly nonce: bigint;
@@ -47,7 +47,7 @@ export interface DialDataRequest {
   readonly bytes: number;
 }
 
-/** What goes over a dial-request stream: one of these. `dialData`: the number of bytes. */
+/** A message of a dial-request stream: one of these. `dialData`: the number of bytes. */
 export interface AutonatMessage {
   readonly request?: DialRequest;
   readonly response?: DialResponse;

@@ -1,6 +1,6 @@
 /**
- * AutoNAT v1 (libp2p/specs autonat/autonat-v1.md), the server: a peer asks whether it can be dialled, and only
- * the host that it asks from is dialled. Our own questions are AutoNAT v2's.
+ * The server of AutoNAT v1 (libp2p/specs autonat/autonat-v1.md): a peer asks whether it can be dialled, and only
+ * the host that it asks from is dialled. As a client we use AutoNAT v2.
  */
 
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
@@ -18,7 +18,7 @@ export const AUTONAT_V1 = '/libp2p/autonat/1.0.0';
 const MAX_MESSAGE = 8192;
 /** Addresses that are dialled; go-libp2p's value. */
 const MAX_ADDRESSES = 16;
-/** Milliseconds for a peer to ask, and for all dials together: a failure always takes that long. */
+/** Milliseconds for the request, and for all dials together. A failure is answered only after the latter. */
 const ASK_TIMEOUT = 15_000;
 const DIAL_TIMEOUT = 15_000;
 
@@ -86,7 +86,7 @@ const answer = async (
     await dialled.close();
     return { status: 'OK', address: dialled.remoteAddress };
   } catch (error) {
-    // How long a dial takes tells whether a port is open: we are no port scanner.
+    // How long a dial takes would tell whether a port is open: this must not serve as a port scanner.
     await fired(dialling.signal);
     return { status: 'E_DIAL_ERROR', text: isLeanError(error) ? error.code : messageOf(error) };
   } finally {

@@ -1,6 +1,6 @@
 /**
- * AutoNAT v2 (libp2p/specs autonat/autonat-v2.md): a client learns whether one of its addresses can be reached,
- * as a server dials it there and gives back a nonce on a stream of that new connection.
+ * AutoNAT v2 (libp2p/specs autonat/autonat-v2.md): a client learns whether one of its addresses can be reached:
+ * a server dials it there, and returns a nonce on a stream of the new connection.
  */
 
 import { randomBytes, randomInt } from 'node:crypto';
@@ -39,12 +39,12 @@ const REQUEST_TIMEOUT = 15_000;
 const DIAL_BACK_TIMEOUT = 5_000;
 /** Bytes that a server may ask for before it dials another host than the one that asked. */
 const DIAL_DATA = { least: 30_000, most: 100_000 };
-/** A message of fewer bytes of data than this, but for the last, is work without a price. */
+/** The fewest bytes of dial data in a message, except the last: tiny messages cost us more than the client. */
 const LEAST_DATA = 100;
-/** The longest time until such a dial, so that many servers do not dial a victim at once, milliseconds. */
+/** The longest random delay before such a dial, so that many servers do not dial a victim at once, milliseconds. */
 const DIAL_WAIT = 3_000;
 
-/** What a server found out about one address of the request. */
+/** A server's result for one address of the request. */
 export interface AddressCheck {
   readonly address: Multiaddr;
   readonly reachable: boolean;
@@ -112,7 +112,7 @@ const answerOf = async (
   return { response: answer.response };
 };
 
-/** Whether an address is reachable. Nothing but the nonce proves that it is: not the server's word. */
+/** Whether an address is reachable. Only the nonce proves that it is, not the server's response. */
 const judge = async (
   status: number,
   address: Multiaddr,
@@ -129,7 +129,7 @@ const judge = async (
   throw new LeanError('ERR_AUTONAT', `the server dialled ${local}, and claims ${address}`);
 };
 
-/** `ip4/udp/quic-v1`: all that is the same on both sides of a NAT. */
+/** `ip4/udp/quic-v1`: the part that is the same on both sides of a NAT. */
 const protocolsOf = (address: Multiaddr): string => {
   const names = withoutPeer(address)
     .getComponents()
@@ -143,7 +143,7 @@ export interface DialBacks {
   expect(): {
     readonly nonce: bigint;
     readonly arrived: Promise<Multiaddr>;
-    /** It is waited for no longer. */
+    /** Stops waiting for it. */
     end(): void;
   };
   /** Client: takes a nonce. @throws ERR_PROTOCOL_VIOLATION for one that nobody waits for; ERR_TIMEOUT. */
@@ -173,7 +173,7 @@ export const createDialBacks = (): DialBacks => {
   };
 };
 
-/** What a server decides and does. */
+/** The server's policy and dialer. */
 export interface DialBackService {
   /** Counts a request of `peer`, until `end()`; `undefined` when it has to be rejected. */
   admit(peer: PeerId): { end(): void } | undefined;
@@ -237,7 +237,7 @@ const answer = async (
 const respond = (stream: Stream, status: number, addressIndex = 0, dialStatus = 0): Promise<void> =>
   writeMessage(stream, encodeDialResponse({ status, addressIndex, dialStatus }));
 
-/** Has the client pay for the dial of another host: it would be an amplifier otherwise. */
+/** Makes the client send data before another host is dialled, so that the server does not amplify attacks. */
 const takeDialData = async (stream: Stream, addressIndex: number): Promise<void> => {
   const bytes = randomInt(DIAL_DATA.least, DIAL_DATA.most);
   await writeMessage(stream, encodeDataRequest({ addressIndex, bytes }));

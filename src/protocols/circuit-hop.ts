@@ -27,22 +27,22 @@ import {
 
 export const CIRCUIT_HOP = '/libp2p/circuit/relay/0.2.0/hop';
 
-/** Milliseconds that a relay may take to answer, and a client to ask; go-libp2p's value is 60,000. */
+/** Milliseconds for the relay's answer, and for the client's request; go-libp2p's value is 60,000. */
 const TIMEOUT = 30_000;
 
 export interface HopOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A place at a relay, for as long as the connection to it is open. */
+/** A reservation at a relay, valid while the connection to it is open. */
 export interface Reservation {
   /** Milliseconds since 1970, by the relay's clock. */
   readonly expires: number;
-  /** Where the relay says it can be dialled, with `/p2p/<relay>`. Nobody has checked that. */
+  /** The relay's addresses as it says, with `/p2p/<relay>`; not checked. */
   readonly addresses: readonly Multiaddr[];
-  /** What it allows each connection that it relays to us. */
+  /** Its limits for each connection that it relays to us. */
   readonly limit: CircuitLimit | undefined;
-  /** Checked: the relay's, and for us. Not every relay gives one. */
+  /** Verified: issued by the relay, to us. Not every relay sends one. */
   readonly voucher: Voucher | undefined;
 }
 
@@ -88,7 +88,7 @@ const checkVoucher = (envelope: Uint8Array, connection: Connection): Voucher => 
 };
 
 /**
- * Client: has the relay of `connection` connect us to `peer`. The stream then leads to that peer.
+ * Client: asks the relay of `connection` to connect us to `peer`. The stream then leads to that peer.
  *
  * @throws ERR_RELAY when the relay refuses, whose message has its status; else as {@link reserve}.
  */
@@ -127,9 +127,9 @@ const ask = async (
 
 /** What a relay does for its clients. */
 export interface HopService {
-  /** A reservation for the peer of `connection`, or why not. */
+  /** A reservation for the peer of `connection`, or the reason for refusing it. */
   reserve(connection: Connection): HopAnswer<{ readonly reservation: ReservationMessage }>;
-  /** A stream to `peer`, which has accepted the circuit; or why not. Never rejects. */
+  /** A stream to `peer`, which has accepted the circuit, or the reason for refusing it. Never rejects. */
   connect(
     connection: Connection,
     peer: PeerId,
@@ -144,14 +144,13 @@ export interface GrantedCircuit {
   readonly stream: Stream;
   /** Passes bytes between the two until both have ended. */
   run(source: Stream): Promise<void>;
-  /** It will not be run. */
+  /** Gives it up before `run()`. */
   abandon(): void;
 }
 
 /**
- * Relay: answers one request; of a connection that it grants, it resolves when that is over.
- *
- * What is no request is told so.
+ * Relay: answers one request. If it connects a circuit, it resolves when that has ended. Malformed requests are
+ * answered with an error status.
  *
  * @throws ERR_TIMEOUT; what the stream throws; what `GrantedCircuit.run` throws.
  */

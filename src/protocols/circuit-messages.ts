@@ -17,7 +17,7 @@ const MAX_ADDRESSES = 32;
 export const HOP_TYPE = { reserve: 0, connect: 1, status: 2 } as const;
 export const STOP_TYPE = { connect: 0, status: 1 } as const;
 
-/** What a relay, or the peer behind it, answers. */
+/** Status codes of a relay, or of the peer behind it. */
 export const STATUS = {
   OK: 100,
   RESERVATION_REFUSED: 200,
@@ -31,7 +31,7 @@ export const STATUS = {
 
 export type StatusName = keyof typeof STATUS;
 
-/** `NO_RESERVATION`, or the number of one that is not known. */
+/** The name of a status code, such as `NO_RESERVATION`, or `status <number>` for an unknown one. */
 export const statusName = (status: number | undefined): string => {
   const [name] = Object.entries(STATUS).find(([, code]) => code === status) ?? [];
   return name ?? `status ${status ?? 'missing'}`;
@@ -45,7 +45,7 @@ export interface Voucher {
   readonly expires: number;
 }
 
-/** A reservation as it is told. */
+/** A reservation as it is sent. */
 export interface ReservationMessage {
   /** Milliseconds since 1970; seconds on the wire. */
   readonly expires: number;
@@ -55,7 +55,7 @@ export interface ReservationMessage {
   readonly voucher: Uint8Array | undefined;
 }
 
-/** `HopMessage` and `StopMessage`: the same fields, but for the numbers of some. Every field may be missing. */
+/** `HopMessage` and `StopMessage`: the same fields, some with different numbers. Every field may be missing. */
 export interface CircuitMessage {
   readonly type: number | undefined;
   readonly peer?: PeerId | undefined;
@@ -152,7 +152,7 @@ const encodeLimit = ({ duration, data }: CircuitLimit): Uint8Array => {
   return writer.finish();
 };
 
-/** Zero says that there is none. */
+/** Zero means no limit. */
 const decodeLimit = (what: string, bytes: Uint8Array): CircuitLimit => {
   let duration = 0;
   let data = 0;
@@ -214,8 +214,8 @@ export const sealVoucher = (hostKey: HostKey, { relay, peer, expires }: Voucher)
 };
 
 /**
- * The voucher in a signed envelope, signed by the relay that it names. Whether it is for us, and still
- * good, is for the caller to check.
+ * Decodes the voucher in a signed envelope and checks that the relay it names has signed it. The caller checks
+ * that it is for us and has not expired.
  *
  * @throws ERR_PROTOCOL_VIOLATION, ERR_PEER_ID_MALFORMED; what `openEnvelope` throws.
  */

@@ -1,6 +1,6 @@
 /**
  * Circuit relay v2's stop protocol (libp2p/specs relay/circuit-v2.md): the relay's stream to the peer that
- * somebody wants to reach, which becomes the other half of the circuit.
+ * is to be reached, which becomes the other half of the circuit.
  */
 
 import type { CircuitLimit, Connection } from '../connection.ts';
@@ -25,7 +25,7 @@ export const CIRCUIT_STOP = '/libp2p/circuit/relay/0.2.0/stop';
 const TIMEOUT = 15_000;
 
 /**
- * Relay: asks the peer of `connection` to take a circuit that comes from `source`.
+ * Relay: asks the peer of `connection` to accept a circuit from `source`.
  *
  * @throws ERR_RELAY when it refuses; ERR_PROTOCOL_VIOLATION, ERR_PROTOCOL_NOT_SUPPORTED, ERR_TIMEOUT; what the
  * stream throws.
@@ -56,17 +56,17 @@ export const openCircuit = async (
   }
 };
 
-/** Who wants to be connected, as the relay says. */
+/** The peer that asks to be connected, as the relay says. */
 export interface CircuitRequest {
   readonly source: PeerId;
   readonly limit: CircuitLimit | undefined;
 }
 
 /**
- * Peer behind a relay: reads who wants to be connected, and answers with what `decide` says.
+ * Peer behind a relay: reads a request and answers with the status that `decide` returns.
  *
- * @returns the request if it was accepted, whose circuit the stream now is; `undefined` when it was refused, or is
- * none: the relay has been told.
+ * @returns the request if it was accepted: the stream is now the circuit. `undefined` if it was refused or malformed,
+ * which the relay was told.
  * @throws ERR_TIMEOUT; what the stream throws.
  */
 export const acceptCircuit = async (

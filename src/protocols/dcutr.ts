@@ -1,6 +1,6 @@
 /**
  * DCUtR (libp2p/specs relay/DCUtR.md): over a relayed connection two peers tell each other where they can be
- * dialled and agree on the moment. The peer that accepted the relayed connection initiates.
+ * dialled, and synchronise their dials. The peer that accepted the relayed connection initiates.
  */
 
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
@@ -65,24 +65,24 @@ export const decodeHolePunch = (message: Uint8Array): HolePunchMessage => {
 
 export interface DcutrOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Called when the peer has answered: resolves when it may be told to dial, or with false if it need not. */
+  /** Called when the peer has answered: resolves with true when it is to be told to dial, with false to stop. */
   readonly ready?: () => Promise<boolean>;
 }
 
-/** What the peer of a hole punch said. */
+/** The result of the exchange. */
 export interface Agreement {
-  /** Where it says that it can be dialled. Whatever it likes: not to be dialled unseen. */
+  /** The peer's addresses as it says. Not checked: they may be anybody's. */
   readonly addresses: readonly Multiaddr[];
   /** Of the relayed connection, milliseconds. */
   readonly rtt: number;
 }
 
 /**
- * Initiator: the peer dials when our last message has arrived, half a round trip from when this resolves.
+ * Initiator: the peer dials when our last message arrives, half a round trip after this resolves.
  *
  * @param connection the relayed one.
  * @param addresses ours.
- * @returns `undefined` when `ready` said that there is no need.
+ * @returns `undefined` if `ready` resolved with false.
  * @throws ERR_PROTOCOL_NOT_SUPPORTED, ERR_PROTOCOL_VIOLATION, ERR_MESSAGE_TOO_LONG, ERR_EOF, ERR_TIMEOUT,
  * ERR_ABORTED; what the stream throws.
  */
@@ -116,7 +116,7 @@ export const initiateDcutr = async (
   }
 };
 
-/** The peer has nothing more to say; the stream ends when it says so, or soon. */
+/** Waits for the peer to finish the stream, within a time limit. */
 const endQuietly = (stream: Stream): void => {
   withDeadline(stream.read(), TIMEOUT, 'the end of dcutr').then(
     () => stream.stopSending(),
@@ -125,7 +125,7 @@ const endQuietly = (stream: Stream): void => {
 };
 
 /**
- * The other side: answers with our addresses; it is time to dial when this resolves.
+ * The other side: answers with our addresses. The caller dials as soon as this resolves.
  *
  * @throws as {@link initiateDcutr}.
  */

@@ -9,12 +9,12 @@ import type { Stream } from '../stream.ts';
 
 export const ECHO = '/echo/1.0.0';
 
-/** How long neither side may move a byte, ms. */
+/** Milliseconds without a byte in either direction. */
 const IDLE_TIMEOUT = 10_000;
 
 /**
- * Listener: sends back what comes, as it comes, until the dialer closes its side. It holds no more than the
- * stream's windows: a dialer that does not read its bytes is not read from.
+ * Listener: echoes bytes as they arrive until the dialer closes its side. It buffers nothing beyond the stream's
+ * windows: it does not read from a dialer that does not read.
  *
  * @throws ERR_TIMEOUT when the dialer is silent, or does not read, for `idleTimeout` ms; what the stream
  * throws. The stream is then reset.

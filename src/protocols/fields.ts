@@ -1,11 +1,11 @@
-/** Reading protobuf messages by their fields, as the small protocols here need it. */
+/** Reading and writing protobuf messages field by field, which is enough for these small protocols. */
 
 import { BinaryReader, type BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { isLeanError, LeanError } from '../errors.ts';
 import { decodeMultiaddr } from '../multiaddr.ts';
 
-/** What to do with a field; called as often as it is there. Fields of other numbers or types are skipped. */
+/** A callback for each field, called for every occurrence. Fields of other numbers or types are skipped. */
 export interface FieldReaders {
   readonly varint?: Readonly<Record<number, (value: number) => void>>;
   readonly bytes?: Readonly<Record<number, (value: Uint8Array) => void>>;
@@ -26,7 +26,7 @@ export const readFields = (what: string, message: Uint8Array, readers: FieldRead
       const onBytes = readers.bytes?.[field];
       const onFixed64 = readers.fixed64?.[field];
       if (onVarint !== undefined && wireType === WireType.Varint) {
-        // Larger than any number of ours may be: as large as it goes.
+        // Clamped to what a number holds exactly.
         const value = Math.min(Number(reader.uint64()), Number.MAX_SAFE_INTEGER);
         found.push(() => onVarint(value));
       } else if (onBytes !== undefined && wireType === WireType.LengthDelimited) {

@@ -1,6 +1,6 @@
 /**
- * Identify and identify push (libp2p/specs identify/README.md): the dialer of a stream asks, the listener tells
- * who it is; in a push the dialer tells. `signedPeerRecord` is neither sent nor read: go, rust and js do without it.
+ * Identify and identify push (libp2p/specs identify/README.md): in identify, the listener of a stream sends its
+ * message; in a push, the dialer does. `signedPeerRecord` is neither sent nor read: go, rust and js do without it.
  */
 
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
@@ -15,18 +15,18 @@ import type { Stream } from '../stream.ts';
 import { addressOrNothing, readFields, writeBytes } from './fields.ts';
 
 export const IDENTIFY = '/ipfs/id/1.0.0';
-/** The same message, unasked: something has changed. */
+/** The same message, sent unasked after a change. */
 export const IDENTIFY_PUSH = '/ipfs/id/push/1.0.0';
 
-/** What a peer says of itself. Every field may be missing. */
+/** The identify message of a peer. Every field may be missing. */
 export interface IdentifyInfo {
   /** Protobuf encoding of the host key. */
   readonly publicKey: Uint8Array | undefined;
-  /** Where the peer listens; those that we cannot parse are left out. */
+  /** The peer's listen addresses; those that we cannot parse are left out. */
   readonly listenAddrs: readonly Multiaddr[];
-  /** Where the peer sees us. */
+  /** The address at which the peer observes us. */
   readonly observedAddr: Multiaddr | undefined;
-  /** What the peer answers. */
+  /** The protocols that the peer handles. */
   readonly protocols: readonly string[];
   /** `<name>/<version>` of the implementation. */
   readonly agentVersion: string | undefined;
@@ -34,7 +34,7 @@ export interface IdentifyInfo {
   readonly protocolVersion: string | undefined;
 }
 
-/** go-libp2p's bounds for what it takes; it and rust-libp2p send at most 4 KiB in one message. */
+/** go-libp2p's limits for received messages; go and rust send at most 4 KiB in one message. */
 const MAX_MESSAGE = 8 * 1024;
 const MAX_MESSAGES = 10;
 const MAX_ADDRESSES = 500;
@@ -49,7 +49,7 @@ export interface IdentifyOptions {
 }
 
 /**
- * Asks the peer of `connection` who it is.
+ * Asks the peer of `connection` for its identify message.
  *
  * @throws as {@link readIdentify}; ERR_ABORTED; ERR_PROTOCOL_NOT_SUPPORTED.
  */
@@ -62,7 +62,7 @@ export const identify = async (
 };
 
 /**
- * Dialer: reads what the peer says of itself and ends the stream.
+ * Reads the peer's identify message and ends the stream.
  *
  * @param expected the connection's remote peer.
  * @throws ERR_PEER_ID_MISMATCH when the host key is not that of `expected`; ERR_KEY_MALFORMED or
@@ -120,7 +120,7 @@ const readMessages = async (stream: Stream): Promise<Uint8Array> => {
 };
 
 /**
- * Listener: tells the peer `info` and closes our side.
+ * Sends `info` to the peer and closes our side.
  *
  * @throws ERR_TIMEOUT, the stream is then reset; what the stream throws.
  */
@@ -132,7 +132,7 @@ export const handleIdentify = async (stream: Stream, info: IdentifyInfo): Promis
 };
 
 /**
- * Tells the peer of `connection`, which has not asked, what is new of us. Whether it takes that, nobody learns.
+ * Pushes our identify message to the peer of `connection`. There is no acknowledgement.
  *
  * @throws ERR_TIMEOUT, ERR_ABORTED; what the stream throws.
  */
@@ -146,7 +146,7 @@ export const pushIdentify = async (
   stream.stopSending();
 };
 
-/** Takes what a peer tells unasked. @throws as {@link readIdentify}. */
+/** Reads the identify message that a peer pushes. @throws as {@link readIdentify}. */
 export const handleIdentifyPush = (stream: Stream, connection: Connection): Promise<IdentifyInfo> =>
   readIdentify(stream, connection.remotePeer);
 

@@ -13,15 +13,15 @@ import type { Stream } from '../stream.ts';
 
 export const PERF = '/perf/1.0.0';
 
-/** What a stream is given at a time: large enough that calls cost little, small against its window. */
+/** The bytes of one write: large enough that calls cost little, small compared to the stream's window. */
 const CHUNK = new Uint8Array(64 * 1024);
 
-/** What a stream may be read into, time and again. */
+/** The size of the buffer for reading, bytes. */
 const ROOM = 64 * 1024;
 
 /** Milliseconds without a byte in either direction after which a transfer has failed. */
 const STALL_TIMEOUT = 30_000;
-/** How often within that time somebody looks. */
+/** Checks within that time. */
 const STALL_LOOKS = 4;
 
 /** How long the answer of a peer that stopped an upload may take, ms. */
@@ -90,8 +90,7 @@ export const perf = async (
 };
 
 /**
- * Listener: one transfer. Anyone who may open this protocol can make us send as much as they like,
- * so it is for benchmarks only.
+ * Listener: one transfer. Any peer can make us send any number of bytes, so this is for benchmarks only.
  *
  * @returns how much was received and sent, from the dialer's point of view.
  * @throws ERR_EOF when the dialer left before its count; ERR_TIMEOUT when nothing moves; what the
@@ -163,7 +162,7 @@ const receive = async (
     const chunk = await stream.read(room);
     if (chunk === null) return;
     moved[direction] += chunk.length;
-    // A transfer of a few bytes does without: an exchange would cost more for it than for all else.
+    // Small transfers do without a buffer: allocating it would cost more than the transfer.
     if (moved[direction] >= ROOM) room ??= new Uint8Array(ROOM);
     if (moved[direction] > most) {
       throw new LeanError(
@@ -225,7 +224,7 @@ export const watch = async <T>(
   }
 };
 
-/** 8 bytes, big-endian. */
+/** `count` as 8 bytes, big-endian. */
 export const encodeCount = (count: number): Uint8Array => {
   const out = new Uint8Array(8);
   const view = new DataView(out.buffer);
@@ -234,7 +233,7 @@ export const encodeCount = (count: number): Uint8Array => {
   return out;
 };
 
-/** Exact up to 2^53 - 1; above it is more than anyone can transfer. */
+/** Exact up to 2^53 - 1; larger counts are approximate. */
 export const decodeCount = (bytes: Uint8Array): number => {
   const view = new DataView(bytes.buffer, bytes.byteOffset, 8);
   return view.getUint32(0) * 2 ** 32 + view.getUint32(4);

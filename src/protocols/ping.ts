@@ -12,7 +12,7 @@ export const PING = '/ipfs/ping/1.0.0';
 /** Bytes of one ping. */
 export const PING_SIZE = 32;
 
-/** What a listener echoes in one go of a peer that sends many pings at once; bytes. */
+/** Bytes that a listener echoes at a time if a peer sends many pings at once. */
 const ECHO_AT_ONCE = 128 * PING_SIZE;
 
 /** Milliseconds that an answer may take; go-libp2p's and js-libp2p's value. */
@@ -29,9 +29,8 @@ export interface PingOptions {
 }
 
 /**
- * One round trip, on a stream of its own or on `target`, which then can be used for the next ping; one
- * at a time, and the caller ends that stream with `closeWrite()`. On a stream of its own the first
- * flight has the proposal of the protocol, too.
+ * One round trip, on a new stream or on `target`. A stream can be used for further pings, one at a time; the
+ * caller ends it with `closeWrite()`. On a new stream the first flight also carries the protocol's proposal.
  *
  * @returns the round-trip time in milliseconds, with a fraction.
  * @throws ERR_PING_MISMATCH when other bytes came back; ERR_EOF when the peer closed the stream
@@ -83,7 +82,7 @@ export const handlePing = async (stream: Stream, idleTimeout = IDLE_TIMEOUT): Pr
   stream.closeWrite();
 };
 
-/** Echoes the pings that are there; false at the end of the stream. */
+/** Echoes the pings that have arrived; false at the end of the stream. */
 const echo = async (stream: Stream): Promise<boolean> => {
   let chunk = await stream.read();
   if (chunk === null) return false;
