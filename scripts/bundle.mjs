@@ -109,7 +109,13 @@ export const bundle = async (name = 'cli.cjs', logLevel = 'silent') => {
     // They go with it in a file of their own.
     legalComments: 'none',
     metafile: true,
-    external: ['@libp2p-lean/quinn-*', '@infisical/quic-*', '@matrixai/quic-*'],
+    external: [
+      '@libp2p-lean/quinn-*',
+      '@infisical/quic-*',
+      '@matrixai/quic-*',
+      // 190 KB for nat.mapPorts, which no command sets.
+      '@achingbrain/nat-port-mapper',
+    ],
     plugins: [redisWithoutCommands],
     logLevel,
   });
