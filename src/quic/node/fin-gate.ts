@@ -58,8 +58,11 @@ const QUIET = 3;
 const IDLE = 100;
 /** Both last at least so many round trips. */
 const ROUND_TRIPS = 3;
-/** After this the FIN is handed over in any case, and may be lost; milliseconds. */
-const GIVE_UP = 2_000;
+/**
+ * After this the FIN is handed over in any case, and may be lost; milliseconds. On a slow path with packet loss a
+ * FIN waits some seconds: after 2 s, one in eight was lost there.
+ */
+const GIVE_UP = 10_000;
 
 /** For runtimes without that bug. */
 export const openGate: FinGate = {
