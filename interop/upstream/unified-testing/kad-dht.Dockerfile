@@ -7,7 +7,7 @@ WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
 COPY tsconfig.json ./
-COPY scripts/build.mjs scripts/bundle.mjs scripts/tsconfig.build.json scripts/
+COPY scripts/arguments.mjs scripts/build.mjs scripts/bundle.mjs scripts/tsconfig.build.json scripts/
 COPY src src
 RUN npm run build
 
