@@ -2,7 +2,7 @@
 //
 //   node scripts/api-docs.mjs [file]     writes it (`make docs`)
 //   node scripts/api-docs.mjs --check [file]
-//                                        exit code 1 if it is not what the sources say
+//                                        exit code 1 if it does not match the sources
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -34,12 +34,12 @@ const entries = Object.entries(subpaths)
     types: types.replace('./dist/lib/', ''),
   }));
 
-/** Declarations of the sources as they are, in `folder`. */
+/** Writes the declarations of the current sources into `folder`. */
 const declare = (folder) => {
   const tsc = path.join(ROOT, 'node_modules/typescript/bin/tsc');
   const flags = ['-p', 'scripts/tsconfig.build.json', '--emitDeclarationOnly', '--outDir', folder];
   const { status } = spawnSync(process.execPath, [tsc, ...flags], { cwd: ROOT, stdio: 'inherit' });
-  // It has said what is wrong.
+  // tsc has printed the errors.
   if (status !== 0) process.exit(1);
 };
 
@@ -126,7 +126,7 @@ const markdownOf = (node) => {
 };
 const childrenOf = (node) => node.getChildNodes().map(markdownOf).join('');
 
-/** `Throws`, `Returns`: what the tags of a docstring are called here. */
+/** `Throws`, `Returns`: the headings for a docstring's tags. */
 const TAGS = { '@throws': 'Throws', '@returns': 'Returns' };
 
 /** All of a docstring. */
@@ -162,7 +162,7 @@ const HAS_MEMBERS = [ApiItemKind.Interface, ApiItemKind.Class];
 
 /** The declaration; interfaces and classes with their members and these members' docstrings. */
 const declarationOf = (item) => {
-  // Without the indentation that it has inside of its file.
+  // Without its indentation in the file.
   const text = item.excerpt.text.replace(/^export (?:declare )?/, '').trim();
   if (!HAS_MEMBERS.includes(item.kind))
     return item.kind === ApiItemKind.Variable ? `const ${text}` : text;
@@ -184,7 +184,7 @@ const anchorOf = (heading) =>
     .replaceAll(' ', '-');
 
 const render = (models) => {
-  /** From what a declaration says to where it stands. */
+  /** From a declaration's text to its place in the document. */
   const written = new Map();
   const out = [
     '# The API',
@@ -216,7 +216,7 @@ const render = (models) => {
   return `${out.join('\n').trimEnd()}\n`;
 };
 
-// Below the checkout, so that the declarations of packages are found.
+// Inside the checkout, so that the declarations of packages are found.
 const folder = mkdtempSync(path.join(ROOT, '.api-'));
 try {
   declare(folder);

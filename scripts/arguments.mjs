@@ -1,14 +1,14 @@
-// The arguments of the scripts here, which run before anything is installed.
+// Reads the arguments of the scripts here; some run before dependencies are installed.
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 
 /**
  * This process's arguments, as `parseArgs()` of node:util gives them. `--help` prints `usage` and ends the
- * process; what is wrong is one line on stderr and exit code 2.
+ * process; for wrong arguments it prints one line on stderr, and the exit code is 2.
  *
- * @param usage what to type after `node scripts/<name>.mjs`, by lines.
- * @param config of `parseArgs()`.
- * @param most positional arguments that are taken.
+ * @param usage the arguments after `node scripts/<name>.mjs`, a line for each form.
+ * @param config as for `parseArgs()`.
+ * @param most how many positional arguments there may be.
  */
 export const argumentsOf = (usage, config = {}, most = 0) => {
   const script = path.basename(process.argv[1] ?? '');
@@ -28,7 +28,7 @@ export const argumentsOf = (usage, config = {}, most = 0) => {
   }
 };
 
-/** Says in one line what is wrong with the arguments, and ends the process with exit code 2. */
+/** Prints one line about wrong arguments, and ends the process with exit code 2. */
 export const wrongArguments = (why) => {
   const script = path.basename(process.argv[1] ?? '', '.mjs');
   console.error(`${script}: ${why.replace(/\s*\n\s*/g, ' ')} (--help says more)`);

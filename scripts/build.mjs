@@ -1,7 +1,7 @@
 // npm run build → dist/ (or another directory: node scripts/build.mjs <directory>):
 //   dist/lib/    the library: one .js and .d.ts per module of src/
 //   dist/cli.cjs the command line (bundle.mjs), and the licences of what is in it
-//   dist/suites.cjs the participants that run on js-libp2p, and theirs
+//   dist/suites.cjs the participants that run on js-libp2p, and their licences
 import { spawnSync } from 'node:child_process';
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -12,7 +12,7 @@ import { bundle, ENTRIES } from './bundle.mjs';
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
 const { positionals } = argumentsOf('[directory]', {}, 1);
 const dist = path.resolve(root, positionals[0] ?? 'dist');
-// Made aside and put in place whole: what runs from dist/ meanwhile is not disturbed for long.
+// Built beside dist/ and then renamed, so that programs that run from dist/ are hardly disturbed.
 const made = `${dist}.new`;
 
 rmSync(made, { recursive: true, force: true });
@@ -28,7 +28,7 @@ const types = spawnSync(
   ],
   { cwd: root, stdio: 'inherit' },
 );
-// It has said what is wrong, and so does esbuild.
+// tsc has printed the errors, as esbuild does.
 if (types.status !== 0) process.exit(1);
 
 for (const name of Object.keys(ENTRIES)) {

@@ -1,7 +1,7 @@
 // The command line in one file, dependencies included: it starts several times faster than its
 // sources. Packages with native code stay outside.
 //
-//   build.mjs makes dist/cli.cjs of it. In a checkout, bin/libp2p-lean runs
+//   build.mjs writes it to dist/cli.cjs. In a checkout, bin/libp2p-lean runs
 //   node scripts/bundle.mjs <file>      whose line of JSON on stdout says what went wrong, if anything
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -36,7 +36,7 @@ const redisWithoutCommands = {
     onLoad({ filter: /^commands$/, namespace: 'redis' }, () => ({
       contents: 'export const NON_STICKY_COMMANDS = {}; export default {};',
     }));
-    // TLS, clusters that move, a pool's clock: Node.js's modules for them are loaded when they are called.
+    // TLS, cluster redirections, a pool's clock: their Node.js modules are loaded on first use.
     const late = {
       tls: "exports.connect = (...options) => require('node:tls').connect(...options);",
       assert: "module.exports = (...values) => require('node:assert')(...values);",
@@ -54,7 +54,7 @@ const redisWithoutCommands = {
         contents: late[path],
       }),
     );
-    // What a cluster client knows of each command, parsed at start.
+    // The cluster client's data about each command, parsed at start.
     onResolve({ filter: /^\.\/command-metadata-data$/ }, () => inNamespace('metadata'));
     onLoad({ filter: /^metadata$/, namespace: 'redis' }, () => ({
       contents: 'exports.COMMAND_METADATA = {};',
@@ -62,7 +62,7 @@ const redisWithoutCommands = {
   },
 };
 
-/** The licence files of the packages that `inputs`, paths below the checkout, are of. */
+/** The licence files of the packages that contain `inputs`, paths in the checkout. */
 const licencesOf = (inputs) => {
   const folders = inputs.flatMap((input) => {
     const [, folder] = /^(?:redis:)?(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(input) ?? [];
@@ -79,12 +79,12 @@ const licencesOf = (inputs) => {
   return `${texts.join(`\n\n${'-'.repeat(80)}\n\n`)}\n`;
 };
 
-/** What the entry points are, by the name of their bundle in dist/. */
+/** Entry points, by the name of their bundle in dist/. */
 export const ENTRIES = { 'cli.cjs': 'src/cli.ts', 'suites.cjs': 'src/suites.ts' };
 
 /**
- * Resolves with the text of a bundle, one of {@link ENTRIES}, whose first line is its hash, and a function that reads the licences of
- * what is in it.
+ * Resolves with the text of a bundle, one of {@link ENTRIES}, whose first line is its hash, and a function that
+ * reads the licences of its contents.
  *
  * @throws esbuild's BuildFailure.
  */
@@ -100,13 +100,13 @@ export const bundle = async (name = 'cli.cjs', logLevel = 'silent') => {
     target: 'node22',
     // A script, not an ES module: the launcher can keep a code cache for it (bin/libp2p-lean), and what is
     // loaded late brings its built-in modules along only then. As an ES module it would load all of them
-    // at start and call their getters; that of `node:http`, which WebSocket wants, loads undici.
+    // at start and call their getters; that of `node:http`, which WebSocket needs, loads undici.
     format: 'cjs',
-    // It is for createRequire(), which takes either.
+    // For createRequire(), which takes a path, too.
     define: { 'import.meta.url': '__filename' },
     minifySyntax: true,
     minifyWhitespace: true,
-    // They go with it in a file of their own.
+    // They are in a separate file.
     legalComments: 'none',
     metafile: true,
     external: [
@@ -122,7 +122,7 @@ export const bundle = async (name = 'cli.cjs', logLevel = 'silent') => {
   const text = outputFiles[0]?.text ?? '';
   // It is read as Latin-1, which takes less time than UTF-8.
   if (/[^\0-\x7f]/.test(text)) throw new Error('the bundle is not ASCII');
-  // The launcher tells code caches of different bundles apart by this line.
+  // By this line the launcher distinguishes the code caches of different bundles.
   const id = createHash('sha256').update(text).digest('hex').slice(0, 16);
   return { text: `//${id}\n${text}`, licences: () => licencesOf(Object.keys(metafile.inputs)) };
 };

@@ -1,16 +1,15 @@
-// A checkout's bundle of the command line: what a package has in dist/cli.cjs, made when it is first
-// needed and made again when something that it is made of has changed. It is one file,
-// node_modules/.cache/libp2p-lean/cli.cjs, whose last line says what it was made of.
+// A checkout's bundle of the command line: what a package has in dist/cli.cjs, built when first needed and
+// again when one of its inputs has changed. It is one file,
+// node_modules/.cache/libp2p-lean/cli.cjs, whose last line describes its inputs.
 //
-// Any number of processes may be here at once. Each builds into a file of its own, runs what it has
-// built, and puts it in place with a rename: whoever comes last stays, and if that is not of the newest
-// sources, its last line tells.
+// Any number of processes may do this at once. Each builds into its own file, runs that, and renames it into
+// place: the last one stays, and its last line shows whether it is of the newest sources.
 'use strict';
 
 const fs = require('node:fs');
 const path = require('node:path');
 
-/** What decides what is in a bundle: files, and folders with all that is in them. */
+/** The inputs of a bundle: files, and folders with their contents. */
 const INPUTS = [
   'src',
   'package.json',

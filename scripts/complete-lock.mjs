@@ -2,7 +2,7 @@
 //
 // npm drops an optional dependency that it cannot fetch from the lock file, and `npm ci` then
 // refuses the lock file as out of sync. This adds the missing entries (version, os, cpu; no
-// integrity, as nobody here could read it), so that `npm ci` works on every platform.
+// integrity, which cannot be known without the package), so that `npm ci` works on every platform.
 //
 //   node scripts/complete-lock.mjs [package-lock.json]
 import { readFileSync, writeFileSync } from 'node:fs';

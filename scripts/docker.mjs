@@ -26,14 +26,13 @@ const IMAGES = {
   'kad-dht': 'libp2p-lean:kad-dht',
   'node-quic': 'libp2p-lean:node-quic',
 };
-/** What the Dockerfile's other stages are labelled with. */
+/** The label of the Dockerfile's other stages. */
 const STAGE_LABEL = 'libp2p-lean.stage';
 
 const succeeds = (command, ...args) => spawnSync(command, args, { stdio: 'ignore' }).status === 0;
 
 /**
- * Whether a Docker engine answers; where none does, `../shared/docker-up` is asked to start one, if
- * there is such a file.
+ * Whether a Docker engine answers; where none does, `../shared/docker-up`, if there is such a file, starts one.
  */
 const engineRuns = () => {
   if (succeeds('docker', 'info')) return true;
@@ -43,7 +42,7 @@ const engineRuns = () => {
   return spawnSync(up, { stdio: ['ignore', 'ignore', 'inherit'] }).status === 0;
 };
 
-/** Runs the docker command and returns its stdout, trimmed. @throws with what it said on stderr. */
+/** Runs the docker command and returns its stdout, trimmed. @throws with its stderr. */
 const docker = (...args) => {
   try {
     return execFileSync('docker', args, {
@@ -55,7 +54,7 @@ const docker = (...args) => {
   }
 };
 
-/** What `docker image inspect` knows of it; undefined: there is no such image. */
+/** The output of `docker image inspect`; undefined if there is no such image. */
 const inspectImage = (name) => {
   try {
     return JSON.parse(docker('image', 'inspect', name))[0];
@@ -82,13 +81,13 @@ const buildImage = (target, buildArgs = {}) => {
     { cwd: root, stdio: ['ignore', 2, 2], env: { ...process.env, ...old?.env } },
   );
   if (status !== 0) throw new Error(`docker build --target ${target} failed`);
-  // The image that had this name is of no more use, unless it has another one or a container.
+  // The previous image of this name is removed, unless it has another name or a container.
   if (before !== undefined && before !== inspectImage(IMAGES[target])?.Id) {
     if (inspectImage(before)?.RepoTags.length === 0) succeeds('docker', 'image', 'rm', before);
   }
 };
 
-/** What the quinn engine is built on; where no image with cargo can be had, the images do without it. */
+/** The base image for building quinn; where no image with cargo is available, the images have no quinn. */
 const rustImage = () => {
   const rust = 'rust:1-slim-bookworm';
   if (inspectImage(rust) !== undefined || succeeds('docker', 'pull', rust)) return {};
@@ -105,7 +104,7 @@ const findNodeQuicTree = () => {
   return existsSync(shared) ? shared : undefined;
 };
 
-/** A build sees nothing outside its context, so the tree is copied there for as long as it takes. */
+/** A build only sees its context, so the tree is copied there for the time of the build. */
 const buildFromTree = (tree) => {
   const extension = statSync(tree).isDirectory()
     ? ''
@@ -121,7 +120,7 @@ const buildFromTree = (tree) => {
   }
 };
 
-/** Builds what can be built and prints its names. Of the old builder's stages nothing is left. */
+/** Builds the images that can be built here, prints their names, and removes stages that the old builder leaves. */
 const build = () => {
   if (!engineRuns()) throw new Error('no Docker engine answers');
   try {
@@ -164,7 +163,7 @@ const test = () => {
 /** From `docker run` to the listener's address in Redis, beside the same container doing nothing. */
 const measure = async (runs = '15', ...images) => {
   if (!engineRuns()) throw new Error('no Docker engine answers');
-  // Here, as the other commands run before anything is installed.
+  // Imported here, as the other commands run without node_modules.
   const { median } = await import('d3-array');
   const network = `libp2p-lean-measure-${randomBytes(4).toString('hex')}`;
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
@@ -184,7 +183,7 @@ const measure = async (runs = '15', ...images) => {
       .filter((image) => inspectImage(image) !== undefined)
       .map((image) => [image, { published: [], stopped: [], nothing: [] }]),
   );
-  // In turns, so that what else the machine does hits all alike; the first round warms up.
+  // In turn, so that other load affects all alike; the first round is a warm-up.
   for (let round = 0; round <= Number(runs); round++) {
     for (const [image, taken] of times) {
       const { published, stopped } = await measureListener(image, placed, redis);
@@ -235,7 +234,7 @@ const measureListener = async (image, placed, redis) => {
   return { published, stopped };
 };
 
-/** A container of the same image that starts node and ends. */
+/** The time that a container of the image takes to run `node -e 0`, ms. */
 const measureNothing = (image, network) => {
   // The last word is the launcher.
   const [node = 'node', ...flags] = inspectImage(image).Config.Entrypoint.slice(0, -1);

@@ -1,12 +1,12 @@
-// A lock between processes: a file with the ids of the processes that hold it. It is taken over when
-// none of them lives any more, so what is killed leaves nothing to clean up.
+// A lock between processes: a file with the ids of the processes that hold it. It is taken over when none of
+// them is alive, so a killed process leaves nothing to clean up.
 import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** How often the file is looked at while somebody else holds it, ms. */
+/** How often the file is checked while another process holds it, ms. */
 const POLL = 100;
-/** A lock without content is one that is being written, unless it is older than this, ms. */
+/** An empty lock file is being written, unless it is older than this, ms. */
 const WRITING = 5_000;
 /** Longer than any installation, ms. */
 const PATIENCE = 30 * 60_000;
@@ -31,7 +31,7 @@ export const takeLock = async (file, onWait) => {
   }
   const pids = [process.pid];
   return {
-    /** The lock is held as long as that process lives, too. */
+    /** The lock is also held while that process is alive. */
     shareWith: (pid) => {
       pids.push(pid);
       const draft = `${file}.${process.pid}`;
@@ -42,7 +42,7 @@ export const takeLock = async (file, onWait) => {
   };
 };
 
-/** Whether it is ours now. */
+/** Tries to create the lock file; whether that succeeded. */
 const create = (file) => {
   try {
     writeFileSync(file, describe([process.pid]), { flag: 'wx' });
@@ -53,10 +53,10 @@ const create = (file) => {
   }
 };
 
-/** A process id may be used again; with the time of its start it is one process. */
+/** A process id may be used again; together with its start time it is unique. */
 const describe = (pids) => JSON.stringify({ host: os.hostname(), pids, starts: pids.map(startOf) });
 
-/** What the lock says; undefined when it is gone by now. */
+/** The content of the lock file; undefined when there is none. */
 const read = (file) => {
   try {
     const text = readFileSync(file, 'utf8');
@@ -99,8 +99,8 @@ const startOf = (pid) => {
 };
 
 /**
- * Removes the lock if its holders are dead: one process at a time, or the second one would remove
- * what the first has taken meanwhile.
+ * Removes the lock if its holders are dead: one process at a time, or the second one would remove the lock that
+ * the first has just taken.
  */
 const removeStale = (file) => {
   const guard = `${file}.stale`;

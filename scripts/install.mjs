@@ -1,5 +1,5 @@
 // Makes node_modules what package-lock.json says: runs `npm ci` when it is missing or differs, and
-// does nothing otherwise. Of several at once one installs, the others wait for it (install-lock.mjs).
+// does nothing otherwise. When several run at once, one installs and the others wait (install-lock.mjs).
 // Runs on any Node.js from 20 on.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -39,7 +39,7 @@ const isTooOld = () => {
   return Number.parseInt(process.versions.node, 10) < least;
 };
 
-/** Passes on what npm says, but for its warnings that packages want a newer Node.js: they get one. */
+/** Passes on npm's stderr without warnings that packages need a newer Node.js: npm installs one for them. */
 const withoutEngineWarnings = (stderr) => {
   createInterface({ input: stderr }).on('line', (line) => {
     if (!/^npm warn EBADENGINE /i.test(line)) process.stderr.write(`${line}\n`);
@@ -56,9 +56,9 @@ const npmCi = async (lock) => {
   const closed = once(npm, 'close');
   closed.catch(() => undefined);
   await spawned;
-  // Should we be killed, npm goes on: it holds the lock, too.
+  // If this process is killed, npm goes on, and so holds the lock, too.
   lock.shareWith(npm.pid);
-  // A terminal's Ctrl-C reaches npm by itself; what is sent to us alone is passed on.
+  // A terminal's Ctrl-C reaches npm directly; other signals are passed on.
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
     process.on(name, () => {
       if (name !== 'SIGINT' || !process.stdin.isTTY) npm.kill(name);

@@ -4,8 +4,8 @@
 //       <out>/libp2p-lean, and <out>/quinn-<platform> for every <binaries>/<platform>.node
 //       (native/platform.mjs makes those). Fails if a platform is missing, unless --partial is given.
 //   node scripts/release.mjs check
-//       `make release-check`: all but the upload. Publishes what can be built here to a registry of its
-//       own (verdaccio, from npm), installs it into an empty directory from there, and pings.
+//       `make release-check`: all but the upload. Publishes what can be built here to a local registry
+// (verdaccio, from npm), installs it into an empty directory from there, and pings.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -26,7 +26,7 @@ import { PLATFORMS, packageOf } from '../native/platforms.mjs';
 import { argumentsOf, wrongArguments } from './arguments.mjs';
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
-/** The override is what node-fetch's tag `cjs`, which verdaccio asks for, stands for: mirrors lack tags. */
+/** verdaccio depends on node-fetch's tag `cjs`, which mirrors lack; the override is the version it stands for. */
 const VERDACCIO = { dependencies: { verdaccio: '6.10.4' }, overrides: { 'node-fetch': '2.7.0' } };
 /** Milliseconds until verdaccio answers. */
 const REGISTRY_TIMEOUT = 60_000;
@@ -57,7 +57,7 @@ const stagePlatform = (platform, binary, out, main) => {
     ...(repository && { repository }),
     main: 'quinn.node',
     files: ['quinn.node', 'LICENCES.txt'],
-    // npm drops optional packages for the wrong Node.js without a word.
+    // npm silently drops optional packages whose `engines` does not match.
     engines: { node: '>=20' },
     os: [os],
     cpu: [cpu],
@@ -77,7 +77,7 @@ const stageMain = (out, main) => {
   for (const name of [...taken, 'README.md']) {
     cpSync(path.join(root, name), path.join(out, name), {
       recursive: true,
-      // As npm reads `!dist/suites.cjs*`.
+      // As npm interprets `!dist/suites.cjs*`.
       filter: (from) =>
         !left.some((one) => path.relative(root, from).startsWith(one.replace(/\*$/, ''))),
     });
@@ -107,7 +107,7 @@ const stage = (binaries, out, partial) => {
 
 // check
 
-/** Of this machine, as platforms.mjs calls it. */
+/** This machine's platform, as platforms.mjs names it. */
 const platformHere = () => {
   const { platform, arch } = process;
   if (platform === 'darwin') return `darwin-${arch}`;
@@ -116,7 +116,7 @@ const platformHere = () => {
   return `${platform}-${arch}-${glibc ? 'gnu' : 'musl'}`;
 };
 
-/** Ours from here, all else from the registry that npm uses. */
+/** Our packages are local; all others come from the registry that npm uses. */
 const verdaccioConfig = (folder, uplink) => `
 storage: ${path.join(folder, 'storage')}
 uplinks:
