@@ -1,7 +1,7 @@
 /**
  * A well-behaved client, as a process: each second it pings over one connection and makes a new connection.
  *
- *     node interop/hostile/good-client.ts <multiaddr>
+ *     node interop/hostile/good-client.ts <multiaddr> <dials to warm up>
  *
  * Warms the listener up first and prints `ready`; then, for each line of stdin, what it has seen since the last.
  */
@@ -31,8 +31,8 @@ export interface Sight {
 const EVERY = 1_000;
 const PING_TIMEOUT = 5_000;
 const DIAL_TIMEOUT = 10_000;
-/** Dials before anything is measured: how many at a time, and how often. */
-const WARM_UP = { width: 5, times: 40 };
+/** Dials before anything is measured: how many at a time. */
+const WIDTH = 5;
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 const fresh = (): Mutable<Sight> => ({
@@ -46,7 +46,7 @@ const fresh = (): Mutable<Sight> => ({
 });
 
 endWithParent();
-const [address = ''] = process.argv.slice(2);
+const [address = '', warmUp = '200'] = process.argv.slice(2);
 const yamux = { secureChannels: ['noise'], muxers: ['yamux'] } as const;
 const transport = address.includes('quic')
   ? quic({ engine: 'quiche' })
@@ -112,8 +112,8 @@ const visit = async (): Promise<void> => {
   await pingOnce(connection);
   await connection.close();
 };
-for (let n = 0; n < WARM_UP.times; n++)
-  await Promise.all(Array.from({ length: WARM_UP.width }, () => visit().catch(() => {})));
+for (let n = 0; n < Number(warmUp); n += WIDTH)
+  await Promise.all(Array.from({ length: WIDTH }, () => visit().catch(() => {})));
 const connection = await dial(node);
 const lines = createInterface({ input: process.stdin });
 process.stdout.write('ready\n');

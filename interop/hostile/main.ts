@@ -50,6 +50,7 @@ interface Flags {
   readonly attacks: readonly string[];
   readonly seconds: number;
   readonly settle: number;
+  readonly warmUp: number;
   readonly out: string;
 }
 
@@ -112,7 +113,7 @@ const attackOnce = async (
   listener.child.exited.then(() => {
     ended = true;
   });
-  const good = spawnOn(hosts.good, node(GOOD_CLIENT, listener.multiaddr), 0);
+  const good = spawnOn(hosts.good, node(GOOD_CLIENT, listener.multiaddr, String(flags.warmUp)), 0);
   const attacker: { child?: ChildProcess } = {};
   try {
     const said = linesOf(good);
@@ -268,6 +269,12 @@ const program = createProgram(
   )
   .option('--seconds <n>', 'how long each attack lasts', positive, 10)
   // A QUIC connection that was dropped silently lasts 30 s.
+  .option(
+    '--warm-up <n>',
+    'dials of the good client before anything is measured',
+    whole(0, 10_000),
+    200,
+  )
   .option('--settle <n>', 'seconds that memory has to come down again', whole(0, 3600), 45)
   .option('--out <folder>', 'where the results go', join(ROOT, 'results', 'hostile'))
   .action(exitsWith(main));

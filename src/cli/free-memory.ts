@@ -1,8 +1,11 @@
 /**
- * Gives memory back to the system after a burst: glibc keeps what was freed, tens of MiB of it. Only our native
- * binary can ask for it, whatever the transports are; without it, memory stays as it is.
+ * Gives memory back to the system after a burst. V8 does not collect what nothing happens in any more, and glibc keeps
+ * what was freed: tens of MiB each. Only our native binary can ask glibc, whatever the transports are; without it,
+ * memory stays as it is.
  */
 
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import type { LeanNode } from '../node/node.ts';
 
 /** From the first connection that ends; whatever ends meanwhile is part of the burst. Milliseconds. */
@@ -14,9 +17,12 @@ const TRIM_TIME = 1_000;
 /** What is worth it: resident memory before, in parts of what there was in the beginning, and of what there is afterwards. */
 const WORTH = 1.1;
 
+/** A heap that has grown to so many times what it was is mostly garbage. */
+const HEAP_GROWTH = 2;
+
 /** Does so, now and then, while `node` loses connections. */
 export const freeMemoryAfterBursts = (node: LeanNode): void => {
-  const first = process.memoryUsage.rss();
+  const { rss: first, heapTotal } = process.memoryUsage();
   let timer: NodeJS.Timeout | undefined;
   let delay = DELAY;
   const later = (ms: number, act: () => void): void => {
@@ -31,6 +37,7 @@ export const freeMemoryAfterBursts = (node: LeanNode): void => {
       timer = undefined;
       return;
     }
+    if (process.memoryUsage().heapTotal > HEAP_GROWTH * heapTotal) collectGarbage();
     if (!(await trim())) return;
     later(TRIM_TIME, () => {
       const worth = before > WORTH * process.memoryUsage.rss();
@@ -40,6 +47,16 @@ export const freeMemoryAfterBursts = (node: LeanNode): void => {
   };
   node.addEventListener('connection:close', plan);
   node.addEventListener('connection:refuse', plan);
+};
+
+let gc: (() => void) | undefined;
+
+const collectGarbage = (): void => {
+  if (gc === undefined) {
+    setFlagsFromString('--expose-gc');
+    gc = runInNewContext('gc') as () => void;
+  }
+  gc();
 };
 
 /** Whether it can be done here; if not, it is not tried again. */

@@ -27,7 +27,7 @@ test('an attack on our listener: a good client is served, the memory is taken, a
   t.after(() => rmSync(out, { recursive: true, force: true }));
   const child = start([
     ...['--implementations', 'libp2p-lean-v0.1', '--attacks', 'tcp-noise'],
-    ...['--seconds', '1', '--settle', '1', '--out', out],
+    ...['--seconds', '1', '--settle', '1', '--warm-up', '0', '--out', out],
   ]);
   const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)]);
   const [outcome] = JSON.parse(readFileSync(join(out, 'hostile.json'), 'utf8')) as Outcome[];
