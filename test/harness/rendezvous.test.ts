@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { freePort, noRedis, startRedis } from '../../interop/redis-server.ts';
 import { LeanError } from '../../src/errors.ts';
@@ -9,6 +9,8 @@ import { openRendezvous, type Rendezvous } from '../../src/harness/rendezvous.ts
 import { untilBlocked, untilPopped } from '../support/redis-watch.ts';
 
 const HANG = { timeout: 60_000 };
+/** Each way, milliseconds. */
+const SLOW = 400;
 const KEY = 'a5b50d5e_listener_multiaddr';
 const ADDRESS =
   '/ip4/10.0.0.1/udp/4001/quic-v1/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA';
@@ -270,4 +272,39 @@ test('Redis that stays stopped: the deadline, and what was waited for', {
     dialer.close();
     await redis.stop();
   }
+});
+
+test('Redis behind a slow link: both sides get through, and who has no time is told', {
+  ...HANG,
+  skip: noRedis,
+}, async (t) => {
+  const redis = await startRedis();
+  const proxy = createServer((near) => {
+    const far = connect(redis.port, '127.0.0.1');
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      from.on('data', (chunk) => setTimeout(() => to.write(chunk), SLOW));
+      from.on('error', () => {});
+      from.on('close', () => to.destroy());
+    }
+  });
+  await once(proxy.listen(0, '127.0.0.1'), 'listening');
+  const at = proxy.address();
+  assert(at !== null && typeof at !== 'string');
+  t.after(async () => {
+    proxy.close();
+    await redis.stop();
+  });
+  const listener = open(at.port);
+  const dialer = open(at.port);
+  const early = dialer.fetch();
+  await untilPopped(redis, 2);
+  await listener.publish(ADDRESS);
+  assert.equal(await early, ADDRESS);
+  // Slower than it is given: one line that says what was waited for.
+  const hurried = open(at.port, SLOW / 2);
+  await fails(hurried.fetch(), 'ERR_TIMEOUT', /timed out after/);
+  for (const one of [listener, dialer, hurried]) one.close();
 });
