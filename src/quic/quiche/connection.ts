@@ -38,6 +38,8 @@ const READ_SLAB = 64 * 1024;
 const FEW_READERS = 4;
 /** What a stream costs beside its bytes, with the handler that serves it. */
 const STREAM_BYTES = 4096;
+/** After so many new streams, those that may be over are looked at. */
+const LOOK_EVERY = 32;
 /** How long a close waits for room in the congestion window; milliseconds. */
 const CLOSE_PATIENCE = 20;
 /**
@@ -140,6 +142,8 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
   /** Streams all of whose bytes are with quiche, but not their FIN. */
   readonly #finWaiting = new Set<QuicheStream>();
   #nextLocal: number;
+  /** Streams that there were. */
+  #remembered = 0;
   #nextRemote: number;
   /** Streams that the peer must have opened, as it used a later one, but whose packets have not arrived. */
   readonly #skipped = new Set<number>();
@@ -571,6 +575,9 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
   }
 
   #remember(stream: QuicheStream): QuicheStream {
+    if (++this.#remembered % LOOK_EVERY === 0) {
+      for (const each of this.#streams.values()) each.lookForEnd();
+    }
     this.#streams.set(stream.number, stream);
     this.memory.addStreams(1);
     return stream;

@@ -19,6 +19,8 @@ const CLOSE_WAIT = 2_000;
 
 /** What a stream costs beside its bytes, with the handler that serves it. */
 const STREAM_BYTES = 4096;
+/** After so many new streams, those that may be over are looked at. */
+const LOOK_EVERY = 32;
 
 /** The windows that keep a connection's memory in quinn within `limits`. */
 export const nativeWindowsOf = (
@@ -72,6 +74,8 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
   readonly #openers = new Set<Opener>();
   /** QUIC stream ids (RFC 9000 section 2.1) of the next streams; quinn assigns them in order. */
   #nextOpened: number;
+  /** Streams that there were. */
+  #tracked = 0;
   #nextAccepted: number;
 
   #ended: CloseReason | undefined;
@@ -250,6 +254,7 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
 
   #track(handle: number, id: number): QuinnStream {
     const stream = new QuinnStream(this.#driver, this, handle, id);
+    if (++this.#tracked % LOOK_EVERY === 0) for (const each of this.#streams) each.lookForEnd();
     this.#streams.add(stream);
     this.memory.addStreams(1);
     this.#driver.streams[handle] = stream;
