@@ -24,7 +24,8 @@
  * | our `reset(code)`     | ERR_STREAM_RESET with our code ⁴      | ERR_STREAM_CLOSED       | as `write()`  |
  * | connection ended ⁶    | what came, then `null` if the peer had finished, else ERR_CONNECTION_CLOSED | ERR_CONNECTION_CLOSED | as `write()` |
  *
- * A call that waits when a state begins ends as one that is made in it.
+ * A call that waits when a state begins ends as one that is made in it. A stream is over, and costs its connection
+ * nothing any more, once both sides have finished and all bytes were read: the peer's end need not be.
  *
  * 1. Bytes that came before it may still be read first.
  * 2. In QUIC a reset ends one direction. Our peers' `reset()` ends both, as every reset does in yamux and mplex.

@@ -279,6 +279,25 @@ export const streamSuite = (name: string, options: SuiteOptions): void => {
       assert.equal(await hashAll(other), sha256(all.subarray(0, at)));
     });
 
+    test(
+      'streams are over, though nobody reads the end behind what was asked for',
+      HANG,
+      async (t) => {
+        const { dialed, accepted } = await connect(t);
+        serve(accepted, async (stream) => {
+          await writeAll(stream, await readExactly(stream, 1));
+          stream.closeWrite();
+        });
+        // More than a peer may have open at once, over every stack.
+        for (let i = 0; i < 1_100; i++) {
+          const stream = await dialed.openStream();
+          stream.write(text('?'));
+          stream.closeWrite();
+          assertBytes(await readExactly(stream, 1), '?');
+        }
+      },
+    );
+
     test('close() ends everything on both sides', HANG, async (t) => {
       const { dialed, accepted } = await connect(t);
       const [opened, other] = await openPair(dialed, accepted);
