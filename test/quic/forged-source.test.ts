@@ -164,27 +164,26 @@ const suite = (name: string, load: () => Promise<QuicEngine>): void => {
       const { address, accepted } = await listen(t);
       const forge = forger(t);
       const other = await dial(t, address);
-      // A relay that forwards, and after `turn` forges the source of what the client sends.
-      const front = createSocket('udp4');
-      const back = createSocket('udp4');
-      t.after(() => {
-        front.close();
-        back.close();
-      });
-      let client = { host: '', port: 0 };
-      let source: SocketAddress | undefined;
-      const forged = inbox<void>();
-      front.on('message', (packet, from) => {
-        client = { host: from.address, port: from.port };
-        if (source === undefined) back.send(packet, address.port, address.host);
-        else forge(source, address, packet).then(forged.push, forged.push);
-      });
-      back.on('message', (packet) => front.send(packet, client.port, client.host));
-      await new Promise<void>((resolve) => front.bind(0, '127.0.0.1', resolve));
-      const { port } = front.address();
       for (const host of ['127.0.0.1', '127.0.0.77', '224.0.0.1', '255.255.255.255']) {
-        source = undefined;
-        const moved = await dial(t, { host: '127.0.0.1', port });
+        // A relay that forwards, and once there is a `source` forges that of what the client sends. Each client has
+        // its own: what is late from an earlier one would draw the answers to itself.
+        const front = createSocket('udp4');
+        const back = createSocket('udp4');
+        t.after(() => {
+          front.close();
+          back.close();
+        });
+        let client = { host: '', port: 0 };
+        let source: SocketAddress | undefined;
+        const forged = inbox<void>();
+        front.on('message', (packet, from) => {
+          client = { host: from.address, port: from.port };
+          if (source === undefined) back.send(packet, address.port, address.host);
+          else forge(source, address, packet).then(forged.push, forged.push);
+        });
+        back.on('message', (packet) => front.send(packet, client.port, client.host));
+        await new Promise<void>((resolve) => front.bind(0, '127.0.0.1', resolve));
+        const moved = await dial(t, { host: '127.0.0.1', port: front.address().port });
         await echoes(moved, 'before');
         source = { host, port: 0 };
         const stream = await moved.openStream();
