@@ -117,7 +117,7 @@ const startClient = (
 /** Resolves when the client has got us to hold so much for it, and no more comes. */
 const flooded = async (
   connection: Connection,
-  least: { readonly streams: number; readonly unsent: number },
+  least: { readonly streams: number; readonly held: number },
 ): Promise<void> => {
   const { memory } = connection;
   let ended: CloseReason | undefined;
@@ -127,9 +127,9 @@ const flooded = async (
   let before = -1;
   for (let looks = 0; looks < 6; ) {
     await delay(250);
-    const { streams, unsent, held, peak } = memory;
-    assert(ended === undefined, JSON.stringify({ ended, peak, before }));
-    const enough = streams >= least.streams && unsent >= least.unsent;
+    const { streams, held, peak } = memory;
+    assert(ended === undefined, JSON.stringify({ ended, streams, held, peak, before }));
+    const enough = streams >= least.streams && held >= least.held;
     // Packets without data would count here, too: two sides that wait must not keep each other busy.
     looks = enough && held === before ? looks + 1 : 0;
     before = held;
@@ -155,7 +155,8 @@ for (const stack of [...engines, 'yamux', 'mplex'] as const) {
         const { child } = startClient(t, stack, address, { streams });
         const hostile = await first();
         const { memory } = hostile;
-        await flooded(hostile, { streams: 16, unsent: MIB / 2 });
+        // How many streams share a connection's window before it is full is chance: 15 were seen.
+        await flooded(hostile, { streams: 8, held: MIB });
         const { unread, unsent, peak } = memory;
         t.diagnostic(JSON.stringify({ streams: memory.streams, unread, unsent, peak }));
         assert(peak <= memory.limit, `${peak} bytes`);
@@ -184,14 +185,14 @@ for (const stack of [...engines, 'yamux', 'mplex'] as const) {
       const { address, first } = await startNode(t, stack, { stallTimeout: 500 });
       const { said } = startClient(t, stack, address, { streams: 64 });
       const { memory } = await first();
-      while (memory.unsent < MIB / 2) await delay(20);
+      while (memory.unsent < MIB / 4) await delay(20);
       // mplex's resets wait behind what the client does not read, and have no codes.
       if (stack !== 'mplex') {
         const { reset, closed } = await said();
         assert.equal(reset, STREAM_RESOURCE_LIMIT_EXCEEDED, JSON.stringify(closed));
       }
       // One after the other.
-      while (memory.unsent > MIB / 4) await delay(20);
+      while (memory.unsent > MIB / 8) await delay(20);
       assert(memory.peak <= memory.limit, `${memory.peak} bytes`);
     });
 
@@ -208,7 +209,15 @@ for (const stack of [...engines, 'yamux', 'mplex'] as const) {
         assert.equal((await said()).closed?.code, CONN_RESOURCE_LIMIT_EXCEEDED);
         while (memory.held > 0) await delay(10);
       } else {
-        while (memory.peak < 0.5 * MIB) await delay(10);
+        let ended: CloseReason | undefined;
+        hostile.closed.then((reason) => {
+          ended = reason;
+        }, assert.fail);
+        while (memory.peak < MIB / 4) {
+          const { streams, unread, unsent, peak } = memory;
+          assert(ended === undefined, JSON.stringify({ ended, streams, unread, unsent, peak }));
+          await delay(10);
+        }
         for (let before = -1; before !== memory.held; await delay(500)) before = memory.held;
         if (stack !== 'quinn') assert(memory.peak < 1.25 * MIB, `${memory.peak} bytes`);
         if (memory.peak <= memory.limit) return;
