@@ -8,6 +8,9 @@ import { abortedBy } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
 import { ByteQueue } from './byte-queue.ts';
 
+/** Bytes that {@link ReceiveSide.lookForEnd} reads at most. */
+const LOOK_AHEAD = 64;
+
 /** Where bytes come from. */
 export interface ReceiveSource {
   /**
@@ -168,6 +171,16 @@ export class ReceiveSide {
     if (chunk !== undefined) reader.resolve(chunk);
     else if (this.#end === null) reader.resolve(null);
     else reader.reject(this.#end as unknown as LeanError);
+  }
+
+  /**
+   * Pulls, if nothing waits here and nobody reads: a reader who knows how long an answer is does not read the
+   * FIN behind it, and without that the stream is not over.
+   */
+  lookForEnd(): void {
+    if (!this.isOpen || this.hasReader || this.bytes > 0) return;
+    const chunk = this.#source.pull?.(new Uint8Array(LOOK_AHEAD));
+    if (chunk !== undefined) this.push(chunk);
   }
 
   /** The peer finished: `null` follows what came before. */

@@ -15,9 +15,6 @@ const HIGH_WATER = 256 * 1024;
 
 const NOTHING = new Uint8Array();
 
-/** Bytes that are read ahead when only the peer's FIN may be left to read. */
-const LOOK_AHEAD = 64;
-
 /** What a stream asks of its connection. */
 export interface StreamOwner {
   readonly memory: ConnectionMemory;
@@ -165,15 +162,9 @@ export class QuicheStream implements Stream, ReceiveSource, SendSink, WaitingWri
     return true;
   }
 
-  /**
-   * A reader who knows how long an answer is does not read the FIN behind it, without which the stream is not
-   * over; so once this side has ended, somebody must look.
-   */
+  /** Whether the peer's FIN has come, once this side has ended; {@link ReceiveSide.lookForEnd}. */
   lookForEnd(): void {
-    const { isOpen, hasReader, bytes } = this.#receive;
-    if (!this.#writeEnded || !isOpen || hasReader || bytes > 0) return;
-    const chunk = this.pull(new Uint8Array(LOOK_AHEAD));
-    if (chunk !== undefined) this.#receive.push(chunk);
+    if (this.#writeEnded) this.#receive.lookForEnd();
   }
 
   /** There may be room to write. */

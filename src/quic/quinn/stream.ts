@@ -23,8 +23,6 @@ const SLAB = 256 << 10;
 const SLAB_MIN = 64 << 10;
 /** A shorter chunk is copied out of the slab, so that it does not keep that in memory. */
 const COPY_BELOW = 16 << 10;
-/** Bytes that are read ahead when only the peer's FIN may be left to read. */
-const LOOK_AHEAD = 64;
 /** Waiting chunks are joined up to this size, to save calls. */
 const JOIN = 64 << 10;
 
@@ -187,15 +185,9 @@ export class QuinnStream implements Stream, StreamEvents, ReceiveSource, SendSin
     this.#owner.broken(error);
   }
 
-  /**
-   * A reader who knows how long an answer is does not read the FIN behind it, without which the stream is not
-   * over; so once this side has ended, somebody must look.
-   */
+  /** Whether the peer's FIN has come, once this side has ended; {@link ReceiveSide.lookForEnd}. */
   lookForEnd(): void {
-    const { isOpen, hasReader, bytes } = this.#receive;
-    if (!this.#writeEnded || !isOpen || hasReader || bytes > 0) return;
-    const chunk = this.pull(new Uint8Array(LOOK_AHEAD));
-    if (chunk !== undefined) this.#receive.push(chunk);
+    if (this.#writeEnded) this.#receive.lookForEnd();
   }
 
   /** Keeps what arrived before the end readable, then fails. */
