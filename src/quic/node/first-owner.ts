@@ -34,11 +34,13 @@ const nobody = (stream: NodeQuicStream): object => {
  * start, so that one which ends at once is refused like any other on a closed connection. In a version of
  * Node.js (`24.21.0`) that is not known nothing is touched.
  */
-export const withFirstOwner = async (
+export const withFirstOwner = (
   open: () => Promise<NodeQuicStream>,
   version = process.versions.node,
-): Promise<NodeQuicStream> => {
-  if (done || !KNOWN_MAJORS.includes(Number.parseInt(version, 10))) return open();
+): Promise<NodeQuicStream> =>
+  done || !KNOWN_MAJORS.includes(Number.parseInt(version, 10)) ? open() : openFirst(open);
+
+const openFirst = async (open: () => Promise<NodeQuicStream>): Promise<NodeQuicStream> => {
   let handle: Symbols | undefined;
   const hook = createHook({
     init: (_id, type, _trigger, resource) => {
