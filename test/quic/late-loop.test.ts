@@ -3,11 +3,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isLeanError } from '../../src/errors.ts';
-import type { QuicConnection } from '../../src/quic/engine.ts';
 import { selectEngine } from '../../src/quic/select.ts';
 import { enginesHere } from '../support/engines.ts';
 import { issueTestCredentials } from '../support/quic-credentials.ts';
-import { inbox } from '../support/quic-helpers.ts';
+import { loopbackPair } from '../support/quic-helpers.ts';
 
 const IDLE = 200;
 /** node:quic looks at the clock itself once three times the idle timeout have passed; milliseconds. */
@@ -24,13 +23,8 @@ for (const name of await enginesHere(['dialer', 'listener'])) {
   describe(`${name}: an event loop that was late`, { timeout: 60_000 }, () => {
     it('opens no stream that lasts, and nothing is thrown behind its caller', async (t) => {
       const { engine } = await selectEngine(name, 'listener');
-      const accepted = inbox<QuicConnection>();
-      const address = { host: '127.0.0.1', port: 0 };
-      const onConnection = accepted.push;
-      const listener = await engine.listen({ ...options, address, onConnection });
-      t.after(() => listener.close());
-      const dialed = await engine.dial(listener.address, options);
-      const ends = [dialed, await accepted.next()];
+      const pair = await loopbackPair(t, { dialer: engine, listener: engine }, options);
+      const ends = [pair.dialed, pair.accepted];
       // Packets that await acknowledgement, so that timers are due.
       for (const end of ends) (await end.openStream()).write(Buffer.alloc(20_000));
       stall();

@@ -30,6 +30,7 @@ import {
   hasIPv6,
   type Inbox,
   inbox,
+  loopbackPair,
   readAll,
   rejection,
   silentSocket,
@@ -44,20 +45,8 @@ export interface SuiteOptions {
 /** A connection of its own for each test. */
 const connectedPair = async (t: TestContext, options: SuiteOptions): Promise<ConnectionPair> => {
   const [dialer, listener] = await Promise.all([options.dialer(), options.listener()]);
-  const accepted = inbox<QuicConnection>();
-  const bound = await listener.listen({
-    address: { host: '127.0.0.1', port: 0 },
-    credentials: await issueTestCredentials('listener'),
-    authenticate: accept,
-    onConnection: (connection) => accepted.push(connection),
-  });
-  t.after(() => bound.close());
-  const dialed = await dialer.dial(bound.address, {
-    credentials: await issueTestCredentials('dialer'),
-    authenticate: accept,
-  });
-  t.after(() => dialed.close());
-  return { dialed, accepted: await accepted.next() };
+  const credentials = await issueTestCredentials('pair');
+  return loopbackPair(t, { dialer, listener }, { credentials, authenticate: accept });
 };
 
 const HANG = { timeout: 30_000 };

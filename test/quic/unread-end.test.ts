@@ -7,7 +7,7 @@ import { selectEngine } from '../../src/quic/select.ts';
 import { readExactly } from '../../src/stream/bytes.ts';
 import { enginesHere } from '../support/engines.ts';
 import { issueTestCredentials } from '../support/quic-credentials.ts';
-import { inbox } from '../support/quic-helpers.ts';
+import { loopbackPair } from '../support/quic-helpers.ts';
 
 /** Many times what `maxStreams` and `connectionMemory` allow at once. */
 const EXCHANGES = 1_000;
@@ -28,20 +28,15 @@ for (const name of await enginesHere(['dialer', 'listener'])) {
   describe(`${name}: streams whose end nobody reads`, { timeout: 60_000 }, () => {
     it('are over on both sides all the same', async (t) => {
       const { engine } = await selectEngine(name, 'listener');
-      const accepted = inbox<QuicConnection>();
-      const address = { host: '127.0.0.1', port: 0 };
-      const onConnection = accepted.push;
-      const listener = await engine.listen({ ...options, address, onConnection });
-      t.after(() => listener.close());
-      const dialed = await engine.dial(listener.address, options);
-      answer(await accepted.next()).catch(() => {});
+      const ends = { dialer: engine, listener: engine };
+      const { dialed, accepted } = await loopbackPair(t, ends, options);
+      answer(accepted).catch(() => {});
       for (let i = 0; i < EXCHANGES; i++) {
         const stream = await dialed.openStream();
         stream.write(Buffer.from('hi'));
         stream.closeWrite();
         assert.deepEqual(Buffer.from(await readExactly(stream, 2)), Buffer.from('hi'));
       }
-      await dialed.close();
     });
   });
 }

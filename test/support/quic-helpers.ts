@@ -2,7 +2,9 @@
 
 import { createHash } from 'node:crypto';
 import { createSocket } from 'node:dgram';
+import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { EngineOptions, QuicConnection, QuicEngine } from '../../src/quic/engine.ts';
 import type { SocketAddress } from '../../src/socket-address.ts';
 import type { Stream } from '../../src/stream.ts';
 
@@ -31,6 +33,21 @@ export const inbox = <T>(): Inbox<T> => {
       return items.length;
     },
   };
+};
+
+/** A connection over loopback between two engines of this process; both are closed after the test. */
+export const loopbackPair = async (
+  t: TestContext,
+  { dialer, listener }: { readonly dialer: QuicEngine; readonly listener: QuicEngine },
+  options: EngineOptions,
+): Promise<{ readonly dialed: QuicConnection; readonly accepted: QuicConnection }> => {
+  const accepted = inbox<QuicConnection>();
+  const address = { host: '127.0.0.1', port: 0 };
+  const bound = await listener.listen({ ...options, address, onConnection: accepted.push });
+  t.after(() => bound.close());
+  const dialed = await dialer.dial(bound.address, options);
+  t.after(() => dialed.close());
+  return { dialed, accepted: await accepted.next() };
 };
 
 /** Everything up to EOF. */
