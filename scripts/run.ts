@@ -96,6 +96,11 @@ try {
     passed = (await runTest(dialect, redis.address)) && passed;
   }
   console.log(passed ? 'Both dialects passed.' : 'A test failed.');
+  if (passed) {
+    console.error(
+      'Next: `make interop` meets go-, rust-, js- and py-libp2p; `make help` lists the rest.',
+    );
+  }
   process.exit(passed ? 0 : 1);
 } catch (error) {
   console.error(messageOf(error));
