@@ -6,7 +6,7 @@ COMMA := ,
 REPORT := --test-reporter=spec
 QUIC_FLAGS := --experimental-quic --disable-warning=ExperimentalWarning
 
-.PHONY: help run test check lint unit unit-node-quic build docs fuzz soak bench bench-perf interop interop-all interop-gossipsub interop-js-libp2p conditions hostile round-trips nat upstream-check docker docker-test release-check clean install
+.PHONY: help run test check lint unit unit-node-quic build docs fuzz soak bench bench-perf interop interop-all interop-gossipsub interop-js-libp2p conditions hostile round-trips nat nat-peers upstream-check docker docker-test release-check clean install
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -77,6 +77,9 @@ round-trips: install build  ## round trips of QUIC, TCP and WebSocket by delay a
 
 interop-gossipsub: install build  ## test-plans' gossipsub-interop, nodes of several implementations in network namespaces; needs root
 	$(NODE) interop/gossipsub.ts
+
+nat-peers: install  ## go- and rust-libp2p for the tests of test/nat (minutes)
+	$(NODE) interop/build-peers.ts hole-punch-go-v0.51 hole-punch-rust-v0.57 nat-go-v0.51
 
 nat: install  ## who gets through which NATs, in network namespaces; needs root
 	@node scripts/redis.mjs

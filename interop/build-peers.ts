@@ -399,7 +399,10 @@ const buildPeer = async (
   const marker = join(out, 'built');
   const done = { id, implementation, version, command: recipe.command(peer, out) };
   if (existsSync(marker)) return done;
-  if (!build) return { id, skipped: 'it is not built', broken: false };
+  if (!build) {
+    const how = `node_modules/node/bin/node interop/build-peers.ts ${id}`;
+    return { id, skipped: `it is not built (${how})`, broken: false };
+  }
 
   await mkdir(join(cache, 'logs'), { recursive: true });
   const unlock = await lock(join(cache, `${name}.lock`));

@@ -1,4 +1,4 @@
-/** AutoNAT with go-libp2p, on public addresses in network namespaces. */
+/** AutoNAT with go-libp2p, on public addresses in network namespaces. `make nat-peers` builds the peers. */
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -12,7 +12,7 @@ import { enginesHere } from '../support/engines.ts';
 const ROOT = path.join(import.meta.dirname, '../..');
 const PEER = 'nat-go-v0.51';
 const lack = lackOfLaboratory();
-const [peer] = lack === undefined ? await buildPeers([PEER]) : [];
+const [peer] = lack === undefined ? await buildPeers([PEER], undefined, false) : [];
 const why = lack ?? (peer !== undefined && 'skipped' in peer ? peer.skipped : undefined);
 const skip = why === undefined ? false : `AutoNAT with go-libp2p: ${why}`;
 

@@ -1,4 +1,7 @@
-/** A small part of `make nat`: port-restricted NATs, peers of ours and others, and each of them as relay. */
+/**
+ * A small part of `make nat`: port-restricted NATs, peers of ours and others, and each of them as relay. `make nat-peers`
+ * builds the others.
+ */
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -19,7 +22,7 @@ const lack = lackOfLaboratory();
 const lackOf = async (peer: string): Promise<string | false> => {
   if (lack !== undefined) return `the NAT laboratory: ${lack}`;
   if (peer === OURS) return false;
-  const [built] = await buildPeers([`hole-punch-${peer}`]);
+  const [built] = await buildPeers([`hole-punch-${peer}`], undefined, false);
   return built !== undefined && 'skipped' in built ? `${peer}: ${built.skipped}` : false;
 };
 

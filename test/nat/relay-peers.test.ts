@@ -1,4 +1,7 @@
-/** Circuit relay v2 with go-libp2p and rust-libp2p: their relays, and their clients at ours. */
+/**
+ * Circuit relay v2 with go-libp2p and rust-libp2p: their relays, and their clients at ours. `make nat-peers` builds
+ * the peers.
+ */
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -19,7 +22,7 @@ for (const { id, voucher, renewed } of [
   { id: 'hole-punch-rust-v0.57', voucher: undefined, renewed: [['their listener: renewed', true]] },
   { id: 'hole-punch-go-v0.51', voucher: [true, true], renewed: [] },
 ]) {
-  const [peer] = lack === undefined ? await buildPeers([id]) : [];
+  const [peer] = lack === undefined ? await buildPeers([id], undefined, false) : [];
   const why = lack ?? (peer !== undefined && 'skipped' in peer ? peer.skipped : undefined);
   const skip = why === undefined ? false : `relays with ${id}: ${why}`;
 
