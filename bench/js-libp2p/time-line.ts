@@ -4,6 +4,8 @@
  * have loggers that note when each line came, and print nothing. The tables go to stdout.
  *
  *     node bench/js-libp2p/time-line.ts [--dials 100] [--warm-up 50] [lean|chainsafe ...]
+ *
+ * `--first 15`: the same of the first dial of a process to a process that nobody has dialled, 15 new pairs for each stack.
  */
 
 import { type ChildProcess, fork } from 'node:child_process';
@@ -62,6 +64,23 @@ const listen = async (stack: Stack): Promise<void> => {
   process.on('message', () => process.send?.(marks.splice(0)));
   process.on('disconnect', () => process.exit(0));
   process.send?.(address);
+};
+
+/** Told an address, it dials that, and sends what it noted. */
+const dial = async (stack: Stack): Promise<void> => {
+  const { logger, marks } = createRecorder();
+  const bench = await startJsNode(stack, logger);
+  process.on('message', (address: string) => {
+    dialOnce(bench, address, marks).then(
+      () => process.send?.(marks.splice(0)),
+      (error) => {
+        console.error(error);
+        process.exit(1);
+      },
+    );
+  });
+  process.on('disconnect', () => process.exit(0));
+  process.send?.('ready');
 };
 
 /** One dial with a byte there and back. */
@@ -129,46 +148,84 @@ interface TimeLine {
   readonly total: number;
 }
 
-const measure = async (stack: Stack, warmUp: number, dials: number): Promise<TimeLine> => {
-  const child: ChildProcess = fork(FILE, ['--listen', stack], {
+interface Child extends Disposable {
+  /** The next message that it sends. */
+  next<T>(): Promise<T>;
+  send(message: string): void;
+}
+
+const startChild = (role: 'listen' | 'dial', stack: Stack): Child => {
+  const child: ChildProcess = fork(FILE, [`--${role}`, stack], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
-  const answer = async <T>(): Promise<T> => {
-    const [value] = await once(child, 'message', { signal: AbortSignal.timeout(ANSWER_TIMEOUT) });
-    return value as T;
+  return {
+    next: async <T>(): Promise<T> => {
+      const [value] = await once(child, 'message', { signal: AbortSignal.timeout(ANSWER_TIMEOUT) });
+      return value as T;
+    },
+    send: (message) => void child.send(message),
+    [Symbol.dispose]: () => child.disconnect(),
   };
-  try {
-    const address = await answer<string>();
-    const { logger, marks } = createRecorder();
-    const bench = await startJsNode(stack, logger);
-    const all: { readonly dialer: number[]; readonly listener: number[] }[] = [];
-    for (let i = 0; i < warmUp + dials; i++) {
-      await dialOnce(bench, address, marks);
-      const near = marks.splice(0);
-      const far = answer<Mark[]>();
-      child.send('marks');
-      const start = near.find(([, line]) => line === 'start')?.[0] ?? Number.NaN;
-      const dialer = stepsOf(start, near, DIALER);
-      const listener = stepsOf(
-        start,
-        (await far).filter(([at]) => at >= start),
-        LISTENER,
-      );
-      if (dialer === undefined || listener === undefined) {
-        throw new Error(`${stack}: js-libp2p did not log a line that a step ends with`);
-      }
-      if (i >= warmUp) all.push({ dialer, listener });
-    }
-    const medians = (side: 'dialer' | 'listener', steps: readonly Step[]): number[] =>
-      steps.map((_, step) => median(all.map((it) => it[side][step] ?? Number.NaN)));
-    return {
-      dialer: medians('dialer', DIALER),
-      listener: medians('listener', LISTENER),
-      total: median(all.map((it) => it.dialer.reduce((sum, time) => sum + time, 0))),
-    };
-  } finally {
-    child.disconnect();
+};
+
+interface Steps {
+  readonly dialer: readonly number[];
+  readonly listener: readonly number[];
+}
+
+/** @throws when a step of the dial that began with `near` has no line. */
+const stepsOfDial = (stack: Stack, near: readonly Mark[], far: readonly Mark[]): Steps => {
+  const start = near.find(([, line]) => line === 'start')?.[0] ?? Number.NaN;
+  const dialer = stepsOf(start, near, DIALER);
+  const listener = stepsOf(
+    start,
+    far.filter(([at]) => at >= start),
+    LISTENER,
+  );
+  if (dialer !== undefined && listener !== undefined) return { dialer, listener };
+  throw new Error(`${stack}: js-libp2p did not log a line that a step ends with`);
+};
+
+const timeLineOf = (all: readonly Steps[]): TimeLine => {
+  const medians = (side: 'dialer' | 'listener', steps: readonly Step[]): number[] =>
+    steps.map((_, step) => median(all.map((it) => it[side][step] ?? Number.NaN)));
+  return {
+    dialer: medians('dialer', DIALER),
+    listener: medians('listener', LISTENER),
+    total: median(all.map((it) => it.dialer.reduce((sum, time) => sum + time, 0))),
+  };
+};
+
+/** Of warm dials of this process to one listener. */
+const measure = async (stack: Stack, warmUp: number, dials: number): Promise<TimeLine> => {
+  using listener = startChild('listen', stack);
+  const address = await listener.next<string>();
+  const { logger, marks } = createRecorder();
+  const bench = await startJsNode(stack, logger);
+  const all: Steps[] = [];
+  for (let i = 0; i < warmUp + dials; i++) {
+    await dialOnce(bench, address, marks);
+    const near = marks.splice(0);
+    const far = listener.next<Mark[]>();
+    listener.send('marks');
+    const steps = stepsOfDial(stack, near, await far);
+    if (i >= warmUp) all.push(steps);
   }
+  return timeLineOf(all);
+};
+
+/** The first dial of a new process to a new one. */
+const measureFirst = async (stack: Stack): Promise<Steps> => {
+  using listener = startChild('listen', stack);
+  const address = await listener.next<string>();
+  using dialer = startChild('dial', stack);
+  await dialer.next();
+  const near = dialer.next<Mark[]>();
+  dialer.send(address);
+  const marks = await near;
+  const far = listener.next<Mark[]>();
+  listener.send('marks');
+  return stepsOfDial(stack, marks, await far);
 };
 
 const table = (side: 'dialer' | 'listener', steps: readonly Step[], lines: TimeLine[]): void => {
@@ -182,22 +239,44 @@ const table = (side: 'dialer' | 'listener', steps: readonly Step[], lines: TimeL
   console.log();
 };
 
-const program = createProgram('time-line', 'Where the time of a warm dial under js-libp2p goes.')
+const program = createProgram('time-line', 'Where the time of a dial under js-libp2p goes.')
   .argument('[stack...]', `what to measure: ${STACKS.join(', ')}`, all(oneOf(STACKS)))
   .option('--dials <n>', 'that are measured', whole(1, 100_000), 100)
   .option('--warm-up <n>', 'dials before them', whole(0, 100_000), 50)
+  .option(
+    '--first <n>',
+    'pairs of new processes, of which the first dial is measured',
+    whole(1, 1_000),
+  )
   .option('--listen', 'be the other side')
+  .option('--dial', 'be a dialer of --first')
   .parse();
-const options = program.opts<{ dials: number; warmUp: number; listen?: boolean }>();
+const options = program.opts<{
+  dials: number;
+  warmUp: number;
+  first?: number;
+  listen?: boolean;
+  dial?: boolean;
+}>();
 const [named = []] = program.processedArgs as Stack[][];
 const chosen = STACKS.filter((it) => named.length === 0 || named.includes(it));
 if (options.listen) {
   await listen(chosen[0] as Stack);
+} else if (options.dial) {
+  await dial(chosen[0] as Stack);
 } else {
   const lines: TimeLine[] = [];
-  for (const stack of chosen) {
-    process.stderr.write(`${stack}\n`);
-    lines.push(await measure(stack, options.warmUp, options.dials));
+  if (options.first === undefined) {
+    for (const stack of chosen) {
+      process.stderr.write(`${stack}\n`);
+      lines.push(await measure(stack, options.warmUp, options.dials));
+    }
+  } else {
+    const all = new Map<Stack, Steps[]>(chosen.map((it) => [it, []]));
+    for (let i = 0; i < options.first; i++) {
+      for (const stack of chosen) all.get(stack)?.push(await measureFirst(stack));
+    }
+    lines.push(...[...all.values()].map(timeLineOf));
   }
   table('dialer', DIALER, lines);
   table('listener', LISTENER, lines);

@@ -10,13 +10,18 @@ import { issueCertificate, type TlsIdentity } from '../tls/issue.ts';
 import { createVerifier } from '../tls/verify.ts';
 import { type AgreedProtocols, createAgreedProtocols } from './agreed-protocols.ts';
 import type { QuicComponents, QuicOptions } from './options.ts';
-import { signingKeyFrom } from './peers.ts';
+import { remotePeerOf, signingKeyFrom } from './peers.ts';
 
 export interface Endpoint {
   /** Loaded at the first call. @throws as `selectEngine`. */
   engine(role: Role): Promise<QuicEngine>;
   /** @throws ERR_KEY_MALFORMED */
   tls(): TlsIdentity;
+  /**
+   * Loads and makes what a first dial would wait for: engine, certificate, and code that has not run yet. Rejects as
+   * `engine()` and `tls()` do.
+   */
+  prepare(): Promise<void>;
   readonly verifyCertificate: ReturnType<typeof createVerifier>;
   readonly limits: Partial<QuicLimits>;
   /** With lazy negotiation. */
@@ -44,14 +49,21 @@ export const createEndpoint = (components: QuicComponents, options: QuicOptions)
       return known;
     });
   const engines = { dialer: load('dialer'), listener: load('listener') };
-  let tls: TlsIdentity | undefined;
+  let made: TlsIdentity | undefined;
+  const tls = (): TlsIdentity => {
+    made ??= issueCertificate(signingKeyFrom(components.privateKey));
+    return made;
+  };
+  const verifyCertificate = createVerifier();
   return {
     engine: (role) => engines[role](),
-    tls: () => {
-      tls ??= issueCertificate(signingKeyFrom(components.privateKey));
-      return tls;
+    tls,
+    prepare: async () => {
+      await engines.dialer();
+      // What a dial does with the peer's: it takes twice as long when it is done for the first time.
+      remotePeerOf(verifyCertificate([tls().certificateDer]));
     },
-    verifyCertificate: createVerifier(),
+    verifyCertificate,
     limits,
     agreed: negotiation === 'lazy' ? createAgreedProtocols() : undefined,
     listeners,

@@ -3,7 +3,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   AlreadyStartedError,
-  type ComponentLogger,
   type CounterGroup,
   type Listener,
   type ListenerEvents,
@@ -38,7 +37,7 @@ export const createQuicListener = (init: QuicListenerInit): Listener =>
 class QuicTransportListener extends TypedEventEmitter<ListenerEvents> implements Listener {
   readonly #init: QuicListenerInit;
   readonly #log: Logger;
-  readonly #logger: ComponentLogger;
+  readonly #connectionLog: Logger;
   readonly #events: CounterGroup | undefined;
   readonly #errors: CounterGroup | undefined;
   /** Fires when it closes: ends upgrades. */
@@ -53,7 +52,7 @@ class QuicTransportListener extends TypedEventEmitter<ListenerEvents> implements
     super();
     this.#init = init;
     const { logger, metrics } = init.components;
-    this.#logger = logger;
+    this.#connectionLog = logger.forComponent('libp2p:quic:connection');
     this.#log = logger.forComponent('libp2p:quic:listener');
     setMaxListeners(Number.POSITIVE_INFINITY, this.#closing.signal);
     metrics?.registerMetricGroup('libp2p_quic_inbound_connections_total', {
@@ -115,7 +114,7 @@ class QuicTransportListener extends TypedEventEmitter<ListenerEvents> implements
       connection,
       remoteAddr: withPeer(multiaddrOf('quic-v1', connection.remoteAddress), peer),
       direction: 'inbound',
-      log: this.#logger.forComponent('libp2p:quic:connection'),
+      log: this.#connectionLog,
       metrics: this.#events,
       metricPrefix: `${this.#name} `,
     });

@@ -5,6 +5,7 @@ import {
   type DialTransportOptions,
   type Listener,
   type MultiaddrFilter,
+  type Startable,
   serviceCapabilities,
   type Transport,
   transportSymbol,
@@ -42,10 +43,14 @@ const dialFilter: MultiaddrFilter = (addresses) =>
 const listenFilter: MultiaddrFilter = (addresses) =>
   dialFilter(addresses).filter((address) => hostOf(address).name === undefined);
 
-const createTransport = (components: QuicComponents, options: QuicOptions): Transport => {
+const createTransport = (
+  components: QuicComponents,
+  options: QuicOptions,
+): Transport & Startable => {
   const endpoint = createEndpoint(components, options);
   const muxerOptions = options.streamOptions ? { streamOptions: options.streamOptions } : {};
   const log = components.logger.forComponent('libp2p:quic:transport');
+  const connectionLog = log.newScope('connection');
   const events = components.metrics?.registerCounterGroup('libp2p_quic_dialer_events_total', {
     label: 'event',
     help: 'Total count of QUIC dialer events by type',
@@ -73,7 +78,7 @@ const createTransport = (components: QuicComponents, options: QuicOptions): Tran
       connection,
       remoteAddr: withPeer(address, peer),
       direction: 'outbound',
-      log: log.newScope('connection'),
+      log: connectionLog,
       metrics: events,
     });
     try {
@@ -109,6 +114,12 @@ const createTransport = (components: QuicComponents, options: QuicOptions): Tran
     dial,
     createListener: ({ upgrader }): Listener =>
       createQuicListener({ endpoint, upgrader, components, muxerOptions }),
+    /** So that the first dial does not wait for it. If it fails, dials and listeners say so. */
+    start: async () => {
+      await endpoint.prepare().catch((error) => log.error('cannot dial - %e', error));
+    },
+    /** Listeners and connections are closed by js-libp2p. */
+    stop: () => {},
   };
 };
 

@@ -7,7 +7,13 @@ import { once } from 'node:events';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { generateKeyPair } from '@libp2p/crypto/keys';
-import { type PrivateKey, type Stream, StreamCloseEvent } from '@libp2p/interface';
+import {
+  type ComponentLogger,
+  type Logger,
+  type PrivateKey,
+  type Stream,
+  StreamCloseEvent,
+} from '@libp2p/interface';
 import { prometheusMetrics } from '@libp2p/prometheus-metrics';
 import { multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p } from 'libp2p';
@@ -88,6 +94,18 @@ const addressOf = (node: JsNode): SocketAddress => {
   return socketAddressOf(address);
 };
 
+/** A logger that keeps the formats of its lines. */
+const createLogger = (lines: string[]): ComponentLogger => {
+  const note = (line: unknown): void => void lines.push(String(line));
+  const log: Logger = Object.assign(note, {
+    error: note,
+    trace: () => {},
+    enabled: true,
+    newScope: () => log,
+  });
+  return { forComponent: () => log };
+};
+
 /** Resolves when nothing more was sent for a while: twenty round trips over the same connection. */
 const stopped = async (pair: JsPair, sender: { sent: number }): Promise<void> => {
   const [near, far] = await openStreams(pair);
@@ -111,6 +129,32 @@ const closeOf = async (target: EventTarget): Promise<StreamCloseEvent> => {
 
 for (const engine of await enginesHere(['dialer', 'listener'])) {
   describe(`js-libp2p over our ${engine} engine`, HANG, () => {
+    it('has loaded the engine and made the certificate when a node that only dials has started', async (t) => {
+      const lines: string[] = [];
+      const node = await startJsNode(t, { engine, listen: [], logger: createLogger(lines) });
+      assert.deepEqual(
+        lines.filter((it) => it === '%s as %s: %s'),
+        ['%s as %s: %s'],
+      );
+      assert.equal(lines.filter((it) => it.includes('cannot dial')).length, 0);
+      const listener = await startJsNode(t, { engine });
+      await node.dial(listener.getMultiaddrs());
+      assert.equal(lines.filter((it) => it === '%s as %s: %s').length, 1);
+    });
+
+    it('starts when it cannot dial; the dial says why', async (t) => {
+      // Of a file, which is no directory.
+      const trace = { qlog: fileURLToPath(import.meta.url) };
+      const lines: string[] = [];
+      const node = await startJsNode(t, { engine, trace, listen: [], logger: createLogger(lines) });
+      assert.deepEqual(
+        lines.filter((it) => it.startsWith('cannot dial')),
+        ['cannot dial - %e'],
+      );
+      const listener = await startJsNode(t, { engine });
+      await assert.rejects(node.dial(listener.getMultiaddrs()), /trace cannot be written/);
+    });
+
     it('dials, listens, and identifies both sides', async (t) => {
       const dialer = await startJsNode(t, { engine });
       const listener = await startJsNode(t, { engine });

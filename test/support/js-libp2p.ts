@@ -2,7 +2,7 @@
 
 import type { TestContext } from 'node:test';
 import { type Identify, identify } from '@libp2p/identify';
-import type { Connection, Libp2p, PrivateKey, Stream } from '@libp2p/interface';
+import type { ComponentLogger, Connection, Libp2p, PrivateKey, Stream } from '@libp2p/interface';
 import { type Ping, ping } from '@libp2p/ping';
 import { createLibp2p, type Libp2pOptions } from 'libp2p';
 import { type QuicOptions, quic } from '../../src/exports/js-libp2p.ts';
@@ -12,6 +12,7 @@ export type JsNode = Libp2p<{ ping: Ping; identify: Identify }>;
 export interface JsNodeOptions extends QuicOptions {
   readonly listen?: readonly string[];
   readonly privateKey?: PrivateKey;
+  readonly logger?: ComponentLogger;
   readonly libp2p?: Pick<Libp2pOptions, 'metrics' | 'connectionManager' | 'connectionGater'>;
 }
 
@@ -20,10 +21,11 @@ export const LOOPBACK = '/ip4/127.0.0.1/udp/0/quic-v1';
 /** Stopped when the test has ended. */
 export const startJsNode = async (
   t: Pick<TestContext, 'after'>,
-  { listen = [LOOPBACK], privateKey, libp2p, ...options }: JsNodeOptions = {},
+  { listen = [LOOPBACK], privateKey, logger, libp2p, ...options }: JsNodeOptions = {},
 ): Promise<JsNode> => {
   const node = await createLibp2p({
     ...(privateKey && { privateKey }),
+    ...(logger && { logger }),
     addresses: { listen: [...listen] },
     transports: [quic(options)],
     services: { ping: ping(), identify: identify() },
