@@ -8,7 +8,7 @@ import { HarnessError } from '../../src/harness/errors.ts';
 import { openRendezvous, type Rendezvous } from '../../src/harness/rendezvous.ts';
 import { untilBlocked, untilPopped } from '../support/redis-watch.ts';
 
-const HANG = { timeout: 60_000 };
+const HANG = { timeout: 120_000 };
 /** Each way, milliseconds. */
 const SLOW = 400;
 const KEY = 'a5b50d5e_listener_multiaddr';
@@ -17,15 +17,13 @@ const ADDRESS =
 
 const open = (
   port: number,
-  timeout = 30_000,
+  timeout = 90_000,
   host = '127.0.0.1',
-): Rendezvous & { events: string[]; nextEvent: () => Promise<void> } => {
+): Rendezvous & { events: string[]; nextEvent: () => Promise<void>; timeOut: () => void } => {
   const stop = new AbortController();
-  const timer = setTimeout(
-    () => stop.abort(new LeanError('ERR_TIMEOUT', `timed out after ${timeout / 1000} s`)),
-    timeout,
-  );
-  timer.unref();
+  const timeOut = (): void =>
+    stop.abort(new LeanError('ERR_TIMEOUT', `timed out after ${timeout / 1000} s`));
+  setTimeout(timeOut, timeout).unref();
   const events: string[] = [];
   let told = (): void => {};
   const log = (event: string): void => {
@@ -37,7 +35,12 @@ const open = (
       told = resolve;
     });
   const rendezvous = openRendezvous({ redis: { host, port }, key: KEY, signal: stop.signal, log });
-  return { ...rendezvous, events, nextEvent };
+  return { ...rendezvous, events, nextEvent, timeOut };
+};
+
+/** Resolves when it has said so. */
+const told = async (one: ReturnType<typeof open>, words: string): Promise<void> => {
+  while (!one.events.some((it) => it.includes(words))) await one.nextEvent();
 };
 
 const fails = async (promise: Promise<unknown>, code: string, message: RegExp): Promise<void> => {
@@ -166,26 +169,37 @@ test('Redis that dies while BLPOP waits, and comes back', { ...HANG, skip: noRed
 
 test('the deadline says what was waited for', { ...HANG, skip: noRedis }, async () => {
   const port = await freePort();
-  const refused = open(port, 600);
+  const refused = open(port);
+  const first = refused.fetch();
+  first.catch(() => undefined);
+  await told(refused, 'cannot be used yet');
+  refused.timeOut();
   await fails(
-    refused.fetch(),
+    first,
     'ERR_TIMEOUT',
-    new RegExp(`^timed out after 0.6 s, waiting for Redis at 127.0.0.1:${port} \\(.*ECONNREFUSED`),
+    new RegExp(`^timed out after 90 s, waiting for Redis at 127.0.0.1:${port} \\(.*ECONNREFUSED`),
   );
   refused.close();
   const redis = await startRedis({ port });
-  const empty = open(port, 600);
+  const empty = open(port);
+  const second = empty.fetch();
+  second.catch(() => undefined);
+  await untilBlocked(redis);
+  empty.timeOut();
   await fails(
-    empty.fetch(),
+    second,
     'ERR_TIMEOUT',
-    new RegExp(`^timed out after 0.6 s, waiting for ${KEY} in Redis at 127.0.0.1:${port}$`),
+    new RegExp(`^timed out after 90 s, waiting for ${KEY} in Redis at 127.0.0.1:${port}$`),
   );
   empty.close();
-  const dying = open(port, 900);
+  const dying = open(port);
   const fetched = dying.fetch();
   fetched.catch(() => undefined);
+  await told(dying, 'connected');
   await untilBlocked(redis);
   await redis.stop();
+  await told(dying, 'cannot be used yet');
+  dying.timeOut();
   await fails(fetched, 'ERR_TIMEOUT', /waiting for Redis at .*\(.*(ECONNREFUSED|closed)/);
   dying.close();
 });
@@ -247,8 +261,9 @@ test('Redis that is stopped (SIGSTOP): waited for until it goes on', {
     await untilPopped(redis, 2);
     redis.signal('SIGSTOP');
     const published = listener.publish(ADDRESS);
-    // The silence is noticed, and told.
-    while (!dialer.events.some((it) => it.includes('cannot be used yet'))) await dialer.nextEvent();
+    // The silence is noticed, and told; by both, as Redis may give what was published before to a BLPOP whose connection
+    // has been given up.
+    await Promise.all([dialer, listener].map((one) => told(one, 'cannot be used yet')));
     redis.signal('SIGCONT');
     await published;
     assert.equal(await early, ADDRESS);

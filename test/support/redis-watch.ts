@@ -5,6 +5,8 @@ import type { RedisServer } from '../../interop/redis-server.ts';
 
 /** Between two checks; milliseconds. */
 const LOOK = 5;
+/** Milliseconds. */
+const PATIENCE = 60_000;
 
 const until = async (
   redis: RedisServer,
@@ -12,11 +14,13 @@ const until = async (
   field: RegExp,
   least: number,
 ): Promise<void> => {
-  for (;;) {
-    const info = await redis.send('INFO', section);
-    if (Number(field.exec(info)?.[1] ?? 0) >= least) return;
-    await delay(LOOK);
+  const start = performance.now();
+  // A bound, so that the file ends when a test has failed.
+  for (; performance.now() - start < PATIENCE; await delay(LOOK)) {
+    const seen = Number(field.exec(await redis.send('INFO', section))?.[1] ?? 0);
+    if (seen >= least) return;
   }
+  throw new Error(`never ${least} of ${field} in Redis`);
 };
 
 /** Resolves when this many clients wait in BLPOP. */
