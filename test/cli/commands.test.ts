@@ -8,7 +8,9 @@ import { createNode } from '../../src/node/node.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
 import { quic, tcp, websocket } from '../../src/transports/factories.ts';
 import { VERSION } from '../../src/version.ts';
+import { longEnough } from '../support/long-enough.ts';
 import { LAUNCHER, type Outcome, type Participant, run, start } from '../support/participant.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const HANG = { timeout: 60_000 };
 const ID = '12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA';
@@ -20,7 +22,7 @@ const assertFailed = (outcome: Outcome, code: number, message: RegExp): void => 
   assert.equal(outcome.code, code);
 };
 
-describe('arguments', { timeout: 180_000 }, () => {
+describe('arguments', SUITE, () => {
   test('--version and --help', async () => {
     assert.equal((await run(['--version'])).stdout, `${VERSION}\n`);
     for (const args of [
@@ -66,7 +68,7 @@ describe('arguments', { timeout: 180_000 }, () => {
   });
 });
 
-describe('ping and listen', { timeout: 600_000 }, () => {
+describe('ping and listen', SUITE, () => {
   let listener: Participant;
   let address: string;
   before(async () => {
@@ -175,19 +177,22 @@ describe('ping and listen', { timeout: 600_000 }, () => {
   test('answers that do not come are lost, and each is said', HANG, async (t) => {
     const node = await createNode();
     t.after(() => node.close());
-    let pings = 0;
-    node.handle(PING, async (stream) => {
-      const chunk = await stream.read();
-      pings++;
-      if (chunk !== null && pings > 1) stream.write(chunk);
-      await stream.read();
-    });
     const there = (await node.listen('/ip4/127.0.0.1/udp/0/quic-v1')).address;
-    const args = ['ping', '-c', '2', '-i', '0', '-W', '0.3', String(there)];
-    const { code, stdout } = await run(args);
-    assert.match(stdout, /\nno answer: seq=1 \(.*300 ms\)\n32 bytes from .*seq=2 /);
-    assert.match(stdout, /\n2 sent, 1 answered, 50% loss/);
-    assert.equal(code, 0);
+    await longEnough([300, 3_000, 15_000], async (limit) => {
+      let pings = 0;
+      node.handle(PING, async (stream) => {
+        const chunk = await stream.read();
+        pings++;
+        if (chunk !== null && pings > 1) stream.write(chunk);
+        await stream.read();
+      });
+      const args = ['ping', '-c', '2', '-i', '0', '-W', `${limit / 1000}`, String(there)];
+      const { code, stdout } = await run(args);
+      const lines = new RegExp(`\nno answer: seq=1 \\(.*${limit} ms\\)\n32 bytes from .*seq=2 `);
+      assert.match(stdout, lines);
+      assert.match(stdout, /\n2 sent, 1 answered, 50% loss/);
+      assert.equal(code, 0);
+    });
   });
 
   test('a peer without ping: 1', HANG, async (t) => {

@@ -11,8 +11,9 @@ import { allKadDhtCells, kadDhtTestKeyOf, selectKadDhtCells } from '../../intero
 import type { KadDhtResults } from '../../interop/kad-dht/results.ts';
 import { noRedis } from '../../interop/redis-server.ts';
 import { parseImages } from '../../interop/runner/images.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
-const SUITE = fileURLToPath(new URL('../../interop/kad-dht.ts', import.meta.url));
+const RUNNER = fileURLToPath(new URL('../../interop/kad-dht.ts', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'libp2p-lean-kad-dht-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -77,7 +78,11 @@ const PASS = "console.log('status: pass')";
 
 const runSuite = async (
   roles: Readonly<Record<string, string>>,
-  { ours = true, known = '' }: { ours?: boolean; known?: string } = {},
+  {
+    ours = true,
+    known = '',
+    timeout = 60,
+  }: { ours?: boolean; known?: string; timeout?: number } = {},
 ) => {
   const command = participant(roles);
   const file = join(folder, 'images.yaml');
@@ -86,8 +91,8 @@ const runSuite = async (
   const list = join(folder, 'known.yaml');
   writeFileSync(list, known);
   const out = join(folder, 'out');
-  const flags = ['--images', file, '--known', list, '--out', out, '--timeout', '1'];
-  const child = spawn(process.execPath, [SUITE, ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const flags = ['--images', file, '--known', list, '--out', out, '--timeout', `${timeout}`];
+  const child = spawn(process.execPath, [RUNNER, ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
   let stdout = '';
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
     stdout += chunk;
@@ -106,14 +111,14 @@ const LISTED = `known-failures:
     evidence: test/interop/kad-dht-suite.test.ts
 `;
 
-describe('verdicts of the kad-dht suite', { skip: noRedis, timeout: 120_000 }, () => {
+describe('verdicts of the kad-dht suite', { skip: noRedis, ...SUITE }, () => {
   test('a querier that says so passes', async () => {
     const { code, verdict, failure, stdout } = await runSuite({ querier: PASS });
     assert.deepEqual([code, verdict, failure], [0, 'pass', null]);
     assert.match(stdout, /^1 of 1 cells passed/);
   });
 
-  for (const [what, roles, message] of [
+  for (const [what, roles, message, timeout] of [
     ['exits with another code', { querier: `${PASS}; process.exitCode = 3` }, /code 3/],
     [
       'says why',
@@ -126,12 +131,15 @@ describe('verdicts of the kad-dht suite', { skip: noRedis, timeout: 120_000 }, (
       /said status: fail/,
     ],
     ['says nothing', { querier: '0' }, /never said status: pass/],
-    ['never ends', {}, /timed out after 1 s/],
+    ['never ends', {}, /timed out after 1 s/, 1],
     ['loses its bootstrap', { bootstrap: 'process.exit(4)' }, /the bootstrap exited with code 4/],
     ['loses its provider', { provider: 'process.exit(0)' }, /the provider exited with code 0/],
   ] as const) {
     test(`a querier that ${what} fails`, async () => {
-      const { code, verdict, failure, stdout } = await runSuite(roles);
+      const { code, verdict, failure, stdout } = await runSuite(
+        roles,
+        timeout === undefined ? {} : { timeout },
+      );
       assert.deepEqual([code, verdict], [1, 'fail']);
       assert.match(failure ?? '', message);
       assert.match(stdout, /^FAILED {2}x_x_x_x_x/);

@@ -14,10 +14,14 @@ import { noTcpPath } from '../../interop/network/tcp-path.ts';
 import { noRedis } from '../../interop/redis-server.ts';
 import { seedOf } from '../../interop/runner/network-path.ts';
 import type { CellResult, Results } from '../../interop/runner/results.ts';
+import { longEnough } from '../support/long-enough.ts';
 
 const MATRIX = fileURLToPath(new URL('../../interop/matrix.ts', import.meta.url));
 const PARTICIPANT = fileURLToPath(new URL('./peers/participant.ts', import.meta.url));
 const skip = noRedis;
+/** Between two looks at the processes, milliseconds; and how many looks a busy machine gets. */
+const LOOK = 50;
+const PATIENCE = 1_200;
 
 const folder = mkdtempSync(join(tmpdir(), 'libp2p-lean-matrix-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -75,8 +79,15 @@ const marked = (mark: string): string[] => {
 
 /** Waits, as a killed process takes a moment to vanish. */
 const leftOf = async (mark: string): Promise<string[]> => {
-  for (let round = 0; round < 40 && marked(mark).length > 0; round++) await sleep(50);
+  for (let round = 0; round < PATIENCE && marked(mark).length > 0; round++) await sleep(LOOK);
   return marked(mark);
+};
+
+/** Resolves when a run has so many processes, or never will. */
+const untilMarked = async (mark: string, processes: number): Promise<void> => {
+  for (let round = 0; round < PATIENCE && marked(mark).length < processes; round++) {
+    await sleep(LOOK);
+  }
 };
 
 const answers = (address: string): Promise<boolean> =>
@@ -246,19 +257,18 @@ test('participants that break it: one clear line each, the run goes on, nothing 
     garbage: { mode: 'garbage' },
     silent: { mode: 'silent' },
     spews: { mode: 'spews' },
-    hangs: { mode: 'hangs' },
     missing: { mode: '', command: ['/nonexistent/peer'] },
   });
-  const tests = ['dies', 'late', 'garbage', 'silent', 'spews', 'hangs', 'missing'].flatMap((id) => [
+  const tests = ['dies', 'late', 'garbage', 'silent', 'spews', 'missing'].flatMap((id) => [
     `ours x ${id} `,
     `${id} x ours `,
   ]);
   const run = await matrix([
-    ...['--images', images, '--no-known', '--no-retry', '--timeout', '2', '--workers', '4'],
+    ...['--images', images, '--no-known', '--no-retry', '--timeout', '60', '--workers', '4'],
     ...['--test-select', `${tests.join('|')}|ours x ours`],
   ]);
   assert.equal(run.code, 1, run.stderr);
-  assert.equal(run.results?.cells.length, 15);
+  assert.equal(run.results?.cells.length, 13);
   const expected: Array<[name: string, kind: string | undefined, message: RegExp]> = [
     ['ours x ours', undefined, /^$/],
     [
@@ -276,12 +286,6 @@ test('participants that break it: one clear line each, the run goes on, nothing 
     ['ours x garbage', undefined, /^$/],
     ['silent x ours', 'output', /^the dialer exited with code 0, but its stdout is empty$/],
     ['spews x ours', undefined, /^$/],
-    ['ours x hangs', 'timeout', /^timed out after 2 s: the listener never published its address$/],
-    [
-      'hangs x ours',
-      'timeout',
-      /^timed out after 2 s: the listener published \/ip4\/127\.0\.0\.1\/tcp\/\d+/,
-    ],
     ['missing x ours', 'start', /^the dialer could not be started: \/nonexistent\/peer ENOENT$/],
     [
       'ours x missing',
@@ -310,6 +314,31 @@ test('participants that break it: one clear line each, the run goes on, nothing 
   assert.deepEqual(run.left, []);
 });
 
+test('participants that hang: the time limit says how far they came', { skip }, async () => {
+  const images = imagesFile({
+    ours: { mode: 'well-behaved', ours: true },
+    hangs: { mode: 'hangs' },
+  });
+  // Seconds, for machines that are ever busier: the listener that keeps the contract has to come up in them.
+  await longEnough([2, 10, 30], async (limit) => {
+    const run = await matrix([
+      ...['--images', images, '--no-known', '--no-retry', '--timeout', `${limit}`],
+      ...['--workers', '2', '--test-select', 'ours x hangs|hangs x ours'],
+    ]);
+    assert.equal(run.code, 1, run.stderr);
+    for (const [name, how] of [
+      ['ours x hangs', 'never published its address$'],
+      ['hangs x ours', 'published /ip4/127\\.0\\.0\\.1/tcp/\\d+'],
+    ] as const) {
+      const cell = cellOf(run, name);
+      assert.equal(cell.attempts[0]?.failure?.kind, 'timeout', messageOf(cell));
+      const message = new RegExp(`^timed out after ${limit} s: the listener ${how}`);
+      assert.match(messageOf(cell), message);
+    }
+    assert.deepEqual(run.left, []);
+  });
+});
+
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   test(`${signal} ends the run: results so far are written, nothing is left`, {
     skip,
@@ -318,7 +347,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     const args = ['--images', images, '--no-known', '--workers', '2', '--timeout', '60'];
     const { child, finished, mark } = begin(args);
     // Both hanging cells have started their participants, and these their children.
-    for (let round = 0; round < 200 && marked(mark).length < 6; round++) await sleep(50);
+    await untilMarked(mark, 6);
     assert.ok(marked(mark).length >= 6 || !existsSync('/proc/self/environ'));
     child.kill(signal);
     const run = await finished;
@@ -345,7 +374,7 @@ test('Redis dying under the run stops it with a line', { skip: linux }, async ()
         return false;
       }
     });
-  for (let round = 0; round < 200 && marked(mark).length < 5; round++) await sleep(50);
+  await untilMarked(mark, 5);
   const [pid] = servers();
   assert.ok(pid, 'redis-server runs');
   process.kill(Number(pid), 'SIGKILL');
@@ -376,7 +405,7 @@ test('known failures: a listed failure is let pass, a listed pass is not; peers 
     dies: { mode: 'dies' },
     fine: { mode: 'well-behaved' },
   });
-  const args = ['--images', images, '--timeout', '5', '--test-select'];
+  const args = ['--images', images, '--timeout', '60', '--test-select'];
   const strict = await matrix([...args, 'ours x |dies x dies', '--no-known']);
   assert.equal(strict.code, 1);
   assert.equal(cellOf(strict, 'ours x dies').verdict, 'fail');
@@ -490,7 +519,7 @@ test('shards and merge: the whole matrix again, with its logs; a missing shard f
   skip,
 }, async () => {
   const images = imagesFile({ a: { mode: 'well-behaved', ours: true }, b: { mode: 'dies' } });
-  const args = ['--images', images, '--timeout', '5'];
+  const args = ['--images', images, '--timeout', '60'];
   const known = listed('a x b', 'b x a');
   const runs = await Promise.all(
     ['1/2', '2/2'].map((shard) => matrix([...args, '--known', known, '--shard', shard])),
