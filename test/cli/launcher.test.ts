@@ -20,6 +20,7 @@ import { describe, type TestContext, test } from 'node:test';
 import { VERSION } from '../../src/version.ts';
 import { whyNoQuinn } from '../support/engines.ts';
 import { LAUNCHER, run, start, type Variables } from '../support/participant.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const HANG = { timeout: 60_000 };
 
@@ -113,7 +114,7 @@ const listened = async (
   return stderr;
 };
 
-describe('NODE_QUIC', { timeout: 300_000 }, () => {
+describe('NODE_QUIC', SUITE, () => {
   const useless: [file: string, message: string][] = [
     ['/nowhere/node', 'which does not exist'],
     ['/usr/bin/true', 'which is not a Node.js'],

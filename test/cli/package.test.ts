@@ -21,13 +21,14 @@ import { noRedis, startRedis } from '../../interop/redis-server.ts';
 import { VERSION } from '../../src/version.ts';
 import { stagePackage } from '../support/package.ts';
 import { run, start, type Variables } from '../support/participant.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const HANG = { timeout: 60_000 };
 /** The version of the `node` on PATH, such as `v20.20.2`, and whether a package runs on it. */
 const nodeOnPath = String(spawnSync('node', ['--version']).stdout).trim();
 const isTooOld = Number(/^v(\d+)/.exec(nodeOnPath)?.[1]) < 22;
 
-describe('the package', { timeout: 180_000 }, () => {
+describe('the package', SUITE, () => {
   let root: string;
   before(() => {
     root = stagePackage();

@@ -9,6 +9,7 @@ import { createNode, type LeanNode } from '../../src/node/node.ts';
 import { PERF } from '../../src/protocols/perf.ts';
 import { PING } from '../../src/protocols/ping.ts';
 import { type Participant, run, start } from '../support/participant.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const HANG = { timeout: 60_000 };
 const QUIC = '/ip4/127.0.0.1/udp/0/quic-v1';
@@ -111,7 +112,7 @@ for (const variables of [{}, { DEBUG: 'true' }]) {
   });
 }
 
-describe('what Redis holds', { ...HANG, skip: noRedis }, () => {
+describe('what Redis holds', { ...SUITE, skip: noRedis }, () => {
   test('is not an address', HANG, async (t) => {
     const redis = await startRedis();
     t.after(() => redis.stop());

@@ -7,6 +7,7 @@ import { formatRate, formatSize, parseSize } from '../../src/cli/size.ts';
 import { createNode } from '../../src/node/node.ts';
 import { handlePerf, PERF, type PerfProgress, perf } from '../../src/protocols/perf.ts';
 import { LAUNCHER, type Outcome, type Participant, run, start } from '../support/participant.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const ID = '12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA';
 /** The peer id that go-libp2p's perf client of test-plans dials (perf/impl/go-libp2p). */
@@ -33,7 +34,7 @@ const listen = async (t: TestContext, address = '/ip4/127.0.0.1/udp/0/quic-v1') 
   return { address: String((await node.listen(address)).address), served };
 };
 
-describe('perf --to', { timeout: 180_000 }, () => {
+describe('perf --to', SUITE, () => {
   test('moves what it is told to, and says how fast', async (t) => {
     const { address, served } = await listen(t);
     const args = ['perf', '--to', address, '--upload', '1MiB', '--download', '0.5 MB'];
@@ -97,7 +98,7 @@ describe('perf --to', { timeout: 180_000 }, () => {
   });
 });
 
-describe('perf --listen and listen --perf', { timeout: 180_000 }, () => {
+describe('perf --listen and listen --perf', SUITE, () => {
   for (const args of [
     ['perf', '--listen', '/ip4/127.0.0.1/udp/0/quic-v1'],
     ['listen', '--perf', '/ip4/127.0.0.1/udp/0/quic-v1'],
@@ -138,7 +139,7 @@ describe('perf --listen and listen --perf', { timeout: 180_000 }, () => {
   });
 });
 
-describe('the executable of test-plans', { timeout: 180_000 }, () => {
+describe('the executable of test-plans', SUITE, () => {
   const PORT = /\/ip4\/127\.0\.0\.1\/(tcp|udp)\/(\d+)/g;
 
   test('a server listens on both transports, as the peer that clients expect', async (t) => {

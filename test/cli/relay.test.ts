@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
 import { type Participant, run, start } from '../support/participant.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const HANG = { timeout: 60_000 };
 
@@ -14,7 +15,7 @@ const startFor = (t: TestContext, args: readonly string[]): Participant => {
 
 const LOOPBACK = '/ip4/127.0.0.1/udp/0/quic-v1';
 
-describe('through a relay', HANG, () => {
+describe('through a relay', SUITE, () => {
   test('a listener prints its circuit address, and replies turn direct', HANG, async (t) => {
     const relay = startFor(t, ['relay', LOOPBACK]);
     const [address = ''] = await relay.waitFor(/\/ip4\/127\.0\.0\.1\S+/);

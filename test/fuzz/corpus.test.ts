@@ -5,8 +5,9 @@ import { readdirSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { corpusFile, readCorpus, regressionsFile } from '../../fuzz/runner/corpus.ts';
 import { loadTarget, TARGETS } from '../../fuzz/runner/target.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
-describe('fuzzed parsers take their corpus', { timeout: 120_000 }, () => {
+describe('fuzzed parsers take their corpus', SUITE, () => {
   for (const name of TARGETS) {
     test(name, async () => {
       const { fuzz } = await loadTarget(name);

@@ -9,8 +9,7 @@ import { startCoverage } from '../../fuzz/runner/coverage.ts';
 import { fuzzLoop, type LoopResult } from '../../fuzz/runner/fuzz-loop.ts';
 import { growthOf } from '../../fuzz/runner/run-target.ts';
 import type { FuzzTarget } from '../../fuzz/runner/target.ts';
-
-const HANG = { timeout: 300_000 };
+import { SUITE } from '../support/suite-limit.ts';
 
 const loop = async (
   fuzz: FuzzTarget['fuzz'],
@@ -33,7 +32,7 @@ const loop = async (
   }
 };
 
-describe('the fuzzer', HANG, () => {
+describe('the fuzzer', SUITE, () => {
   test('gets through conditions one behind the other, which chance alone does not', async () => {
     const { finding, corpus } = await loop((data) => {
       // One in 2^24 at random; step by step, some thousand tries each.

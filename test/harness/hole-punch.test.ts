@@ -9,6 +9,7 @@ import {
 } from '../../src/harness/hole-punch-environment.ts';
 import { runHolePunchTest } from '../../src/harness/hole-punch-test.ts';
 import { noLog } from '../../src/harness/log.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const UNIFIED = {
   IS_DIALER: 'true',
@@ -93,7 +94,7 @@ describe('the environment of the hole-punch suites', () => {
   });
 });
 
-describe('the hole-punch participant', { skip: noRedis, timeout: 60_000 }, () => {
+describe('the hole-punch participant', { skip: noRedis, ...SUITE }, () => {
   const TCP = { TRANSPORT: 'tcp', SECURE_CHANNEL: 'noise', MUXER: 'yamux' };
   for (const [what, stack] of [
     ['quic-v1', {}],

@@ -9,6 +9,7 @@ import { handlePerf, PERF } from '../../src/protocols/perf.ts';
 import { readExactly } from '../../src/stream/bytes.ts';
 import { whyNoQuinn } from '../support/engines.ts';
 import { type Outcome, type Participant, start, type Variables } from '../support/participant.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const HANG = { timeout: 60_000 };
 const MiB = 2 ** 20;
@@ -57,7 +58,7 @@ const assertFailed = (outcome: Outcome, code: number, message: RegExp): void => 
   assert.deepEqual([outcome.code, outcome.signal], [code, null]);
 };
 
-describe('perf test', { skip: noRedis, timeout: 180_000 }, () => {
+describe('perf test', { skip: noRedis, ...SUITE }, () => {
   let redis: RedisServer;
   before(async () => {
     redis = await startRedis();

@@ -7,8 +7,8 @@ import { LeanError } from '../../src/errors.ts';
 import { noLog } from '../../src/harness/log.ts';
 import { reportsResult, runRole, type TestOptions } from '../../src/harness/roles.ts';
 import { untilPopped } from '../support/redis-watch.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
-const HANG = { timeout: 30_000 };
 const NOBODY = { host: '127.0.0.1', port: 1 };
 const config = (role: string, timeout = 20_000) => ({ role, timeout, redis: NOBODY });
 const stopped = (controller: AbortController): TestOptions => ({
@@ -24,7 +24,7 @@ test('dialers and queriers report; the others serve', () => {
   assert.deepEqual(roles.filter(reportsResult), ['dialer', 'querier']);
 });
 
-describe('a role', HANG, () => {
+describe('a role', SUITE, () => {
   test('that reports ends with its work', async () => {
     await runRole(config('dialer'), stopped(new AbortController()), async () => {});
   });
@@ -75,7 +75,7 @@ describe('a role', HANG, () => {
     assert.deepEqual(closed, ['node']);
   });
 
-  test('leaves no connection to Redis behind', { timeout: 10_000, skip: noRedis }, async (t) => {
+  test('leaves no connection to Redis behind', { skip: noRedis }, async (t) => {
     const redis = await startRedis();
     try {
       const where = { ...config('dialer'), redis: { host: '127.0.0.1', port: redis.port } };

@@ -4,10 +4,11 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { noRedis, type RedisServer, startRedis } from '../../interop/redis-server.ts';
 import { start } from '../support/participant.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const HANG = { timeout: 60_000 };
 
-describe('stacks', { skip: noRedis, timeout: 180_000 }, () => {
+describe('stacks', { skip: noRedis, ...SUITE }, () => {
   let redis: RedisServer;
   before(async () => {
     redis = await startRedis();

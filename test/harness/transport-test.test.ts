@@ -16,6 +16,7 @@ import {
   type Variables,
 } from '../support/participant.ts';
 import { untilBlocked } from '../support/redis-watch.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const HANG = { timeout: 60_000 };
 const QUIC_ADDRESS = /^\/ip[46]\/[0-9a-f.:]+\/udp\/\d+\/quic-v1\/p2p\/12D3KooW\w+$/;
@@ -72,7 +73,7 @@ const published = async (redis: RedisServer, key: string): Promise<string> => {
   return address;
 };
 
-describe('transport test', { skip: noRedis, timeout: 180_000 }, () => {
+describe('transport test', { skip: noRedis, ...SUITE }, () => {
   let redis: RedisServer;
   before(async () => {
     redis = await startRedis();
@@ -275,7 +276,7 @@ describe('transport test', { skip: noRedis, timeout: 180_000 }, () => {
   });
 });
 
-describe('transport test and Redis', { skip: noRedis, timeout: 180_000 }, () => {
+describe('transport test and Redis', { skip: noRedis, ...SUITE }, () => {
   test('Redis refuses for the whole run', HANG, async (t) => {
     const port = await freePort();
     // Long enough for a busy machine to have tried.
@@ -327,7 +328,7 @@ describe('transport test and Redis', { skip: noRedis, timeout: 180_000 }, () => 
   });
 });
 
-describe('transport test: exit codes of its configuration', { timeout: 60_000 }, () => {
+describe('transport test: exit codes of its configuration', SUITE, () => {
   const good = unified('dialer', '127.0.0.1:1', 'k');
   const cases: [what: string, variables: Variables, code: number, message: RegExp][] = [
     [

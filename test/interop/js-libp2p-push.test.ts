@@ -10,10 +10,11 @@ import { createLibp2p } from 'libp2p';
 import { tcp as leanTcp } from '../../src/transports/factories.ts';
 import { eventsOf, makeNode } from '../support/nodes.ts';
 import { inbox } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const LOOPBACK = '/ip4/127.0.0.1/tcp/0';
 
-describe('identify push with js-libp2p', { timeout: 60_000 }, () => {
+describe('identify push with js-libp2p', SUITE, () => {
   it('each hears of what is new of the other', async (t) => {
     const peer = await createLibp2p({
       addresses: { listen: [LOOPBACK] },

@@ -32,11 +32,11 @@ import type { Stream } from '../../src/stream.ts';
 import { issueCertificate } from '../../src/tls/issue.ts';
 import { tcp as leanTcp, websocket } from '../../src/transports/factories.ts';
 import { AGENT_VERSION } from '../../src/version.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const ECHO = '/test/echo/1';
 const ONCE = '/test/once/1';
 const BULK = 3_000_000;
-const HANG = { timeout: 60_000 };
 const stranger = peerIdOf(generateHostKey().publicKey);
 const LISTEN = {
   tcp: '/ip4/127.0.0.1/tcp/0',
@@ -101,7 +101,7 @@ describe('js-libp2p over TCP and WebSocket', () => {
   for (const kind of ['tcp', 'ws', 'wss'] as const) {
     for (const secure of ['noise', 'tls'] as const) {
       for (const muxer of ['yamux', 'mplex'] as const) {
-        describe(`${kind}/${secure}/${muxer}`, HANG, () => {
+        describe(`${kind}/${secure}/${muxer}`, SUITE, () => {
           let node: LeanNode;
           before(async () => {
             node = await startNode([secure], [muxer]);

@@ -23,6 +23,7 @@ import { PING, ping } from '../../src/protocols/ping.ts';
 import { quic as leanQuic } from '../../src/transports/factories.ts';
 import { AGENT_VERSION } from '../../src/version.ts';
 import { enginesHere } from '../support/engines.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const startPeer = () =>
   createLibp2p({
@@ -30,11 +31,10 @@ const startPeer = () =>
     transports: [quic()],
     services: { ping: jsPing(), identify: jsIdentify({ runOnConnectionOpen: false }) },
   });
-const HANG = { timeout: 120_000 };
 const stranger = peerIdOf(generateHostKey().publicKey);
 
 for (const quicEngine of await enginesHere(['dialer', 'listener'])) {
-  describe(`js-libp2p and our ${quicEngine} engine`, HANG, () => {
+  describe(`js-libp2p and our ${quicEngine} engine`, SUITE, () => {
     let peer: Awaited<ReturnType<typeof startPeer>>;
     let node: LeanNode;
 

@@ -11,10 +11,11 @@ import { createInterface } from 'node:readline';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { noRedis, sendCommand, startRedis } from '../../interop/redis-server.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const MODULE = fileURLToPath(new URL('../../interop/redis-server.ts', import.meta.url));
 
-describe('redis-server', { skip: noRedis, timeout: 60_000 }, () => {
+describe('redis-server', { skip: noRedis, ...SUITE }, () => {
   it('answers, writes its log, and is gone when it was stopped', async (test) => {
     const folder = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-redis-'));
     test.after(() => rmSync(folder, { recursive: true }));

@@ -10,9 +10,10 @@ import { quic } from '../../src/exports/js-libp2p.ts';
 import { enginesHere } from '../support/engines.ts';
 import { LOOPBACK } from '../support/js-libp2p.ts';
 import { withMochaGlobals } from '../support/mocha.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 for (const engine of await enginesHere(['dialer', 'listener'])) {
-  describe(`compliance of the transport over ${engine}`, { timeout: 300_000 }, () => {
+  describe(`compliance of the transport over ${engine}`, SUITE, () => {
     withMochaGlobals(() =>
       transportSuite({
         setup: async () => ({

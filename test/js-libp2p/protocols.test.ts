@@ -24,8 +24,8 @@ import { quic } from '../../src/exports/js-libp2p.ts';
 import { enginesHere } from '../support/engines.ts';
 import { LOOPBACK } from '../support/js-libp2p.ts';
 import { inbox } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
-const TIMEOUT = { timeout: 120_000 };
 const RELAY = 'hole-punch-rust-v0.57';
 const EVERYWHERE = '/ip4/0.0.0.0/udp/0/quic-v1';
 /** Between two looks into Redis; milliseconds. */
@@ -66,7 +66,7 @@ const NEWS = { 'identify-go-v0.51': '/their/new/1', 'identify-rust-v0.57': '/ip4
 for (const [id, news] of Object.entries(NEWS)) {
   const peer = built.find((it) => it.id === id);
 
-  describe(`identify push with ${id}`, { ...TIMEOUT, skip: unlessBuilt(peer) }, () => {
+  describe(`identify push with ${id}`, { ...SUITE, skip: unlessBuilt(peer) }, () => {
     it('each hears of what is new of the other', async (t) => {
       const child = startPeer(t, peer, [LOOPBACK]);
       assert.ok(child.stdout !== null && child.stdin !== null);
@@ -133,7 +133,7 @@ const environment = (redis: RedisServer): Record<string, string> => ({
 const rust = built.find((it) => it.id === RELAY);
 
 describe('circuit relay with rust-libp2p', {
-  ...TIMEOUT,
+  ...SUITE,
   skip: noRedis || unlessBuilt(rust),
 }, () => {
   it('relays for us', async (t) => {

@@ -39,9 +39,9 @@ import {
   startJsPair,
 } from '../support/js-libp2p.ts';
 import { inbox } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const STRANGER = '12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA';
-const HANG = { timeout: 120_000 };
 /**
  * More than a stream's window, what its sender keeps, and the 4 MiB that js-libp2p keeps of a paused stream
  * before it resets it.
@@ -128,7 +128,7 @@ const closeOf = async (target: EventTarget): Promise<StreamCloseEvent> => {
 };
 
 for (const engine of await enginesHere(['dialer', 'listener'])) {
-  describe(`js-libp2p over our ${engine} engine`, HANG, () => {
+  describe(`js-libp2p over our ${engine} engine`, SUITE, () => {
     it('has loaded the engine and made the certificate when a node that only dials has started', async (t) => {
       const lines: string[] = [];
       const node = await startJsNode(t, { engine, listen: [], logger: createLogger(lines) });

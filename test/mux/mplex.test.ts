@@ -10,8 +10,8 @@ import { PERF, perf } from '../../src/protocols/perf.ts';
 import { encodeVarint, readExactly } from '../../src/stream/bytes.ts';
 import { muxerAndSocket } from '../support/mux-pair.ts';
 import { readAll, rejection, staysPending } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
-const HANG = { timeout: 20_000 };
 const NEW = 0;
 const [MESSAGE_RECEIVER, MESSAGE_INITIATOR] = [1, 2];
 const [CLOSE_RECEIVER, CLOSE_INITIATOR] = [3, 4];
@@ -61,7 +61,7 @@ const start = async (
   return { muxer, socket, messages };
 };
 
-describe('mplex on the wire', HANG, () => {
+describe('mplex on the wire', SUITE, () => {
   test('opens a stream with the first bytes, and ends it', async (t) => {
     const { muxer, socket, messages } = await start(t, 'dialer');
     const [first, second] = [await muxer.openStream(), await muxer.openStream()];
@@ -139,7 +139,7 @@ describe('mplex on the wire', HANG, () => {
   });
 });
 
-describe('a reset behind an answer', HANG, () => {
+describe('a reset behind an answer', SUITE, () => {
   const na = [message(0, MESSAGE_RECEIVER, HEADER), message(0, MESSAGE_RECEIVER, '\x03na\n')];
   const reset = message(0, RESET_RECEIVER);
 
@@ -195,7 +195,7 @@ describe('a reset behind an answer', HANG, () => {
   });
 });
 
-describe('a hostile or careless mplex peer', HANG, () => {
+describe('a hostile or careless mplex peer', SUITE, () => {
   const attacks: readonly [string, readonly Uint8Array[], RegExp][] = [
     [
       'a message over 1 MiB',

@@ -11,6 +11,7 @@ import { readExactly, writeAll } from '../../src/stream/bytes.ts';
 import { type Stream, StreamResetError } from '../../src/stream.ts';
 import type { StreamConnection, ConnectionPair as StreamPair } from '../stream/contract.ts';
 import { echo, hashAll, readAll, rejection, staysPending } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 export interface ConnectionPair extends StreamPair {
   /** Ends the connection under both without a word to either, if the test can. */
@@ -83,7 +84,7 @@ export const streamSuite = (name: string, options: SuiteOptions): void => {
     stream.closeWrite();
   };
 
-  describe(name, { timeout: 120_000 }, () => {
+  describe(name, SUITE, () => {
     test('either side opens streams and both directions carry bytes', HANG, async (t) => {
       const { dialed, accepted } = await connect(t);
       for (const [from, to] of [

@@ -9,8 +9,8 @@ import { readExactly, writeAll } from '../../src/stream/bytes.ts';
 import { StreamResetError } from '../../src/stream.ts';
 import { muxerAndSocket, muxerOver, wirePair } from '../support/mux-pair.ts';
 import { hashAll, readAll, rejection } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
-const HANG = { timeout: 20_000 };
 const [DATA, WINDOW, PING, GO_AWAY] = [0, 1, 2, 3];
 const [SYN, ACK, FIN, RST] = [1, 2, 4, 8];
 const WINDOW_SIZE = 256 * 1024;
@@ -91,7 +91,7 @@ const assertViolation = async (
   if (!socket.readableEnded) await new Promise((end) => socket.once('end', end));
 };
 
-describe('yamux on the wire', HANG, () => {
+describe('yamux on the wire', SUITE, () => {
   test('a dialer opens odd streams, SYN with the first bytes, FIN on its own', async (t) => {
     const { muxer, socket, frames } = await start(t, 'dialer');
     const [first, second] = [await muxer.openStream(), await muxer.openStream()];
@@ -327,7 +327,7 @@ describe('yamux on the wire', HANG, () => {
   });
 });
 
-describe('a hostile yamux peer', HANG, () => {
+describe('a hostile yamux peer', SUITE, () => {
   const attacks: readonly [string, readonly Buffer[], RegExp][] = [
     ['another version', [Buffer.from([1, ...frame(PING, SYN, 0, 0).subarray(1)])], /version 1/],
     ['an unknown type', [frame(9, 0, 1, 0)], /unknown type 9/],

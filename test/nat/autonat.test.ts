@@ -8,6 +8,7 @@ import { describe, it } from 'node:test';
 import { buildPeers } from '../../interop/build-peers.ts';
 import { lackOfLaboratory } from '../../interop/nat/isolate.ts';
 import { enginesHere } from '../support/engines.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const ROOT = path.join(import.meta.dirname, '../..');
 const PEER = 'nat-go-v0.51';
@@ -25,7 +26,7 @@ const expected = (end: string) => [
   ['go asks of an address that nobody has', `/ip4/45.0.0.9/${end} no`],
 ];
 
-describe('AutoNAT with go-libp2p', { skip, timeout: 180_000 }, () => {
+describe('AutoNAT with go-libp2p', { skip, ...SUITE }, () => {
   it('both serve, both ask: v2 over QUIC and TCP, v1', async () => {
     assert.ok(peer !== undefined && 'command' in peer);
     const [engine = ''] = await enginesHere(['dialer', 'listener']);

@@ -12,6 +12,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { lackOfLaboratory } from '../../interop/nat/isolate.ts';
 import type { Nat } from '../../interop/nat/laboratory.ts';
 import type { Behaviour, Probe } from '../../interop/nat/probe.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const ROOT = path.join(import.meta.dirname, '../..');
 const lack = lackOfLaboratory();
@@ -50,7 +51,7 @@ const heirs = (variable: string): string[] =>
       }
     });
 
-describe('NAT laboratory', { skip, timeout: 120_000 }, () => {
+describe('NAT laboratory', { skip, ...SUITE }, () => {
   it('each NAT maps and filters as its name says', async () => {
     const child = spawn(process.execPath, ['interop/nat/probe-all.ts'], {
       cwd: ROOT,

@@ -7,6 +7,7 @@ import { describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { lackOfLaboratory } from '../../interop/nat/isolate.ts';
 import { onPath } from '../../interop/on-path.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const ROOT = path.join(import.meta.dirname, '../..');
 const run = promisify(execFile);
@@ -15,7 +16,7 @@ const lack = onPath('miniupnpd')
   : 'miniupnpd not on PATH (Debian: apt-get install miniupnpd-nftables)';
 if (lack !== undefined) process.stderr.write(`skipped: port mapping: ${lack}\n`);
 
-describe('port mapping', { skip: lack ?? false, timeout: 120_000 }, () => {
+describe('port mapping', { skip: lack ?? false, ...SUITE }, () => {
   for (const speaks of ['upnp', 'nat-pmp']) {
     it(`${speaks}: a peer outside reaches listeners behind the router`, async () => {
       const args = ['test/support/mapped-ports.ts', speaks];

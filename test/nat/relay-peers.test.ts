@@ -11,6 +11,7 @@ import { describe, it } from 'node:test';
 import { buildPeers } from '../../interop/build-peers.ts';
 import { lackOfLaboratory } from '../../interop/nat/isolate.ts';
 import { enginesHere } from '../support/engines.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const ROOT = path.join(import.meta.dirname, '../..');
 const LIMIT = { duration: 120, data: 131_072 };
@@ -26,7 +27,7 @@ for (const { id, voucher, renewed } of [
   const why = lack ?? (peer !== undefined && 'skipped' in peer ? peer.skipped : undefined);
   const skip = why === undefined ? false : `relays with ${id}: ${why}`;
 
-  describe(`relays with ${id}`, { skip, timeout: 120_000 }, () => {
+  describe(`relays with ${id}`, { skip, ...SUITE }, () => {
     it('ours and theirs: reservations, circuits and direct connections', async (t) => {
       assert.ok(peer !== undefined && 'command' in peer);
       const [engine = ''] = await enginesHere(['dialer', 'listener']);

@@ -6,12 +6,13 @@ import path from 'node:path';
 import { describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { lackOfLaboratory } from '../../interop/nat/isolate.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const ROOT = path.join(import.meta.dirname, '../..');
 const lack = lackOfLaboratory();
 const skip = lack === undefined ? false : `the NAT laboratory: ${lack}`;
 
-describe('test-plans’ hole-punch contract', { skip, timeout: 120_000 }, () => {
+describe('test-plans’ hole-punch contract', { skip, ...SUITE }, () => {
   for (const transport of ['tcp', 'quic']) {
     it(`MODE=dial and MODE=listen punch over ${transport}; one line on stdout`, async () => {
       const args = ['test/support/test-plans-punch.ts', transport];

@@ -16,9 +16,9 @@ import {
 import { ping } from '../../src/protocols/ping.ts';
 import { tcp } from '../../src/transports/factories.ts';
 import { acceptedFrom, eventsOf, makeNode } from '../support/nodes.ts';
+import { SUITE } from '../support/suite-limit.ts';
 import { unix } from '../support/unix-transport.ts';
 
-const HANG = { timeout: 60_000 };
 const LOOPBACK = '/ip4/127.0.0.1/tcp/0';
 
 /** Makes nodes that reach each other over TCP and Unix domain sockets. */
@@ -28,7 +28,7 @@ const makerOf = async (t: TestContext): Promise<(options?: NodeOptions) => Promi
   return (options = {}) => makeNode(t, { transports: [unix(folder), tcp()], ...options });
 };
 
-describe('a transport whose addresses have no IP address', HANG, () => {
+describe('a transport whose addresses have no IP address', SUITE, () => {
   it('dials and listens', async (t) => {
     const make = await makerOf(t);
     const [listener, dialer] = [await make(), await make()];

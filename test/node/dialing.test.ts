@@ -11,11 +11,10 @@ import { withoutPeer } from '../../src/multiaddr.ts';
 import { ping } from '../../src/protocols/ping.ts';
 import { acceptedFrom, eventsOf, makeNode, stacksHere } from '../support/nodes.ts';
 import { deadAddress, rejection, staysPending } from '../support/quic-helpers.ts';
-
-const HANG = { timeout: 60_000 };
+import { SUITE } from '../support/suite-limit.ts';
 
 for (const { name, options, listen } of await stacksHere()) {
-  describe(`${name}: a dial`, HANG, () => {
+  describe(`${name}: a dial`, SUITE, () => {
     const makePair = async (t: TestContext) => {
       const [listener, dialer] = [await makeNode(t, options), await makeNode(t, options)];
       const { address } = await listener.listen(listen());
@@ -90,7 +89,7 @@ const silentServer = async (t: TestContext): Promise<{ port: number; taken: Prom
   return { port: (server.address() as { port: number }).port, taken };
 };
 
-describe('a dial that is shared', HANG, () => {
+describe('a dial that is shared', SUITE, () => {
   const peer = peerIdOf(generateHostKey().publicKey);
 
   test('goes on for the others when one gives up, and ends with the last', async (t) => {

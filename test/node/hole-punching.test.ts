@@ -7,8 +7,7 @@ import type { LeanNode } from '../../src/node/node.ts';
 import { handleIdentify, IDENTIFY } from '../../src/protocols/identify.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
 import { eventsOf, makeNode, type Stack, stacksHere } from '../support/nodes.ts';
-
-const HANG = { timeout: 60_000 };
+import { SUITE } from '../support/suite-limit.ts';
 
 /** A relay, and two peers that listen; `dialer` says nothing of its addresses, as one behind a NAT. */
 const makeThree = async (t: TestContext, stack: Stack) => {
@@ -38,7 +37,7 @@ const hideAddresses = (node: LeanNode): void =>
 const isDirect = ({ circuit }: Connection): boolean => circuit === undefined;
 
 for (const stack of (await stacksHere()).filter(({ name }) => name !== 'ws')) {
-  describe(`from relayed to direct over ${stack.name}`, HANG, () => {
+  describe(`from relayed to direct over ${stack.name}`, SUITE, () => {
     it('a peer that says where it listens is dialled there', async (t) => {
       const { listener, dialer, circuit } = await makeThree(t, stack);
       const direct = eventsOf(dialer, 'connection:direct');

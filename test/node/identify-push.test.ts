@@ -7,11 +7,10 @@ import { encodeIdentify, IDENTIFY_PUSH, identify } from '../../src/protocols/ide
 import { PING, ping } from '../../src/protocols/ping.ts';
 import { writeMessage } from '../../src/stream/messages.ts';
 import { acceptedFrom, eventsOf, makeNode, stacksHere } from '../support/nodes.ts';
-
-const HANG = { timeout: 60_000 };
+import { SUITE } from '../support/suite-limit.ts';
 
 for (const stack of await stacksHere()) {
-  describe(`identify push over ${stack.name}`, HANG, () => {
+  describe(`identify push over ${stack.name}`, SUITE, () => {
     it('tells both ways of addresses and protocols that are new or gone', async (t) => {
       const [listener, dialer] = [
         await makeNode(t, stack.options),

@@ -17,10 +17,11 @@ import { createNode, type LeanNode } from '../../src/node/node.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
 import { quic, tcp } from '../../src/transports/factories.ts';
 import { enginesHere } from '../support/engines.ts';
+import { longEnough } from '../support/long-enough.ts';
 import { acceptedFrom, eventsOf, makeNode, type Stack, stacksHere } from '../support/nodes.ts';
 import { echo, rejection, staysPending } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
-const HANG = { timeout: 60_000 };
 const SILENT_HANDSHAKES = fileURLToPath(
   new URL('../support/silent-handshakes.ts', import.meta.url),
 );
@@ -53,7 +54,7 @@ const assertRefused = async (dialer: LeanNode, address: Parameters<LeanNode['dia
 for (const stack of await stacksHere()) {
   const { name, options, listen } = stack;
 
-  describe(`${name}: limits`, HANG, () => {
+  describe(`${name}: limits`, SUITE, () => {
     test('maxConnections, of all listeners', async (t) => {
       const { node, one, two } = await listenTwice(t, stack, { maxConnections: 2 });
       const refusals = eventsOf(node, 'connection:refuse');
@@ -125,7 +126,9 @@ for (const stack of await stacksHere()) {
         else if (isLeanError(error, 'ERR_TIMEOUT') || isTimedOut(error)) seen.add('timed out');
         else throw error;
       }
-      assert((await ping(await (await makeNode(t, options)).dial(one))) > 0);
+      // In the end: a busy machine may need longer than that for a handshake.
+      const dialer = await makeNode(t, options);
+      assert((await longEnough([1, 2, 3], async () => ping(await dialer.dial(one)))) > 0);
     });
 
     test('maxPending, of all listeners, whatever their transports', async (t) => {
@@ -189,17 +192,18 @@ for (const stack of await stacksHere()) {
     });
 
     test('idleTimeout', async (t) => {
-      const limits = { idleTimeout: 2_000 };
-      const { node, one } = await listenTwice(t, stack, limits);
-      const ends = eventsOf(node, 'connection:close');
-      const [idle, busy] = [await makeNode(t, options), await makeNode(t, options)];
-      const over = await idle.dial(one);
-      const used = await busy.dial(one);
-      const ended = over.closed.then(() => true);
-      // As often as it takes until the other one, which is silent, has ended.
-      while (!(await Promise.race([ended, delay(300, false)]))) await ping(used);
-      assert(idle.peerId.equals((await ends.next()).connection.remotePeer));
-      assert((await ping(used)) > 0);
+      await longEnough([2_000, 10_000], async (idleTimeout) => {
+        const { node, one } = await listenTwice(t, stack, { idleTimeout });
+        const ends = eventsOf(node, 'connection:close');
+        const [idle, busy] = [await makeNode(t, options), await makeNode(t, options)];
+        const over = await idle.dial(one);
+        const used = await busy.dial(one);
+        const ended = over.closed.then(() => true);
+        // As often as it takes until the other one, which is silent, has ended.
+        while (!(await Promise.race([ended, delay(300, false)]))) await ping(used);
+        assert(idle.peerId.equals((await ends.next()).connection.remotePeer));
+        assert((await ping(used)) > 0);
+      });
     });
   });
 }

@@ -29,8 +29,8 @@ import type { Stream } from '../../src/stream.ts';
 import { quic, tcp } from '../../src/transports/factories.ts';
 import { enginesHere } from '../support/engines.ts';
 import { acceptedFrom, eventsOf, makeNode } from '../support/nodes.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
-const HANG = { timeout: 60_000 };
 const LOOPBACK = '/ip4/127.0.0.1/tcp/0';
 const HOUR = 3_600_000;
 
@@ -51,7 +51,7 @@ const make = (t: TestContext, options: NodeOptions = {}): Promise<LeanNode> =>
     ...options,
   });
 
-describe('a relay that lies to who listens there', HANG, () => {
+describe('a relay that lies to who listens there', SUITE, () => {
   /** A node that gives `answer` to whoever asks for a reservation. */
   const liar = async (
     t: TestContext,
@@ -196,7 +196,7 @@ describe('a relay that lies to who listens there', HANG, () => {
   });
 });
 
-describe('a relay that lies about who is there', HANG, () => {
+describe('a relay that lies about who is there', SUITE, () => {
   it('another peer answers than was dialled', async (t) => {
     const [relay, target, dialer] = [await make(t), await make(t), await make(t)];
     // The relay is the other end itself.
@@ -298,7 +298,7 @@ describe('a relay that lies about who is there', HANG, () => {
   });
 });
 
-describe('a relay whose reservations are short', HANG, () => {
+describe('a relay whose reservations are short', SUITE, () => {
   it('is asked for them again and again; the connection to it is watched once', async (t) => {
     const relay = await make(t, { relay: { reservationTime: 1_000 } });
     const { address } = await relay.listen(LOOPBACK);
@@ -324,7 +324,7 @@ describe('a relay whose reservations are short', HANG, () => {
   });
 });
 
-describe('a relay under pressure', HANG, () => {
+describe('a relay under pressure', SUITE, () => {
   const dialled = async (t: TestContext, relay: LeanNode, count: number): Promise<Connection[]> => {
     const nodes = await Promise.all(Array.from({ length: count }, () => make(t)));
     return Promise.all(nodes.map((node) => node.dial(relay.addresses())));
@@ -478,7 +478,7 @@ const victimAt = async (t: TestContext, host: string) => {
   };
 };
 
-describe('hole punches that lead where they must not', { ...HANG, concurrency: true }, () => {
+describe('hole punches that lead where they must not', { ...SUITE, concurrency: true }, () => {
   const hostile = [
     '/ip4/192.168.1.1/tcp/80',
     '/ip4/10.0.0.1/udp/53/quic-v1',

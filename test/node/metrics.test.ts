@@ -11,8 +11,7 @@ import { createNode, type LeanNode } from '../../src/node/node.ts';
 import { handlePerf, PERF, perf } from '../../src/protocols/perf.ts';
 import { ping } from '../../src/protocols/ping.ts';
 import { quic, tcp } from '../../src/transports/factories.ts';
-
-const HANG = { timeout: 60_000 };
+import { SUITE } from '../support/suite-limit.ts';
 
 const withPromClient = (): { registry: Registry; metrics: MetricsRegistry } => {
   const registry = new Registry();
@@ -63,7 +62,7 @@ const start = async (
   return node;
 };
 
-describe('metrics of a node', HANG, () => {
+describe('metrics of a node', SUITE, () => {
   for (const [name, transport, address, via] of [
     ['tcp', tcp(), '/ip4/127.0.0.1/tcp/0', 'transport="tcp",engine=""'],
     [
@@ -163,7 +162,7 @@ describe('metrics of a node', HANG, () => {
   });
 });
 
-describe('the text of listen --metrics', HANG, () => {
+describe('the text of listen --metrics', SUITE, () => {
   test("is prom-client's", async () => {
     const { registry, metrics } = withPromClient();
     const own = createTextRegistry();

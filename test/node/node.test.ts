@@ -30,6 +30,7 @@ import { quic, tcp, websocket } from '../../src/transports/factories.ts';
 import { quicTransport } from '../../src/transports/quic.ts';
 import { AGENT_VERSION } from '../../src/version.ts';
 import { enginesHere } from '../support/engines.ts';
+import { eventsOf } from '../support/nodes.ts';
 import {
   deadAddress,
   echo,
@@ -39,8 +40,8 @@ import {
   rejection,
   silentSocket,
 } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
-const HANG = { timeout: 120_000 };
 /** A connection of its own, whatever there is. */
 const FORCE = { force: true };
 const LOOPBACK = '/ip4/127.0.0.1/udp/0/quic-v1';
@@ -82,7 +83,7 @@ for (const quicEngine of await enginesHere(['dialer', 'listener'])) {
     return connection;
   };
 
-  describe(`a node on the ${quicEngine} engine`, HANG, () => {
+  describe(`a node on the ${quicEngine} engine`, SUITE, () => {
     it('listens on a free port and names itself', async (t) => {
       const node = await makeNode(t);
       const bound = (await node.listen(LOOPBACK)).address;
@@ -125,13 +126,19 @@ for (const quicEngine of await enginesHere(['dialer', 'listener'])) {
       t.after(() => relay.close());
       const connection = await dialer.dial(multiaddrOf('quic-v1', relay.address));
       await ping(await connection.newStream(PING));
-      await relay.quiet();
-      relay.forward.length = 0;
-      await ping(await connection.newStream(PING));
       // 70 bytes of payload, and at least 20 of QUIC around them; acknowledgements are shorter.
-      const long = relay.forward.filter((length) => length > 50);
-      assert.equal(long.length, 1, `datagrams: ${relay.forward}`);
-      assert((long[0] ?? 0) > 90, `datagrams: ${relay.forward}`);
+      const isShort = (length: number): boolean => length <= 50;
+      const seen: string[] = [];
+      // On a busy machine packets are sent again, or a longer one finds out what the path takes: not always.
+      for (let tries = 0; tries < 20; tries++) {
+        await relay.quiet();
+        relay.forward.length = 0;
+        await ping(await connection.newStream(PING));
+        const [first = 0, ...others] = relay.forward.filter((it) => !isShort(it));
+        if (first > 90 && others.length === 0) return;
+        seen.push(relay.forward.join(' '));
+      }
+      assert.fail(`datagrams: ${seen.join('; ')}`);
     });
 
     it('is pinged over the connection that it dialled, too', async (t) => {
@@ -343,8 +350,18 @@ for (const quicEngine of await enginesHere(['dialer', 'listener'])) {
       it(`prefers QUIC to ${tail}`, async (t) => {
         const { listener, dialer, address } = await makePair(t);
         const other = (await listener.listen(`/ip4/127.0.0.1/${tail}`)).address;
-        const connection = await dialer.dial([other, address], FORCE);
-        assert.equal(connection.remoteAddress.toString(), withoutPeer(address).toString());
+        const attempts = eventsOf(dialer, 'dial:start');
+        const quicFirst = withoutPeer(address).toString();
+        // On a busy machine its head start may not be enough, but not always.
+        for (let tries = 1; ; tries++) {
+          const connection = await dialer.dial([other, address], FORCE);
+          const { address: first } = await attempts.next();
+          assert.equal(withoutPeer(first).toString(), quicFirst);
+          while (attempts.size > 0) await attempts.next();
+          const got = connection.remoteAddress.toString();
+          if (got === quicFirst) break;
+          assert(tries < 20, `${tries} times ${got}`);
+        }
       });
 
       it(`refuses over ${tail} a peer that is not the one dialled`, async (t) => {

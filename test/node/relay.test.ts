@@ -10,10 +10,11 @@ import type { LeanNode, NodeOptions } from '../../src/node/node.ts';
 import { identify } from '../../src/protocols/identify.ts';
 import { ping } from '../../src/protocols/ping.ts';
 import { readExactly } from '../../src/stream/bytes.ts';
+import { longEnough } from '../support/long-enough.ts';
 import { acceptedFrom, eventsOf, makeNode, type Stack, stacksHere } from '../support/nodes.ts';
 import { echo } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
-const HANG = { timeout: 60_000 };
 const ECHO = '/echo/1';
 const code = (expected: string, message?: RegExp) => (error: unknown) => {
   assert(isLeanError(error), String(error));
@@ -45,7 +46,7 @@ const ended = async (node: LeanNode): Promise<void> => {
 };
 
 for (const stack of await stacksHere()) {
-  describe(`relay over ${stack.name}`, HANG, () => {
+  describe(`relay over ${stack.name}`, SUITE, () => {
     it('connects two peers that do not know each other’s address', async (t) => {
       const { server, listener, dialer, connection, address, circuit } = await relayed(t, stack);
       assert.deepEqual(listener.addresses().map(String), [`${address}`]);
@@ -70,13 +71,20 @@ for (const stack of await stacksHere()) {
     });
 
     it('resets a circuit that carries more than it may, or lasts longer', async (t) => {
-      for (const relay of [{ circuitData: 20_000 }, { circuitTime: 300 }]) {
+      const open = async (relay: NodeOptions['relay']) => {
         const { listener, connection } = await relayed(t, stack, relay);
         listener.handle(ECHO, echo);
         const stream = await connection.newStream(ECHO);
         stream.write(new Uint8Array(10));
         assert.equal((await readExactly(stream, 10)).length, 10);
-        if ('circuitData' in relay) stream.write(new Uint8Array(20_000));
+        return { connection, stream };
+      };
+      for (const what of ['data', 'time']) {
+        const { connection, stream } =
+          what === 'data'
+            ? await open({ circuitData: 20_000 })
+            : await longEnough([300, 2_000, 8_000], (circuitTime) => open({ circuitTime }));
+        if (what === 'data') stream.write(new Uint8Array(20_000));
         await connection.closed;
         await assert.rejects(async () => {
           while ((await stream.read()) !== null);

@@ -14,13 +14,14 @@ import type { Stream } from '../../src/stream.ts';
 import { issueCertificate } from '../../src/tls/issue.ts';
 import { acceptedFrom, eventsOf, makeNode, stacksHere } from '../support/nodes.ts';
 import { inbox, readAll, rejection } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const HANG = { timeout: 60_000 };
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);
 const never = (): Promise<void> => new Promise(() => {});
 
 for (const { name, options, listen } of await stacksHere()) {
-  describe(name, HANG, () => {
+  describe(name, SUITE, () => {
     const makePair = async (t: TestContext) => {
       const [listener, dialer] = [await makeNode(t, options), await makeNode(t, options)];
       const { address } = await listener.listen(listen());

@@ -10,6 +10,7 @@ import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
 import packageJson from '../../package.json' with { type: 'json' };
 import { ROOT, stagePackage } from '../support/package.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 /** Uses every subpath: types and values. */
 const CONSUMER = `
@@ -93,7 +94,7 @@ await Promise.all([one.stop(), two.stop()]);
 const UNREACHABLE =
   /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|ENOTCACHED|network/;
 
-describe('the tarball', { timeout: 240_000 }, () => {
+describe('the tarball', SUITE, () => {
   let staged: string;
   let tarball: string;
   before(() => {

@@ -21,11 +21,12 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { enginesHere } from '../support/engines.ts';
 import { ROOT, stagePackage } from '../support/package.ts';
 import { type Participant, run, start } from '../support/participant.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const HANG = { timeout: 60_000 };
 const ADDRESS = /\/ip4\/\S+\/p2p\/(\S+)/;
 
-describe('examples', { timeout: 240_000 }, () => {
+describe('examples', SUITE, () => {
   let staged: string;
   let project: string;
   before(() => {

@@ -13,6 +13,7 @@ import type { SocketAddress } from '../../src/socket-address.ts';
 import { enginesHere } from '../support/engines.ts';
 import { issueTestCredentials, type TestCredentials } from '../support/quic-credentials.ts';
 import { type Inbox, inbox, rejection } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const HANG = { timeout: 240_000 };
 const HOSTILE = fileURLToPath(new URL('../support/silent-handshakes.ts', import.meta.url));
@@ -26,7 +27,7 @@ before(async () => {
 });
 
 for (const name of await enginesHere(['dialer', 'listener'])) {
-  describe(`the ${name} listener`, { timeout: 600_000 }, () => {
+  describe(`the ${name} listener`, SUITE, () => {
     const common = () => ({ credentials, authenticate: () => {} });
 
     const listen = async (

@@ -55,17 +55,19 @@ describe('close() while streams are in use', () => {
               ...options,
               signal: AbortSignal.timeout(30_000),
             });
-            const both = [dialed, await accepted] as const;
+            // The listener's end may never have come about.
+            const over = dialed.closed.then(({ reason }) => Promise.reject(new Error(reason)));
+            const both = [dialed, await Promise.race([accepted, over])] as const;
             Promise.all(both.map(({ closed }) => closed)).then(() => relay?.close());
             return both;
           };
-          // The idle timeout is so short that two lost packets may end a dial.
+          // The idle timeout is so short that two lost packets, or a busy machine, may end a dial.
           const connectInTheEnd: typeof connect = async () => {
             for (let tries = 1; ; tries++) {
               try {
                 return await connect();
               } catch (error) {
-                if (loss === 0 || tries === 5) throw error;
+                if (tries === 5) throw error;
               }
             }
           };

@@ -9,8 +9,8 @@ import { selectEngine } from '../../src/quic/select.ts';
 import { enginesHere } from '../support/engines.ts';
 import { issueTestCredentials } from '../support/quic-credentials.ts';
 import { echo, inbox, readAll, rejection } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
-const HANG = { timeout: 60_000 };
 const authenticate = (): void => {};
 const credentials = await issueTestCredentials('from-listener');
 
@@ -43,7 +43,7 @@ const echoes = async (
 for (const name of await enginesHere(['dialer', 'listener'])) {
   const { engine } = await selectEngine(name, 'listener');
 
-  describe(`${name}: dials from a listener's socket`, HANG, () => {
+  describe(`${name}: dials from a listener's socket`, SUITE, () => {
     if (!engine.dialsFromListener) {
       it('are declared not to be, and refused', async (t) => {
         const [one, other] = [await listen(t, engine), await listen(t, engine)];

@@ -8,6 +8,7 @@ import { readExactly } from '../../src/stream/bytes.ts';
 import { enginesHere } from '../support/engines.ts';
 import { issueTestCredentials } from '../support/quic-credentials.ts';
 import { loopbackPair } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 /** Many times what `maxStreams` and `connectionMemory` allow at once. */
 const EXCHANGES = 1_000;
@@ -25,7 +26,7 @@ const answer = async (connection: QuicConnection): Promise<void> => {
 };
 
 for (const name of await enginesHere(['dialer', 'listener'])) {
-  describe(`${name}: streams whose end nobody reads`, { timeout: 60_000 }, () => {
+  describe(`${name}: streams whose end nobody reads`, SUITE, () => {
     it('are over on both sides all the same', async (t) => {
       const { engine } = await selectEngine(name, 'listener');
       const ends = { dialer: engine, listener: engine };

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { run } from '../support/participant.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -33,7 +34,7 @@ const PROGRAMS = [
 const started = (program: string, ...args: string[]) =>
   run(args, {}, [process.execPath, '--no-warnings', `${ROOT}${program}`]);
 
-describe('a program of this checkout', { timeout: 120_000, concurrency: 2 }, () => {
+describe('a program of this checkout', { ...SUITE, concurrency: 2 }, () => {
   for (const program of PROGRAMS) {
     test(`${program}: an unknown option is one line, and exit code 2`, async () => {
       const { code, stdout, stderr } = await started(program, '--frobnicate');

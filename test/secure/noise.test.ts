@@ -21,8 +21,8 @@ import { socketWire } from '../../src/wire/socket-wire.ts';
 import type { Wire } from '../../src/wire/wire.ts';
 import { socketPair } from '../support/mux-pair.ts';
 import { hashAll, readAll, rejection } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
-const HANG = { timeout: 20_000 };
 const EMPTY = new Uint8Array(0);
 const MUXERS = ['/yamux/1.0.0', '/mplex/6.7.0'];
 const [ours, theirs] = [generateHostKey(), generateHostKey()];
@@ -86,7 +86,7 @@ const honest = (staticKey: Uint8Array) => encodePayload(ours, staticKey, MUXERS)
 const sealed = (cipher: CipherState, plain: Uint8Array): Uint8Array =>
   frame(concat(cipher.seal(EMPTY, [plain])));
 
-describe('the Noise channel', HANG, () => {
+describe('the Noise channel', SUITE, () => {
   test('proves both peers and agrees on a muxer', async (t) => {
     const { dialed, accepted } = await connect(t);
     assert(dialed.remotePeer.equals(theirPeer));
@@ -177,7 +177,7 @@ describe('the Noise channel', HANG, () => {
   });
 });
 
-describe('a hostile Noise dialer', HANG, () => {
+describe('a hostile Noise dialer', SUITE, () => {
   const garbage: readonly [string, Uint8Array][] = [
     [
       'HTTP instead of a message',

@@ -15,13 +15,13 @@ import { socketWire } from '../../src/wire/socket-wire.ts';
 import type { Wire } from '../../src/wire/wire.ts';
 import { socketPair } from '../support/mux-pair.ts';
 import { hashAll, readAll, rejection } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
-const HANG = { timeout: 20_000 };
 const [YAMUX, MPLEX] = ['/yamux/1.0.0', '/mplex/6.7.0'];
 const [ours, theirs] = [generateHostKey(), generateHostKey()];
 const [ourPeer, theirPeer] = [peerIdOf(ours.publicKey), peerIdOf(theirs.publicKey)];
 
-describe('the TLS channel', HANG, () => {
+describe('the TLS channel', SUITE, () => {
   let ourIdentity: TlsIdentity;
   let theirIdentity: TlsIdentity;
   before(() => {
@@ -53,7 +53,7 @@ describe('the TLS channel', HANG, () => {
     ['over a socket', socketWire],
     ['through a Duplex', (socket, id) => withoutSocket(socketWire(socket, id))],
   ] as readonly [string, typeof socketWire][]) {
-    describe(how, HANG, () => {
+    describe(how, SUITE, () => {
       const connect = async (
         t: TestContext,
         dialers = [YAMUX, MPLEX],

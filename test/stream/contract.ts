@@ -11,6 +11,7 @@ import { type ErrorCode, isLeanError } from '../../src/errors.ts';
 import { readExactly, writeAll } from '../../src/stream/bytes.ts';
 import { type Stream, StreamResetError } from '../../src/stream.ts';
 import { readAll, rejection, staysPending } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 /** What `Connection`, `QuicConnection` and `Muxer` have in common. */
 export interface StreamConnection {
@@ -143,7 +144,7 @@ export const streamContract = (name: string, contract: StreamContract): void => 
     stream.stopSending();
   };
 
-  describe(`${name}: the contract of a stream`, { timeout: 300_000 }, () => {
+  describe(`${name}: the contract of a stream`, SUITE, () => {
     // ---------------------------------------------------------------- open
 
     either('read() waits for a chunk; write() takes one', async ({ ours, theirs }) => {

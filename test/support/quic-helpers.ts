@@ -47,7 +47,11 @@ export const loopbackPair = async (
   t.after(() => bound.close());
   const dialed = await dialer.dial(bound.address, options);
   t.after(() => dialed.close());
-  return { dialed, accepted: await accepted.next() };
+  // A short idle timeout may pass before the listener's end has come about.
+  const over = dialed.closed.then(({ reason }) =>
+    Promise.reject(new Error(`over before it began: ${reason}`)),
+  );
+  return { dialed, accepted: await Promise.race([accepted.next(), over]) };
 };
 
 /** Everything up to EOF. */

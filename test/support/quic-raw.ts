@@ -48,8 +48,9 @@ export const rawDial = async (remote: SocketAddress, options: RawOptions): Promi
     verifyPeer: 'manual',
     rejectUnauthorized: false,
     endpoint: { address: { address: '127.0.0.1', port: 0, family: 'ipv4' } },
-    transportParams: { maxIdleTimeout: 1 },
-    handshakeTimeout: 1_000,
+    // Seconds. None ends by its own clock while a busy machine keeps the test waiting.
+    transportParams: { maxIdleTimeout: 30 },
+    handshakeTimeout: 30_000,
     onerror: () => {},
     onstream: (stream: NodeQuicStream) => void stream.closed.catch(() => {}),
   });

@@ -16,6 +16,7 @@ import type { Transport, TransportListener } from '../../src/transports/transpor
 import type { UpgradeOptions } from '../../src/transports/upgrade.ts';
 import { wsTransport } from '../../src/transports/websocket.ts';
 import { type Inbox, inbox, rejection } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 const HANG = { timeout: 120_000 };
 const HOSTILE = fileURLToPath(new URL('../support/silent-sockets.ts', import.meta.url));
@@ -103,7 +104,7 @@ const attack = async (
   await once(child.stdout, 'data');
 };
 
-describe('while one address holds all places for upgrades', { timeout: 600_000 }, () => {
+describe('while one address holds all places for upgrades', SUITE, () => {
   for (const [what, suffix, layer, said] of STAGES) {
     test(`20 of 20 dials of another succeed: ${what}`, HANG, async (t) => {
       // What TLS costs the hostile client's machine is not what is looked at here.
@@ -140,7 +141,7 @@ const assertAllDialsSucceed = async (t: TestContext, transport: Transport, bound
 const others = Object.values(networkInterfaces()).flatMap((them) => them ?? []);
 const outside = others.find(({ internal, family }) => !internal && family === 'IPv4')?.address;
 
-describe('limits of a listener', HANG, () => {
+describe('limits of a listener', SUITE, () => {
   for (const suffix of ['', '/ws', '/tls/ws']) {
     const kind = suffix === '' ? '/tcp' : suffix;
 

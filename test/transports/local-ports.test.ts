@@ -15,8 +15,8 @@ import type { TransportListener } from '../../src/transports/transport.ts';
 import { createUpgrade } from '../../src/transports/upgrade.ts';
 import { socketWire } from '../../src/wire/socket-wire.ts';
 import { type Inbox, inbox, rejection } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
-const HANG = { timeout: 60_000 };
 const LOOPBACK = parseMultiaddr('/ip4/127.0.0.1/tcp/0');
 const { signal } = new AbortController();
 
@@ -44,7 +44,7 @@ const portOf = (address: { toString(): string }): number =>
 
 const skip = REUSES_PORTS ? false : 'this platform has no SO_REUSEPORT for both';
 
-describe('TCP dials from a listener’s port', { ...HANG, skip }, () => {
+describe('TCP dials from a listener’s port', { ...SUITE, skip }, () => {
   const dial = (from: Bound, to: Bound): Promise<TransportConnection> =>
     from.transport.dial(to.listener.address, { expectedPeer: to.peer, signal });
 

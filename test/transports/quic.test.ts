@@ -23,8 +23,8 @@ import { issueCertificate } from '../../src/tls/issue.ts';
 import { quicTransport } from '../../src/transports/quic.ts';
 import { enginesHere } from '../support/engines.ts';
 import { hasIPv6, inbox, readAll, rejection } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
-const HANG = { timeout: 120_000 };
 const ANY_PORT = multiaddr('/ip4/127.0.0.1/udp/0/quic-v1');
 
 const wrongCertificates: [string, () => TestCertificate, string][] = [
@@ -58,7 +58,7 @@ for (const name of await enginesHere(['dialer', 'listener'])) {
     return { listener, accepted, refused };
   };
 
-  describe(`quic-v1 over the ${name} engine`, HANG, () => {
+  describe(`quic-v1 over the ${name} engine`, SUITE, () => {
     it('knows its addresses', async () => {
       assert.equal(transport.name, 'quic-v1');
       assert(transport.handles(multiaddr(`/ip6/::1/udp/1/quic-v1/p2p/${peer}`)));

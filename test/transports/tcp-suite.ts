@@ -21,6 +21,7 @@ import type { Transport, TransportListener } from '../../src/transports/transpor
 import type { UpgradeLimits, UpgradeOptions } from '../../src/transports/upgrade.ts';
 import { streamSuite } from '../mux/suite.ts';
 import { echo, hasIPv6, type Inbox, inbox, readAll, rejection } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 
 export interface TransportSuite {
   readonly kind: 'tcp' | 'ws' | 'wss';
@@ -57,7 +58,7 @@ interface Bound {
 }
 
 export const transportSuite = ({ kind, make, suffix, attach, streams }: TransportSuite): void => {
-  describe(`the ${kind} transport`, { timeout: 120_000 }, () => {
+  describe(`the ${kind} transport`, SUITE, () => {
     const [ours, theirs] = [generateHostKey(), generateHostKey()];
     const [ourPeer, theirPeer] = [peerIdOf(ours.publicKey), peerIdOf(theirs.publicKey)];
     const identities = new Map<HostKey, TlsIdentity>();
@@ -362,7 +363,7 @@ export const transportSuite = ({ kind, make, suffix, attach, streams }: Transpor
       await assertAlive(t, bound);
     });
 
-    describe('hostile dialers', { ...HANG, concurrency: true }, () => {
+    describe('hostile dialers', { ...SUITE, concurrency: true }, () => {
       // Enough for what a busy machine has to do before the silence begins.
       const SLOW = { limits: { handshakeTimeout: 1_000 } };
       const MULTISTREAM = Buffer.from('\x13/multistream/1.0.0\n');

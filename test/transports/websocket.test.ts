@@ -14,9 +14,8 @@ import { issueCertificate, type TlsIdentity } from '../../src/tls/issue.ts';
 import type { TransportListener } from '../../src/transports/transport.ts';
 import { wsTransport } from '../../src/transports/websocket.ts';
 import { inbox, rejection } from '../support/quic-helpers.ts';
+import { SUITE } from '../support/suite-limit.ts';
 import { transportSuite } from './tcp-suite.ts';
-
-const HANG = { timeout: 30_000 };
 
 /** Performs the HTTP part on `socket` and returns a writer of binary messages, masked with zeroes. */
 const upgrade = async (socket: Pick<Socket, 'write' | 'once'>) => {
@@ -56,7 +55,7 @@ transportSuite({
   streams: [],
 });
 
-describe('WebSocket’s own', HANG, () => {
+describe('WebSocket’s own', SUITE, () => {
   const options = {
     hostKey: generateHostKey(),
     secureChannels: ['noise'],

@@ -30,6 +30,9 @@ import {
 } from '../../support/quic-helpers.ts';
 
 const HANG = { timeout: 60_000 };
+/** How long an answer is waited for that has to come, and one that must not; milliseconds. */
+const ANSWERED = 30_000;
+const SILENT = 300;
 
 describe('the quinn engine alone', { skip: whyNoQuinn ?? false }, () => {
   let engine: QuicEngine;
@@ -99,17 +102,19 @@ describe('the quinn engine alone', { skip: whyNoQuinn ?? false }, () => {
   const ask = async (
     to: SocketAddress,
     packet: Buffer,
-    wait = 300,
+    wait = ANSWERED,
   ): Promise<Buffer | undefined> => {
     const socket = createSocket('udp4');
+    let timer: NodeJS.Timeout | undefined;
     try {
       return await new Promise((resolve, reject) => {
         socket.once('message', resolve);
         socket.once('error', reject);
         socket.send(packet, to.port, to.host);
-        setTimeout(resolve, wait, undefined);
+        timer = setTimeout(resolve, wait, undefined);
       });
     } finally {
+      clearTimeout(timer);
       socket.close();
     }
   };
@@ -205,8 +210,8 @@ describe('the quinn engine alone', { skip: whyNoQuinn ?? false }, () => {
 
   test('no answer, so no amplification, to what is too short', HANG, async (t) => {
     const { address } = await listen(t, { retryAbove: 0 });
-    assert.equal(await ask(address, longHeader(1, 1199)), undefined);
-    assert.equal(await ask(address, longHeader(0x1a2a3a4a, 600)), undefined);
+    assert.equal(await ask(address, longHeader(1, 1199), SILENT), undefined);
+    assert.equal(await ask(address, longHeader(0x1a2a3a4a, 600), SILENT), undefined);
     assert.equal(await ask(address, longHeader(0, 1200)), undefined);
   });
 
@@ -486,9 +491,10 @@ describe('the quinn engine alone', { skip: whyNoQuinn ?? false }, () => {
 
 /** The content of a file, once it is there: it is written when quinn forgets the connection. */
 const waitFor = async (file: string): Promise<string> => {
-  for (;;) {
+  for (let looks = 0; looks < 1_500; looks++) {
     const text = await readFile(file, 'utf8');
     if (text !== '') return text;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
+  throw new Error(`${file} is empty`);
 };
