@@ -6,6 +6,7 @@
 
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { MEMORY_IS_SHORT } from '../node/memory-pressure.ts';
 import type { LeanNode } from '../node/node.ts';
 
 /** From the first connection that ends; whatever ends meanwhile is part of the burst. Milliseconds. */
@@ -25,6 +26,8 @@ export const freeMemoryAfterBursts = (node: LeanNode): void => {
   const { rss: first, heapTotal } = process.memoryUsage();
   let timer: NodeJS.Timeout | undefined;
   let delay = DELAY;
+  /** Someone was refused for lack of memory: garbage may be all that there is too much of. */
+  let short = false;
   const later = (ms: number, act: () => void): void => {
     timer = setTimeout(act, ms).unref();
   };
@@ -37,7 +40,8 @@ export const freeMemoryAfterBursts = (node: LeanNode): void => {
       timer = undefined;
       return;
     }
-    if (process.memoryUsage().heapTotal > HEAP_GROWTH * heapTotal) collectGarbage();
+    if (short || process.memoryUsage().heapTotal > HEAP_GROWTH * heapTotal) collectGarbage();
+    short = false;
     if (!(await trim())) return;
     later(TRIM_TIME, () => {
       const worth = before > WORTH * process.memoryUsage.rss();
@@ -46,7 +50,10 @@ export const freeMemoryAfterBursts = (node: LeanNode): void => {
     });
   };
   node.addEventListener('connection:close', plan);
-  node.addEventListener('connection:refuse', plan);
+  node.addEventListener('connection:refuse', ({ detail: { error } }) => {
+    short ||= error.message.startsWith(MEMORY_IS_SHORT);
+    plan();
+  });
 };
 
 let gc: (() => void) | undefined;

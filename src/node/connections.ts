@@ -9,7 +9,7 @@ import { nodeConnection } from './connection.ts';
 import { countedHostOf } from './counted-host.ts';
 import type { Events } from './events.ts';
 import type { ConnectionLimits } from './limits.ts';
-import { memoryIsShort } from './memory-pressure.ts';
+import { MEMORY_IS_SHORT, memoryGauge } from './memory-pressure.ts';
 import type { Metrics } from './metrics.ts';
 import type { Protocols } from './protocols.ts';
 
@@ -52,6 +52,7 @@ export const createConnections = (
   /** Those that listeners accepted, in all and by host. */
   let accepted = 0;
   const hosts = new Map<string, number>();
+  const shortMemory = memoryGauge(limits.maxMemoryPercent);
   let closing = false;
 
   const count = ({ connection, host }: Entry, step: 1 | -1): void => {
@@ -103,8 +104,8 @@ export const createConnections = (
     if (ofPeer >= limits.maxConnectionsPerPeer) {
       return 'too many connections of this peer (maxConnectionsPerPeer)';
     }
-    if (memoryIsShort(limits.maxMemoryPercent)) return 'memory is short (maxMemoryPercent)';
-    return undefined;
+    const short = shortMemory();
+    return short === undefined ? undefined : `${MEMORY_IS_SHORT}: ${short} (maxMemoryPercent)`;
   };
 
   return {

@@ -17,8 +17,8 @@ export interface NodeLimits extends TransportLimits {
    */
   readonly maxConnectionsPerPeer: number;
   /**
-   * How full memory may be for connections of peers to be let in: 85 % of V8's heap, and of what the cgroup may have.
-   * Those that there are go on. 100: always.
+   * How full memory may be for connections of peers to be let in: 85 % of V8's heap, of what the cgroup may have, and
+   * of what a limit on the address space (`ulimit -v`) left when the node was made. Those that there are go on. 100: always.
    */
   readonly maxMemoryPercent: number;
 }

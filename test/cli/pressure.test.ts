@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
@@ -13,6 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { createNode } from '../../src/node/node.ts';
 import { ping } from '../../src/protocols/ping.ts';
 import { quic, tcp } from '../../src/transports/factories.ts';
+import { memoryCgroup } from '../support/cgroup.ts';
 
 const LAUNCHER = fileURLToPath(new URL('../../bin/libp2p-lean', import.meta.url));
 const CLIENTS = 200;
@@ -33,6 +35,7 @@ const listenWith = async (t: TestContext, before: string, ...args: string[]) => 
     addresses.push(line);
     if (addresses.length === args.filter((it) => it.startsWith('/')).length) break;
   }
+  assert.notEqual(addresses.length, 0, stderr);
   return { child, addresses, stderr: () => stderr };
 };
 
@@ -91,43 +94,91 @@ test('64 descriptors and 200 clients', { timeout: 120_000 }, async (t) => {
   assert.ok(!/uncaught|Error:/i.test(stderr()), stderr());
 });
 
-test('a heap of 32 MiB, and no end of clients', { timeout: 120_000 }, async (t) => {
-  const { child, addresses, stderr } = await listenWith(
-    t,
-    'export NODE_OPTIONS=--max-old-space-size=32',
-    // Long before the end, so that it is soon.
-    ...['--limit', 'maxMemoryPercent=45', '--limit', 'maxConnectionsPerPeer=100000'],
-    '/ip4/127.0.0.1/tcp/0',
-  );
+/** Clients without end, until one is refused with `reason`: a guest is served all the time, and newcomers once they are gone. */
+const crowdIn = async (
+  { child, addresses, stderr }: Awaited<ReturnType<typeof listenWith>>,
+  t: TestContext,
+  reason: string,
+): Promise<void> => {
   const [address = ''] = addresses;
   const node = await createNode({ transports: [tcp()] });
   t.after(() => node.close());
   const guest = await node.dial(address);
   await ping(guest);
-  const refusal = new Promise<void>((resolve) => {
-    child.stderr.on('data', () => {
-      if (stderr().includes('was refused: memory is short (maxMemoryPercent)')) resolve();
-    });
-  });
   let refused = false;
-  refusal.then(() => {
-    refused = true;
+  child.stderr.on('data', () => {
+    refused ||= stderr().includes(`was refused: memory is short: ${reason} (maxMemoryPercent)`);
   });
-  while (!refused) {
+  while (!refused && !t.signal.aborted && child.exitCode === null && child.signalCode === null) {
     await Promise.all(
       Array.from({ length: 20 }, () => node.dial(address, { force: true }).catch(() => {})),
     );
   }
+  assert.deepEqual([child.exitCode, child.signalCode], [null, null], stderr().slice(-2_000));
   await ping(guest);
-  assert.equal(child.exitCode, null, stderr());
   // Once the others are gone there is room again.
   const others = node.connections().filter((connection) => connection !== guest);
   await Promise.all(others.map((connection) => connection.close()));
   for (let served = false; !served; ) {
+    t.signal.throwIfAborted();
     const newcomer = await node.dial(address, { force: true });
     served = await ping(newcomer).then(
       () => true,
       () => false,
     );
   }
+  await ping(guest);
+};
+
+const CROWD = ['--limit', 'maxConnectionsPerPeer=100000', '/ip4/127.0.0.1/tcp/0'];
+/** So that V8's heap is not what is short, and young garbage not what it is short of. */
+const LARGE_HEAP = 'export NODE_OPTIONS="--max-old-space-size=1000 --max-semi-space-size=1"';
+
+test('a heap of 32 MiB, and no end of clients', { timeout: 120_000 }, async (t) => {
+  const heap = 'export NODE_OPTIONS=--max-old-space-size=32';
+  // Long before the end, so that it is soon.
+  const listener = await listenWith(t, heap, '--limit', 'maxMemoryPercent=45', ...CROWD);
+  await crowdIn(listener, t, "V8's heap");
+});
+
+/** What a listener has in `/proc/<pid>/status` before anyone comes: it depends on the version of Node.js. KiB. */
+const atRest = async (
+  t: TestContext,
+  field: 'VmRSS' | 'VmPeak',
+  before = LARGE_HEAP,
+): Promise<number> => {
+  const { child } = await listenWith(t, before, ...CROWD);
+  const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
+  child.kill('SIGKILL');
+  return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]);
+};
+
+const onLinux = process.platform === 'linux' ? false : 'needs Linux';
+
+test('a cgroup with hardly any memory, and no end of clients', {
+  timeout: 180_000,
+  skip: onLinux,
+}, async (t) => {
+  // At half of it clients are refused.
+  const group = memoryCgroup(2 * 1024 * ((await atRest(t, 'VmRSS')) + 24 * 1024));
+  if (typeof group === 'string') {
+    t.skip(group);
+    return;
+  }
+  t.after(() => group.remove());
+  const before = `${LARGE_HEAP} && ${group.enter}`;
+  const listener = await listenWith(t, before, '--limit', 'maxMemoryPercent=50', ...CROWD);
+  await crowdIn(listener, t, 'the cgroup');
+});
+
+test('an address space with hardly any room, and no end of clients', {
+  timeout: 180_000,
+  skip: onLinux,
+}, async (t) => {
+  // Of each arena that malloc makes it reserves 64 MiB.
+  const oneArena = `${LARGE_HEAP} && export MALLOC_ARENA_MAX=1`;
+  const peak = await atRest(t, 'VmPeak', oneArena);
+  const before = `${oneArena} && ulimit -v ${peak + 48 * 1024}`;
+  const listener = await listenWith(t, before, '--limit', 'maxMemoryPercent=50', ...CROWD);
+  await crowdIn(listener, t, 'the address space');
 });
