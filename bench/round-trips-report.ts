@@ -38,9 +38,10 @@ const distinct = <T>(values: readonly T[]): T[] => [...new Set(values)];
 
 const figure = (cell: Cell, key: Figure): string => {
   const times = cell.times[key];
-  if (times.length < cell.asked) return `${times.length} of ${cell.asked} succeeded`;
+  if (times.length === 0) return `0 of ${cell.asked} succeeded`;
+  const some = times.length < cell.asked ? `; ${times.length} of ${cell.asked} succeeded` : '';
   const middle = median(times);
-  const milliseconds = `${middle.toFixed(middle < 10 ? 1 : 0)} ms`;
+  const milliseconds = `${middle.toFixed(middle < 10 ? 1 : 0)} ms${some}`;
   return cell.rtt === 0 ? milliseconds : `${(middle / cell.rtt).toFixed(1)} (${milliseconds})`;
 };
 
@@ -92,14 +93,20 @@ export const roundTripChart = ({ cells, command, date }: RoundTripRun): string =
   const label = (x: number, y: number, words: string, more = ''): void =>
     void shapes.push(`<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${more}>${words}</text>`);
   FIGURES.forEach(({ key, title }, row) => {
-    const highs = measured.map((cell) => spread(cell.times[key]).high / cell.rtt);
-    const most = Math.max(...highs) * 1.08;
     losses.forEach((loss, column) => {
+      // A scale for each: at 5 % loss a transfer takes ten times as long as at 0.
+      const most =
+        1.08 *
+        Math.max(
+          ...measured
+            .filter((cell) => cell.loss === loss)
+            .map((cell) => spread(cell.times[key]).high / cell.rtt),
+        );
       const x0 = left + column * (width + gap);
       const y0 = top + row * (height + 76);
       const y = (trips: number): number => y0 + height - (trips / most) * height;
       label(x0, y0 - 12, `${title}, ${loss} % loss`, 'class="title"');
-      const step = most > 60 ? 20 : most > 25 ? 10 : most > 12 ? 5 : 2;
+      const step = most > 150 ? 40 : most > 60 ? 20 : most > 25 ? 10 : most > 12 ? 5 : 2;
       for (let tick = 0; tick <= most; tick += step) {
         shapes.push(
           `<line class="grid" x1="${x0}" x2="${x0 + width}" y1="${y(tick).toFixed(1)}" y2="${y(tick).toFixed(1)}"/>`,

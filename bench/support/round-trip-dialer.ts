@@ -2,9 +2,12 @@
  * The dialer of bench/round-trips.ts: new connections, one after the other; prints a line of JSON for each.
  *
  *     node bench/support/round-trip-dialer.ts <multiaddr> <noise|tls> <times>
+ *
+ * One that fails is missing from the output, with a line on stderr: with packets lost, a time limit may end it.
  */
 
 import { endWithParent } from '../../interop/end-with-parent.ts';
+import { messageOf } from '../../src/errors.ts';
 import { createNode, perf, ping, quic, tcp, websocket } from '../../src/index.ts';
 
 /** Milliseconds from the start of the dial. */
@@ -46,14 +49,26 @@ const firstPing = () => timed((connection) => ping(connection, { timeout: TIMEOU
 const firstMebibyte = () =>
   timed((connection) => perf(connection, 0, MIB, { stallTimeout: TIMEOUT }));
 
+/** Runs `use`; a failure is a line on stderr. */
+const orSay = async <T>(use: () => Promise<T>): Promise<T | undefined> => {
+  try {
+    return await use();
+  } catch (error) {
+    process.stderr.write(`${address}: ${messageOf(error)}\n`);
+    return undefined;
+  }
+};
+
 // A first run, so that compilation is not measured.
-await firstPing();
-await firstMebibyte();
+await orSay(firstPing);
+await orSay(firstMebibyte);
 for (let n = 0; n < Number(times); n++) {
-  const measured: RoundTripTimes = {
-    firstPing: await firstPing(),
-    firstMebibyte: await firstMebibyte(),
-  };
-  process.stdout.write(`${JSON.stringify(measured)}\n`);
+  const measured = await orSay(
+    async (): Promise<RoundTripTimes> => ({
+      firstPing: await firstPing(),
+      firstMebibyte: await firstMebibyte(),
+    }),
+  );
+  if (measured !== undefined) process.stdout.write(`${JSON.stringify(measured)}\n`);
 }
 process.exit();

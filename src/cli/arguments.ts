@@ -58,7 +58,7 @@ it can make it send as much as they like.
 
 Limits on what peers may cost, and their defaults; a refusal at one is logged:
   maxConnections 10000, maxConnectionsPerHost 512, maxConnectionsPerPeer 64
-  maxMemoryPercent 85                         of V8's heap, the cgroup, `ulimit -v`
+  maxMemoryPercent 85                         of V8's heap, the cgroup, ulimit -v
   maxPending 1000, maxPendingPerHost 256      handshakes under way
   maxStreams                                  a peer's on one connection: QUIC 256, else 1024
   connectionMemory 16MiB                      held for one connection
