@@ -60,7 +60,7 @@ describe('the package', SUITE, () => {
         LISTENER_IP: '127.0.0.1',
         REDIS_ADDR: redis.address,
         TEST_KEY: 'package',
-        TEST_TIMEOUT_SECS: '20',
+        TEST_TIMEOUT_SECS: '50',
       });
       const listener = start([], variables(false), launch);
       t.after(() => listener.dispose());
@@ -133,7 +133,7 @@ describe('the package', SUITE, () => {
         MUXER: 'yamux',
         LISTENER_IP: '127.0.0.1',
         REDIS_ADDR: redis.address,
-        TEST_TIMEOUT_SECS: '20',
+        TEST_TIMEOUT_SECS: '50',
         NODE_COMPILE_CACHE: cache,
       };
       const meet = async (TEST_KEY: string, SECURE_CHANNEL: string): Promise<void> => {

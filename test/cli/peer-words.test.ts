@@ -121,7 +121,7 @@ describe('what Redis holds', { ...SUITE, skip: noRedis }, () => {
       TRANSPORT: 'quic-v1',
       REDIS_ADDR: redis.address,
       TEST_KEY: 'k',
-      TEST_TIMEOUT_SECS: '20',
+      TEST_TIMEOUT_SECS: '50',
     };
     for (const debug of ['false', 'true']) {
       await redis.send('RPUSH', 'k_listener_multiaddr', HOSTILE);

@@ -40,7 +40,7 @@ describe('the misc participant', { skip: noRedis }, () => {
           LISTENER_IP: '127.0.0.1',
           REDIS_ADDR: redis.address,
           TEST_KEY: 'misc',
-          TEST_TIMEOUT_SECS: '20',
+          TEST_TIMEOUT_SECS: '50',
         });
         // As a container is run: without arguments.
         const listener = start([], variables(false));

@@ -31,7 +31,7 @@ describe('stacks', { skip: noRedis, ...SUITE }, () => {
                   LISTENER_IP: '0.0.0.0',
                   REDIS_ADDR: redis.address,
                   TEST_KEY: `${transport}${security}`,
-                  TEST_TIMEOUT_SECS: '20',
+                  TEST_TIMEOUT_SECS: '50',
                   DEBUG: 'true',
                 }
               : {
@@ -40,7 +40,7 @@ describe('stacks', { skip: noRedis, ...SUITE }, () => {
                   security,
                   muxer,
                   redis_addr: redis.address,
-                  test_timeout_seconds: '20',
+                  test_timeout_seconds: '50',
                   DEBUG: 'true',
                 };
             const participant = start([], variables);

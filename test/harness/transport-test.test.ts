@@ -7,6 +7,7 @@ import { after, before, describe, type TestContext, test } from 'node:test';
 import { freePort, noRedis, type RedisServer, startRedis } from '../../interop/redis-server.ts';
 import { createNode } from '../../src/node/node.ts';
 import { noIPv6 } from '../support/ipv6.ts';
+import { longEnough } from '../support/long-enough.ts';
 import {
   LAUNCHER,
   type Outcome,
@@ -18,7 +19,11 @@ import {
 import { untilBlocked } from '../support/redis-watch.ts';
 import { SUITE } from '../support/suite-limit.ts';
 
-const HANG = { timeout: 60_000 };
+const HANG = { timeout: 240_000 };
+/** Of a whole run, three dialers one after the other among them, on a busy machine; seconds. */
+const ENOUGH = '60';
+/** For a time limit that is to pass after a process has come so far, on machines that are ever busier; seconds. */
+const SOON = [5, 20] as const;
 const QUIC_ADDRESS = /^\/ip[46]\/[0-9a-f.:]+\/udp\/\d+\/quic-v1\/p2p\/12D3KooW\w+$/;
 const YAML =
   /^latency:\n {2}handshake_plus_one_rtt: (\d+\.\d+)\n {2}ping_rtt: (\d+\.\d+)\n {2}unit: ms\n$/;
@@ -32,7 +37,7 @@ const unified = (role: Role, redis: string, key: string, extra: Variables = {}):
   LISTENER_IP: '127.0.0.1',
   REDIS_ADDR: redis,
   TEST_KEY: key,
-  TEST_TIMEOUT_SECS: '20',
+  TEST_TIMEOUT_SECS: ENOUGH,
   ...extra,
 });
 
@@ -41,7 +46,7 @@ const legacy = (role: Role, redis: string, extra: Variables = {}): Variables => 
   transport: 'quic-v1',
   ip: '127.0.0.1',
   redis_addr: redis,
-  test_timeout_seconds: '20',
+  test_timeout_seconds: ENOUGH,
   ...extra,
 });
 
@@ -214,12 +219,14 @@ describe('transport test', { skip: noRedis, ...SUITE }, () => {
   });
 
   test('nothing is published: the dialer says what it waited for', HANG, async (t) => {
-    const variables = unified('dialer', redis.address, 'nobody', { TEST_TIMEOUT_SECS: '5' });
-    assertFailed(
-      await startFor(t, variables).ended,
-      1,
-      /longer than 5000 ms, waiting for nobody_listener_multiaddr in Redis at 127\.0\.0\.1:\d+$/m,
-    );
+    const waited = /waiting for nobody_listener_multiaddr in Redis at 127\.0\.0\.1:\d+$/m;
+    await longEnough(SOON, async (seconds) => {
+      const limit = { TEST_TIMEOUT_SECS: `${seconds}` };
+      const variables = unified('dialer', redis.address, 'nobody', limit);
+      const outcome = await startFor(t, variables).ended;
+      assertFailed(outcome, 1, waited);
+      assertFailed(outcome, 1, new RegExp(`longer than ${seconds}000 ms, waiting`));
+    });
   });
 
   test('garbage and other addresses under the key', HANG, async (t) => {
@@ -279,15 +286,15 @@ describe('transport test', { skip: noRedis, ...SUITE }, () => {
 describe('transport test and Redis', { skip: noRedis, ...SUITE }, () => {
   test('Redis refuses for the whole run', HANG, async (t) => {
     const port = await freePort();
-    // Long enough for a busy machine to have tried.
-    const timeout = { TEST_TIMEOUT_SECS: '5' };
-    const roles = (['listener', 'dialer'] as const).map((role) =>
-      startFor(t, unified(role, `127.0.0.1:${port}`, 'k', timeout)),
-    );
-    for (const { ended } of roles) {
-      const waited = /longer than 5000 ms, waiting for Redis at 127.0.0.1:\d+ \(.*ECONNREFUSED/;
-      assertFailed(await ended, 1, waited);
-    }
+    await longEnough(SOON, async (seconds) => {
+      const timeout = { TEST_TIMEOUT_SECS: `${seconds}` };
+      const roles = (['listener', 'dialer'] as const).map((role) =>
+        startFor(t, unified(role, `127.0.0.1:${port}`, 'k', timeout)),
+      );
+      const limit = `longer than ${seconds}000 ms`;
+      const waited = new RegExp(`${limit}, waiting for Redis at 127.0.0.1:\\d+ \\(.*ECONNREFUSED`);
+      for (const { ended } of roles) assertFailed(await ended, 1, waited);
+    });
   });
 
   test('Redis comes up late', HANG, async (t) => {
@@ -304,22 +311,24 @@ describe('transport test and Redis', { skip: noRedis, ...SUITE }, () => {
   });
 
   test('Redis dies while BLPOP waits: for good, or for a while', HANG, async (t) => {
-    const first = await startRedis();
     const debug = { DEBUG: 'true' };
-    const patient = startFor(t, unified('dialer', first.address, 'k', debug));
-    const hasty = startFor(
-      t,
-      unified('dialer', first.address, 'k', { ...debug, TEST_TIMEOUT_SECS: '8' }),
-    );
-    await Promise.all([patient, hasty].map((it) => it.waitFor(/connected to Redis/, 'stderr')));
-    await untilBlocked(first, 2);
-    await first.stop();
-    const failed = await hasty.ended;
-    assert.equal(failed.code, 1);
-    assert.match(
-      failed.stderr,
-      /libp2p-lean: .*8000 ms, waiting for Redis at .*\(.*(ECONN|closed)/,
-    );
+    const { first, patient } = await longEnough([8, 20], async (seconds) => {
+      const redis = await startRedis();
+      t.after(() => redis.stop());
+      const long = { ...debug, TEST_TIMEOUT_SECS: '180' };
+      const one = startFor(t, unified('dialer', redis.address, 'k', long));
+      const limit = { TEST_TIMEOUT_SECS: `${seconds}` };
+      const hasty = startFor(t, unified('dialer', redis.address, 'k', { ...debug, ...limit }));
+      await Promise.all([one, hasty].map((it) => it.waitFor(/connected to Redis/, 'stderr')));
+      const tooSoon = hasty.ended.then(({ stderr }) => assert.fail(stderr));
+      await Promise.race([untilBlocked(redis, 2), tooSoon]);
+      await redis.stop();
+      const failed = await hasty.ended;
+      assert.equal(failed.code, 1);
+      const waited = `${seconds}000 ms, waiting for Redis at .*\\(.*(ECONN|closed)`;
+      assert.match(failed.stderr, new RegExp(`libp2p-lean: .*${waited}`));
+      return { first: redis, patient: one };
+    });
     const second = await startRedis({ port: first.port });
     t.after(() => second.stop());
     startFor(t, unified('listener', second.address, 'k'));
