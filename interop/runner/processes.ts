@@ -138,11 +138,13 @@ export const start = async (options: ChildOptions): Promise<Child> => {
       // Output normally ends with the process; a grandchild may hold the pipes open, so its group
       // is killed and the wait is bounded.
       killGroup(child, 'SIGKILL');
-      const bound = setTimeout(() => {
+      const giveUp = (): void => {
         child.stdout?.destroy();
         child.stderr?.destroy();
         finish({ code, signal, error: undefined });
-      }, 500);
+      };
+      // On a busy machine the timer may fire before the pipes have been read: they are before the immediate.
+      const bound = setTimeout(() => setImmediate(giveUp), 500);
       child.once('close', () => {
         clearTimeout(bound);
         finish({ code, signal, error: undefined });

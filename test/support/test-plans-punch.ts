@@ -87,7 +87,8 @@ const main = async (transport: Transport, programs: Record<Host, string>): Promi
   start('listener', { MODE: 'listen', TRANSPORT: transport });
   const dialer = start('dialer', { MODE: 'dial', TRANSPORT: transport });
   dialer.stdout?.pipe(process.stdout);
-  const [code] = await once(dialer, 'exit');
+  // Its output has been read then.
+  const [code] = await once(dialer, 'close');
   return code ?? 1;
 };
 
