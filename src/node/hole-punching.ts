@@ -11,7 +11,7 @@ import { errorOf, isLeanError, LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import { type IpScope, scopeOf } from '../ip-scope.ts';
 import { ipOf, kindOf } from '../multiaddr.ts';
-import { type Agreement, handleDcutr, initiateDcutr } from '../protocols/dcutr.ts';
+import { handleDcutr, initiateDcutr } from '../protocols/dcutr.ts';
 import { identify } from '../protocols/identify.ts';
 import type { Connections } from './connections.ts';
 import type { Dialing } from './dialing.ts';
@@ -115,7 +115,7 @@ export const createHolePunching = ({
     signal: AbortSignal,
     after = 0,
   ): Promise<void> => {
-    await pause(after, signal);
+    if (after > 0) await pause(after, signal);
     let wait = QUIC_REDIAL.first;
     for (let left = dials; left > 0 && !signal.aborted; left--) {
       dialing.punch(address, peer, { signal, holePunch: 'dialer' }).catch(() => {});
@@ -233,14 +233,18 @@ export const createHolePunching = ({
     }
   };
 
-  const answer = async (relayed: Connection, agreement: Agreement): Promise<void> => {
+  /** Dials `list`; `rtt` as of `punch`. */
+  const answer = async (
+    relayed: Connection,
+    list: readonly Multiaddr[],
+    rtt: number,
+  ): Promise<void> => {
     const peer = relayed.remotePeer;
     const attempt = agreements.get(relayed) ?? 0;
-    const list = dialable(agreement.addresses, relayed);
     events.emit('punch:start', { peer, attempt, role: 'dialer', addresses: list });
     if (list.length === 0) return;
     try {
-      await punch(list, peer, 'dialer', agreement.rtt, closing);
+      await punch(list, peer, 'dialer', rtt, closing);
     } catch (error) {
       events.emit('punch:error', { peer, attempt, error: errorOf(error) });
     }
@@ -281,9 +285,12 @@ export const createHolePunching = ({
       agreements.set(connection, asked + 1);
       const own = directAddresses(addresses(), scopeOfRelay(connection));
       if (own.length === 0) throw new LeanError('ERR_DIAL', 'no address of ours is known');
-      const agreement = await handleDcutr(stream, own);
+      let list: readonly Multiaddr[] = [];
+      const { rtt } = await handleDcutr(stream, own, (said) => {
+        list = dialable(said, connection);
+      });
       if (directTo(connection.remotePeer) === undefined) {
-        answer(connection, agreement).catch(() => {});
+        answer(connection, list, rtt).catch(() => {});
       }
     },
 

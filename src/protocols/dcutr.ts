@@ -3,6 +3,7 @@
  * dialled, and synchronise their dials. The peer that accepted the relayed connection initiates.
  */
 
+import { setImmediate as turn } from 'node:timers/promises';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../connection.ts';
@@ -127,16 +128,21 @@ const endQuietly = (stream: Stream): void => {
 /**
  * The other side: answers with our addresses. The caller dials as soon as this resolves.
  *
- * @throws as {@link initiateDcutr}.
+ * @param prepare gets the peer's addresses when the answer has been sent, a round trip before they are to be dialled.
+ * @throws as {@link initiateDcutr}; what `prepare` throws.
  */
 export const handleDcutr = async (
   stream: Stream,
   addresses: readonly Multiaddr[],
+  prepare?: (said: Agreement['addresses']) => void,
 ): Promise<Agreement> => {
   const exchange = async (): Promise<Agreement> => {
     const request = await expectMessage(stream, CONNECT);
     const start = performance.now();
     await writeMessage(stream, encodeHolePunch({ type: CONNECT, addresses }));
+    // Muxers send at the end of this turn of the event loop.
+    await turn();
+    prepare?.(request.addresses);
     await expectMessage(stream, SYNC);
     return { addresses: request.addresses, rtt: performance.now() - start };
   };
