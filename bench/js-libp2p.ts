@@ -100,14 +100,18 @@ const measure = async (stack: StackName): Promise<Round> => {
   const cpu = async (): Promise<number> =>
     (await listener.ask<Usage>({ do: 'usage' })).cpu +
     (await dialer.ask<Usage>({ do: 'usage' })).cpu;
+  /** The second of two such transfers: in the first, code is compiled and windows open. */
+  const second = async (direction: 'upload' | 'download', streams: number): Promise<number> => {
+    await move(direction, streams);
+    return gbits(await move(direction, streams));
+  };
   await move('upload', 1);
   const before = await cpu();
   const up = gbits(await move('upload', 1));
   const used = (await cpu()) - before;
-  await move('download', 1);
-  const down = gbits(await move('download', 1));
-  const upMany = gbits(await move('upload', STREAMS));
-  const downMany = gbits(await move('download', STREAMS));
+  const down = await second('download', 1);
+  const upMany = await second('upload', STREAMS);
+  const downMany = await second('download', STREAMS);
   // The first ten run before their code is compiled.
   const warm = median(times.slice(10));
   return { cold, warm, up, down, upMany, downMany, cpu: (used * GIB) / bytes };

@@ -2,15 +2,15 @@
 
 export interface AgreedProtocols {
   has(peer: string, protocol: string): boolean;
-  /** The newest are kept: {@link MOST}. */
+  /** At most {@link MAX_PAIRS} are kept, the newest. */
   add(peer: string, protocol: string): void;
   delete(peer: string, protocol: string): void;
 }
 
 /** Pairs of a peer and a protocol; some hundred bytes each. */
-const MOST = 4_096;
+const MAX_PAIRS = 4_096;
 
-export const createAgreedProtocols = (most = MOST): AgreedProtocols => {
+export const createAgreedProtocols = (most = MAX_PAIRS): AgreedProtocols => {
   // In the order in which they were last agreed to.
   const pairs = new Set<string>();
   // No peer id has a space in it.

@@ -30,6 +30,7 @@ export interface QuicMultiaddrConnectionInit {
 
 export class QuicMultiaddrConnection extends AbstractMultiaddrConnection {
   readonly #connection: QuicConnection;
+  /** `send()` is called by `traffic`: it reports, and sends nothing. */
   #counting = false;
 
   constructor({ connection, metrics, ...init }: QuicMultiaddrConnectionInit) {
@@ -65,8 +66,11 @@ export class QuicMultiaddrConnection extends AbstractMultiaddrConnection {
   readonly traffic: Traffic = {
     sent: (bytes) => {
       this.#counting = true;
-      this.send(bytes);
-      this.#counting = false;
+      try {
+        this.send(bytes);
+      } finally {
+        this.#counting = false;
+      }
     },
     // Metrics wrap `dispatchEvent()`.
     received: (bytes) => void this.dispatchEvent(new StreamMessageEvent(bytes)),

@@ -111,12 +111,12 @@ class QuicStreamMuxer extends AbstractStreamMuxer<QuicStream> {
     });
   }
 
-  /** Streams that still have bytes to hand over are not streams of a connection any more. */
+  /** Streams with unread bytes go on without the connection, which no longer lists them. */
   override onTransportClosed(error?: Error): void {
     super.onTransportClosed(error);
     this.streams = [];
   }
 
-  /** Streams have had it: what comes here is told to metrics. */
+  /** The connection dispatches received bytes for metrics only: its streams have read them already. */
   override onData(): void {}
 }

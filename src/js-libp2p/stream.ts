@@ -138,7 +138,7 @@ export class QuicStream extends AbstractStream {
     options?: Parameters<EventTarget['addEventListener']>[2],
   ): void {
     super.addEventListener(type, listener, options);
-    // The constructors' come before there is anything to wake.
+    // The constructors add listeners for these two, before the fields of this class are initialised.
     if (type !== 'close' && type !== 'drain') this.#wake();
   }
 
@@ -180,8 +180,8 @@ export class QuicStream extends AbstractStream {
           await this.#woken();
         }
       }
-      // The end of protocol negotiation may be in what came: js-libp2p gets to it before the turn ends. The stream's
-      // finish is for those who come after.
+      // The last bytes of protocol negotiation may have come with the finish. js-libp2p handles them in this turn, and
+      // then calls the protocol's handler, which is to be told of the finish.
       if (this.protocol === '') await nextTurn();
       while (!this.#maySayFinished()) await this.#woken();
       this.#reading = false;
@@ -249,7 +249,7 @@ export class QuicStream extends AbstractStream {
       (error) => {
         this.#waitingForRoom = false;
         if (isLeanError(error, 'ERR_STREAM_STOPPED')) this.#peerStoppedReading();
-        // Of everything else reading tells, too.
+        // The reading side reports every other error.
       },
     );
   }
