@@ -1,6 +1,7 @@
 /** What dials and listeners of one js-libp2p node share: engine, certificate, sockets. */
 
 import type { Role } from '../connection.ts';
+import type { PeerId } from '../identity/peer-id.ts';
 import { once } from '../once.ts';
 import type { DialOptions, QuicEngine, QuicLimits, QuicListener } from '../quic/engine.ts';
 import type { EngineName } from '../quic/engine-name.ts';
@@ -10,7 +11,7 @@ import { issueCertificate, type TlsIdentity } from '../tls/issue.ts';
 import { createVerifier } from '../tls/verify.ts';
 import { type AgreedProtocols, createAgreedProtocols } from './agreed-protocols.ts';
 import type { QuicComponents, QuicOptions } from './options.ts';
-import { remotePeerOf, signingKeyFrom } from './peers.ts';
+import { signingKeyFrom } from './peers.ts';
 
 export interface Endpoint {
   /** Loaded at the first call. @throws as `selectEngine`. */
@@ -18,10 +19,10 @@ export interface Endpoint {
   /** @throws ERR_KEY_MALFORMED */
   tls(): TlsIdentity;
   /**
-   * Loads and makes what a first dial would wait for: engine, certificate, and code that has not run yet. Rejects as
-   * `engine()` and `tls()` do.
+   * Loads and makes what a first dial would wait for: the engine and the certificate. Resolves with this node's peer id, as
+   * peers read it from the certificate; rejects as `engine()` and `tls()` do.
    */
-  prepare(): Promise<void>;
+  prepare(): Promise<PeerId>;
   readonly verifyCertificate: ReturnType<typeof createVerifier>;
   readonly limits: Partial<QuicLimits>;
   /** With lazy negotiation. */
@@ -60,8 +61,7 @@ export const createEndpoint = (components: QuicComponents, options: QuicOptions)
     tls,
     prepare: async () => {
       await engines.dialer();
-      // What a dial does with the peer's: it takes twice as long when it is done for the first time.
-      remotePeerOf(verifyCertificate([tls().certificateDer]));
+      return verifyCertificate([tls().certificateDer]);
     },
     verifyCertificate,
     limits,

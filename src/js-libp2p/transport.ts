@@ -16,6 +16,7 @@ import type { PeerId } from '../identity/peer-id.ts';
 import {
   hostOf,
   kindOf,
+  multiaddrOf,
   peerOf,
   resolveMultiaddr,
   socketAddressOf,
@@ -23,6 +24,7 @@ import {
   withPeer,
 } from '../multiaddr.ts';
 import type { QuicConnection } from '../quic/engine.ts';
+import type { SocketAddress } from '../socket-address.ts';
 import { QuicMultiaddrConnection } from './connection.ts';
 import { createEndpoint, type Endpoint } from './endpoint.ts';
 import { libp2pErrorOf } from './errors.ts';
@@ -116,7 +118,11 @@ const createTransport = (
       createQuicListener({ endpoint, upgrader, components, muxerOptions }),
     /** So that the first dial does not wait for it. If it fails, dials and listeners say so. */
     start: async () => {
-      await endpoint.prepare().catch((error) => log.error('cannot dial - %e', error));
+      try {
+        await rehearse(await endpoint.prepare());
+      } catch (error) {
+        log.error('cannot dial - %e', error);
+      }
     },
     /** Listeners and connections are closed by js-libp2p. */
     stop: () => {},
@@ -128,18 +134,34 @@ interface Dialled {
   readonly peer: PeerId;
 }
 
+interface Target {
+  readonly expected: PeerId | undefined;
+  readonly remotes: readonly SocketAddress[];
+}
+
+/** @throws ERR_ADDRESS, ERR_PEER_ID_MALFORMED */
+const targetOf = async (address: Multiaddr): Promise<Target> => {
+  const resolved = await resolveMultiaddr(withoutPeer(address));
+  return { expected: peerOf(address), remotes: resolved.map(socketAddressOf) };
+};
+
+/** Does with `self` what a dial does with a peer and its address: the first time takes milliseconds. Nothing is sent. */
+const rehearse = async (self: PeerId): Promise<void> => {
+  remotePeerOf(self);
+  await targetOf(withPeer(multiaddrOf('quic-v1', { host: '127.0.0.1', port: 1 }), self));
+};
+
 /** Dials the addresses that `address` resolves to; the first one that answers. */
 const dialAny = async (
   endpoint: Endpoint,
   address: Multiaddr,
   signal: AbortSignal,
 ): Promise<Dialled> => {
-  const expected = peerOf(address);
   const engine = await endpoint.engine('dialer');
   const credentials = endpoint.tls();
+  const { expected, remotes } = await targetOf(address);
   let failure: unknown;
-  for (const resolved of await resolveMultiaddr(withoutPeer(address))) {
-    const remote = socketAddressOf(resolved);
+  for (const remote of remotes) {
     let peer: PeerId | undefined;
     try {
       const connection = await engine.dial(remote, {
