@@ -70,7 +70,8 @@ const read = (cache, debug) => {
     const start = end - bytes.readUInt32LE(end);
     return { data: bytes.subarray(0, start), uses: JSON.parse(bytes.latin1Slice(start, end)) };
   } catch (error) {
-    debug(`no code cache yet: ${error.message}`);
+    // A missing one is no failure, and is not to read like one in a log.
+    debug(`no code cache yet${error.code === 'ENOENT' ? '' : `: ${error.message}`}`);
     return {};
   }
 };
