@@ -52,10 +52,11 @@ export const select = async (stream: Stream, protocols: readonly string[]): Prom
  * @throws what `stream.write()` throws.
  */
 export const selectLazily = (stream: Stream, protocol: string): ProtocolStream => {
-  stream.write(encodeMessages([MULTISTREAM, protocol]));
+  const proposal = encodeMessages([MULTISTREAM, protocol]);
+  stream.write(proposal);
   let answer: Promise<void> | undefined;
   const checkAnswer = (): Promise<void> => {
-    answer ??= awaitAnswer(stream, protocol);
+    answer ??= awaitAnswer(stream, protocol, proposal);
     return answer;
   };
   const lazy: ProtocolStream = {
@@ -81,8 +82,14 @@ export const selectLazily = (stream: Stream, protocol: string): ProtocolStream =
   return lazy;
 };
 
-const awaitAnswer = async (stream: Stream, protocol: string): Promise<void> => {
+/** @param proposal what was written: a peer that takes it answers with the same bytes. */
+const awaitAnswer = async (
+  stream: Stream,
+  protocol: string,
+  proposal: Uint8Array,
+): Promise<void> => {
   try {
+    if (await skip(stream, proposal)) return;
     await expectHeader(stream);
     if (!(await expectAnswer(stream, protocol))) throw notSupported(protocol);
   } catch (error) {
@@ -110,8 +117,13 @@ export const negotiate = async (
   const isSupported = typeof supported === 'function' ? supported : (p: string) => list?.has(p);
   let refused: string | undefined;
   try {
+    const first = await takeProposal(stream, isSupported);
+    if (first !== undefined) {
+      await answerWith(stream, encodeMessages([MULTISTREAM, first]));
+      return first;
+    }
     await expectHeader(stream);
-    await answerWith(stream, encodeMessages([MULTISTREAM]));
+    await answerWith(stream, HEADER.slice());
     for (let turn = 0; turn < MAX_PROPOSALS; turn++) {
       const message = await readMessage(stream);
       if (isSupported(message) === true) {
@@ -169,6 +181,41 @@ const expectAnswer = async (stream: Stream, protocol: string): Promise<boolean> 
   throw violation(`answered ${quote(answer, MAX_QUOTED)} to the proposal ${protocol}`);
 };
 
+/** Takes `expected` off the stream in one read, if that is how it begins; else all stays in it. */
+const skip = async (stream: Stream, expected: Uint8Array): Promise<boolean> => {
+  const chunk = await stream.read();
+  if (chunk === null) return false;
+  const found = expected.every((byte, at) => chunk[at] === byte);
+  stream.unread(found ? chunk.subarray(expected.length) : chunk);
+  return found;
+};
+
+/** Takes the header and the first proposal off the stream in one read, if both are in it and it is supported. */
+const takeProposal = async (
+  stream: Stream,
+  isSupported: (protocol: string) => boolean | undefined,
+): Promise<string | undefined> => {
+  const chunk = await stream.read();
+  if (chunk === null) return undefined;
+  const start = HEADER.length + 1;
+  const end = start + (chunk[HEADER.length] ?? 0);
+  if (
+    // A length of one byte.
+    end - start < 0x80 &&
+    chunk.length >= end &&
+    chunk[end - 1] === NEWLINE &&
+    HEADER.every((byte, at) => chunk[at] === byte)
+  ) {
+    const protocol = decoder.decode(chunk.subarray(start, end - 1));
+    if (isSupported(protocol) === true) {
+      stream.unread(chunk.subarray(end));
+      return protocol;
+    }
+  }
+  stream.unread(chunk);
+  return undefined;
+};
+
 /** Answers even a peer that no longer reads: it may be a write-only user of the protocol. */
 const answerWith = async (stream: Stream, message: Uint8Array): Promise<void> => {
   try {
@@ -215,6 +262,8 @@ const concat = (parts: readonly Uint8Array[]): Uint8Array => {
 const NEWLINE = 0x0a;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
+/** The first message of either side. */
+const HEADER = encodeMessages([MULTISTREAM]);
 
 /** Resets `stream` and returns the error to throw. */
 const abandon = (stream: Stream, protocol: string | undefined, error: unknown): unknown => {

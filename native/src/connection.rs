@@ -53,7 +53,7 @@ pub struct Connection {
     bound: SocketAddr,
     /// The peer's address when the handshake completed.
     remote: SocketAddr,
-    certificates: Vec<CertificateDer<'static>>,
+    certificates: Mutex<Vec<CertificateDer<'static>>>,
     end: Arc<End>,
     /// The first error that quinn returned: later ones are less specific.
     lost: OnceLock<ConnectionError>,
@@ -120,7 +120,7 @@ impl Connection {
             driver,
             events,
             bound: socket,
-            certificates,
+            certificates: Mutex::new(certificates),
             end,
             lost: OnceLock::new(),
             incoming: Mutex::default(),
@@ -133,9 +133,9 @@ impl Connection {
         }
     }
 
-    /// The peer's certificates, DER, leaf first.
-    pub fn certificates(&self) -> &[CertificateDer<'static>] {
-        &self.certificates
+    /// The peer's certificates, DER, leaf first. Returns them once: JavaScript keeps its own copy.
+    pub fn take_certificates(&self) -> Vec<CertificateDer<'static>> {
+        std::mem::take(&mut lock(&self.certificates))
     }
 
     /// Our address on the path to the peer.

@@ -296,7 +296,7 @@ pub fn take_failure(engine: u32, connection: u32) -> Result<Option<HandshakeFail
     })
 }
 
-/// The peer's certificates, DER, leaf first; `null` when the connection is gone.
+/// The peer's certificates, DER, leaf first, once; `null` when the connection is gone.
 #[napi(catch_unwind)]
 pub fn certificates(
     env: &Env,
@@ -307,7 +307,7 @@ pub fn certificates(
         let Some(connection) = engine.handshaken(connection) else {
             return Ok(None);
         };
-        let chain = connection.certificates();
+        let chain = connection.take_certificates();
         // Copied: Rust memory would need a finalizer for each.
         let copies = chain
             .iter()

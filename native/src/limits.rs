@@ -10,10 +10,10 @@ use quinn::{IdleTimeout, TransportConfig, VarInt};
 use crate::admission::AdmissionLimits;
 use crate::congestion::ClosableConfig;
 
-/// Streams that a peer may open at first; when half of them are open, `max_streams` if that is more. quinn
-/// allocates some 80 bytes for each in advance. Not less than the default of `max_streams`: node:quic hangs
-/// if it opens many at once and its peer raises the limit only then.
-const FIRST_STREAMS: u32 = 256;
+/// Streams that a peer may open at first; when half of them are open, `max_streams` if that is more.
+/// quinn-proto inserts each stream that may be opened into two hash maps (`StreamsState::new`): 48 take 64
+/// places of 42 bytes, 256 would take 512. Most peers never have more than a few.
+const FIRST_STREAMS: u32 = 48;
 
 /// How many streams a peer may have open at once.
 #[derive(Clone, Copy)]

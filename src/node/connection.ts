@@ -1,11 +1,13 @@
 /** Connections as a node's user sees them: they cannot accept streams. */
 
+import type { Multiaddr } from '@multiformats/multiaddr';
 import type {
   Connection,
   NewStreamOptions,
   ProtocolStream,
   TransportConnection,
 } from '../connection.ts';
+import type { ConnectionStats } from '../connection-stats.ts';
 import { withDeadline } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
 import { select, selectLazily } from '../multistream.ts';
@@ -22,38 +24,68 @@ export const nodeConnection = (
   transport: TransportConnection,
   onClosing: () => void,
   metrics?: Metrics,
-): Connection => {
-  const close: Connection['close'] = (code, reason) => {
-    onClosing();
-    return transport.close(code, reason);
-  };
-  const connection: Connection = {
-    role: transport.role,
-    localPeer: transport.localPeer,
-    remotePeer: transport.remotePeer,
-    get localAddress() {
-      return transport.localAddress;
-    },
-    get remoteAddress() {
-      return transport.remoteAddress;
-    },
-    description: transport.description,
-    circuit: transport.circuit,
-    handshakeTime: transport.handshakeTime,
-    memory: transport.memory,
-    closed: transport.closed,
-    ...(transport.stats && { stats: () => transport.stats?.() }),
-    close,
-    [Symbol.asyncDispose]: () => close(),
-    newStream: (protocols, options) => {
-      const opening = newStream(transport, protocols, options);
-      return metrics === undefined
-        ? opening
-        : opening.then((stream) => metrics.outbound(connection, stream));
-    },
-  };
-  return connection;
-};
+): Connection => new NodeConnection(transport, onClosing, metrics);
+
+/** A class, as V8 makes a dictionary of an object with getters of its own: a KiB for each connection, and slow. */
+class NodeConnection implements Connection {
+  readonly role: Connection['role'];
+  readonly localPeer: Connection['localPeer'];
+  readonly remotePeer: Connection['remotePeer'];
+  readonly description: string;
+  readonly circuit: Connection['circuit'];
+  readonly handshakeTime: number | undefined;
+  readonly memory: Connection['memory'];
+  readonly closed: Connection['closed'];
+  readonly #transport: TransportConnection;
+  readonly #onClosing: () => void;
+  readonly #metrics: Metrics | undefined;
+
+  constructor(transport: TransportConnection, onClosing: () => void, metrics?: Metrics) {
+    this.role = transport.role;
+    this.localPeer = transport.localPeer;
+    this.remotePeer = transport.remotePeer;
+    this.description = transport.description;
+    this.circuit = transport.circuit;
+    this.handshakeTime = transport.handshakeTime;
+    this.memory = transport.memory;
+    this.closed = transport.closed;
+    this.#transport = transport;
+    this.#onClosing = onClosing;
+    this.#metrics = metrics;
+  }
+
+  get localAddress(): Multiaddr {
+    return this.#transport.localAddress;
+  }
+
+  get remoteAddress(): Multiaddr {
+    return this.#transport.remoteAddress;
+  }
+
+  stats(): ConnectionStats | undefined {
+    return this.#transport.stats?.();
+  }
+
+  close(code?: number, reason?: string): Promise<void> {
+    this.#onClosing();
+    return this.#transport.close(code, reason);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  newStream(
+    protocols: string | readonly string[],
+    options?: NewStreamOptions,
+  ): Promise<ProtocolStream> {
+    const opening = newStream(this.#transport, protocols, options);
+    const metrics = this.#metrics;
+    return metrics === undefined
+      ? opening
+      : opening.then((stream) => metrics.outbound(this, stream));
+  }
+}
 
 /** A wrapper: adding a property to an engine's stream would change its hidden class, and slow its methods down. */
 const withProtocol = (stream: Stream, protocol: string): ProtocolStream => ({

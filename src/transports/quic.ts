@@ -8,12 +8,14 @@ import { randomBytes, randomInt } from 'node:crypto';
 import type { Multiaddr } from '@multiformats/multiaddr';
 
 import type { Role, TransportConnection } from '../connection.ts';
+import type { ConnectionStats } from '../connection-stats.ts';
 import { LeanError } from '../errors.ts';
 import type { HostKey } from '../identity/keys.ts';
 import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
 import { kindOf, multiaddrOf, socketAddressOf } from '../multiaddr.ts';
 import type { QuicConnection, QuicEngine, QuicLimits, QuicListener } from '../quic/engine.ts';
 import { canReach, isLoopback, type SocketAddress } from '../socket-address.ts';
+import type { Stream } from '../stream.ts';
 import type { TlsIdentity } from '../tls/issue.ts';
 import { createVerifier } from '../tls/verify.ts';
 import type { Transport } from './transport.ts';
@@ -51,31 +53,8 @@ export const quicTransport = ({
     process.emitWarning(caution ?? '', CAUTION);
   };
   const description = `quic-v1 (${engine.name})`;
-  const connect = (quic: QuicConnection, role: Role, remotePeer: PeerId): TransportConnection => {
-    // Made at the first use.
-    let localAddress: Multiaddr | undefined;
-    let remoteAddress: Multiaddr | undefined;
-    return {
-      role,
-      localPeer,
-      remotePeer,
-      description,
-      get localAddress() {
-        localAddress ??= multiaddrOf('quic-v1', quic.localAddress);
-        return localAddress;
-      },
-      get remoteAddress() {
-        remoteAddress ??= multiaddrOf('quic-v1', quic.remoteAddress);
-        return remoteAddress;
-      },
-      openStream: (signal) => quic.openStream(signal),
-      acceptStream: () => quic.acceptStream(),
-      close: (code, reason) => quic.close(code, reason),
-      closed: quic.closed,
-      memory: quic.memory,
-      ...(quic.stats && { stats: () => quic.stats?.() }),
-    };
-  };
+  const connect = (quic: QuicConnection, role: Role, remotePeer: PeerId): TransportConnection =>
+    new QuicTransportConnection(quic, { role, localPeer, remotePeer, description });
 
   const listeners = new Set<QuicListener>();
   const listenerFor = (remote: SocketAddress): QuicListener | undefined =>
@@ -141,6 +120,63 @@ export const quicTransport = ({
     },
   };
 };
+
+type Ends = Pick<TransportConnection, 'role' | 'localPeer' | 'remotePeer' | 'description'>;
+
+/** A class for the reason that node/connection.ts gives. */
+class QuicTransportConnection implements TransportConnection {
+  readonly role: Role;
+  readonly localPeer: PeerId;
+  readonly remotePeer: PeerId;
+  readonly description: string;
+  handshakeTime: number | undefined;
+  readonly #quic: QuicConnection;
+  /** Made at the first use. */
+  #localAddress: Multiaddr | undefined;
+  #remoteAddress: Multiaddr | undefined;
+
+  constructor(quic: QuicConnection, { role, localPeer, remotePeer, description }: Ends) {
+    this.role = role;
+    this.localPeer = localPeer;
+    this.remotePeer = remotePeer;
+    this.description = description;
+    this.#quic = quic;
+  }
+
+  get localAddress(): Multiaddr {
+    this.#localAddress ??= multiaddrOf('quic-v1', this.#quic.localAddress);
+    return this.#localAddress;
+  }
+
+  get remoteAddress(): Multiaddr {
+    this.#remoteAddress ??= multiaddrOf('quic-v1', this.#quic.remoteAddress);
+    return this.#remoteAddress;
+  }
+
+  get memory(): TransportConnection['memory'] {
+    return this.#quic.memory;
+  }
+
+  get closed(): TransportConnection['closed'] {
+    return this.#quic.closed;
+  }
+
+  openStream(signal?: AbortSignal): Promise<Stream> {
+    return this.#quic.openStream(signal);
+  }
+
+  acceptStream(): Promise<Stream | null> {
+    return this.#quic.acceptStream();
+  }
+
+  close(code?: number, reason?: string): Promise<void> {
+    return this.#quic.close(code, reason);
+  }
+
+  stats(): ConnectionStats | undefined {
+    return this.#quic.stats?.();
+  }
+}
 
 /** Bytes of a datagram that opens a NAT; go-libp2p's and rust-libp2p's value. */
 const PUNCH_SIZE = 64;

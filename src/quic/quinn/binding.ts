@@ -112,7 +112,7 @@ export interface QuinnBinding {
   ): number;
   abort(engine: number, connection: number): void;
   takeFailure(engine: number, connection: number): HandshakeFailure | null;
-  /** `null`: the connection no longer exists. */
+  /** Those of the peer, once; `null`: the connection no longer exists. */
   certificates(engine: number, connection: number): Uint8Array[] | null;
   admit(engine: number, connection: number): void;
   localAddress(engine: number, connection: number): SocketAddress | null;

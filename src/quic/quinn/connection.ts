@@ -58,8 +58,9 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
    * otherwise only the streams' queues are counted.
    */
   readonly memory: ConnectionMemory;
-  readonly stalls: StallWatch;
 
+  /** Made at the first use, as most connections need none. */
+  #stalls: StallWatch | undefined;
   /** Set at the first use: it takes system calls. */
   #localAddress: SocketAddress | undefined;
   readonly #driver: Driver;
@@ -67,11 +68,14 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
   readonly #handle: number;
   readonly #onReleased: () => void;
   readonly #streams = new Set<QuinnStream>();
-  readonly #blocked = new Set<QuinnStream>();
+  /** How many of them quinn has no room for. */
+  #blocked = 0;
+  readonly #stallTimeout: number;
   readonly #windows: ReturnType<typeof nativeWindowsOf>;
   readonly #incoming: QuinnStream[] = [];
   readonly #accepters: ((stream: Stream | null) => void)[] = [];
-  readonly #openers = new Set<Opener>();
+  /** Made at the first use. */
+  #openers: Set<Opener> | undefined;
   /** QUIC stream ids (RFC 9000 section 2.1) of the next streams; quinn assigns them in order. */
   #nextOpened: number;
   /** Streams that there were. */
@@ -84,12 +88,12 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
   #closing: Promise<void> | undefined;
   /** `close()` was called before the connection ended otherwise. */
   #closesItself = false;
-  #resolveCloseSent: () => void = () => {};
+  #resolveCloseSent = nothing;
   #released = false;
   #lastStats: ConnectionStats | undefined;
   /** Streams to free when the close has been sent: before that, quinn would finish them. */
   readonly #unfreed: number[] = [];
-  #resolveClosed: (reason: CloseReason) => void = () => {};
+  #resolveClosed: (reason: CloseReason) => void = nothing;
 
   /** Admits connection number `handle`. */
   constructor(driver: Driver, handle: number, options: QuinnConnectionOptions) {
@@ -98,11 +102,11 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
     this.peerCertificate = options.peerCertificate;
     this.#onReleased = options.onReleased;
     const { connectionMemory, stallTimeout } = options.limits;
+    this.#stallTimeout = stallTimeout;
     this.memory = new ConnectionMemory(connectionMemory, STREAM_BYTES, () => {
       const { code, reason } = tooMuchMemory(connectionMemory);
       this.close(code, reason).catch(() => {});
     });
-    this.stalls = new StallWatch(stallTimeout);
     this.#windows = nativeWindowsOf(options.limits);
     const dialed = options.role === 'dialer';
     this.#nextOpened = dialed ? 0 : 1;
@@ -116,6 +120,11 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
     native.admit(engine, handle);
   }
 
+  get stalls(): StallWatch {
+    this.#stalls ??= new StallWatch(this.#stallTimeout);
+    return this.#stalls;
+  }
+
   get localAddress(): SocketAddress {
     const { native, engine } = this.#driver;
     this.#localAddress ??= native.localAddress(engine, this.#handle) ?? NOWHERE;
@@ -125,13 +134,15 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
   async openStream(signal?: AbortSignal): Promise<Stream> {
     if (signal?.aborted === true) throw abortedBy(signal, 'opening a stream');
     if (this.#ended !== undefined) throw this.#errorOf(this.#ended);
-    if (this.#openers.size === 0) {
+    if (this.#openers === undefined || this.#openers.size === 0) {
       const stream = this.#open();
       if (stream !== undefined) return stream;
     }
+    this.#openers ??= new Set();
+    const openers = this.#openers;
     return new Promise<Stream>((resolve, reject) => {
       const onAbort = (): void => {
-        this.#openers.delete(opener);
+        openers.delete(opener);
         reject(abortedBy(signal as AbortSignal, 'opening a stream'));
       };
       const settled = (): void => signal?.removeEventListener('abort', onAbort);
@@ -146,7 +157,7 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
         },
       };
       signal?.addEventListener('abort', onAbort, { once: true });
-      this.#openers.add(opener);
+      openers.add(opener);
     });
   }
 
@@ -188,10 +199,10 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
   }
 
   streamsAllowed(): void {
-    for (const opener of this.#openers) {
+    for (const opener of this.#openers ?? []) {
       const stream = this.#open();
       if (stream === undefined) return;
-      this.#openers.delete(opener);
+      this.#openers?.delete(opener);
       opener.resolve(stream);
     }
   }
@@ -215,13 +226,11 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
 
   // ── Called by streams ────────────────────────────────────────────────────────────────────────
 
-  setBlocked(stream: QuinnStream, blocked: boolean): void {
-    const before = this.#blocked.size;
-    if (blocked) this.#blocked.add(stream);
-    else this.#blocked.delete(stream);
-    const { size } = this.#blocked;
-    if (before > 0 === size > 0) return;
-    const sign = size > 0 ? 1 : -1;
+  setBlocked(blocked: boolean): void {
+    const before = this.#blocked;
+    this.#blocked += blocked ? 1 : -1;
+    if (before > 0 === this.#blocked > 0) return;
+    const sign = blocked ? 1 : -1;
     this.memory.addUnsent(sign * this.#windows.sendWindow);
     this.memory.addUnread(sign * this.#windows.connectionWindow);
   }
@@ -293,8 +302,8 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
     if (this.#ended !== undefined) return;
     this.#ended = reason;
     for (const stream of this.#streams) stream.connectionEnded(this.#errorOf(reason));
-    for (const { reject } of this.#openers) reject(this.#errorOf(reason));
-    this.#openers.clear();
+    for (const { reject } of this.#openers ?? []) reject(this.#errorOf(reason));
+    this.#openers = undefined;
     for (const accept of this.#accepters.splice(0)) accept(null);
     this.#incoming.length = 0;
     this.#resolveClosed(reason);
@@ -313,6 +322,8 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
     this.#onReleased();
   }
 }
+
+const nothing = (): void => {};
 
 const NOWHERE: SocketAddress = { host: '', port: 0 };
 

@@ -30,8 +30,8 @@ const JOIN = 64 << 10;
 export interface StreamOwner {
   readonly memory: ConnectionMemory;
   readonly stalls: StallWatch;
-  /** quinn has no room for this stream's data, or has room again. */
-  setBlocked(stream: QuinnStream, blocked: boolean): void;
+  /** quinn has no room for a stream's data, or has room again; called in turn. */
+  setBlocked(blocked: boolean): void;
   /** Both directions have ended. */
   forget(stream: QuinnStream): void;
   /** A call of the binding panicked. */
@@ -266,7 +266,7 @@ export class QuinnStream implements Stream, StreamEvents, ReceiveSource, SendSin
   #setBlocked(blocked: boolean): void {
     if (this.#blocked === blocked) return;
     this.#blocked = blocked;
-    this.#owner.setBlocked(this, blocked);
+    this.#owner.setBlocked(blocked);
   }
 
   /** The first waiting chunk; if it is small, joined with those behind it. */

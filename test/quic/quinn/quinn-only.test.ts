@@ -365,16 +365,24 @@ describe('the quinn engine alone', { skip: whyNoQuinn ?? false }, () => {
     }
   });
 
-  test('a peer may open 256 streams, and maxStreams when it has half of those', HANG, async (t) => {
+  test('a peer may open 48 streams, and maxStreams when it has half of those', HANG, async (t) => {
     const { address } = await listen(t, { maxStreams: 300 });
     const dialed = await dial(t, address);
-    const first = await Promise.all(Array.from({ length: 256 }, () => dialed.openStream()));
-    const rest = Array.from({ length: 44 }, () => dialed.openStream());
-    // Those below it are open with it (RFC 9000 section 3.2): 127 of them, then half.
-    first[126]?.write(Buffer.from('!'));
+    const first = await Promise.all(Array.from({ length: 48 }, () => dialed.openStream()));
+    const rest = Array.from({ length: 252 }, () => dialed.openStream());
+    // Those below it are open with it (RFC 9000 section 3.2): 23 of them, then half.
+    first[22]?.write(Buffer.from('!'));
     assert.ok(await staysPending(Promise.all(rest)));
-    first[127]?.write(Buffer.from('!'));
+    first[23]?.write(Buffer.from('!'));
     await Promise.all(rest);
+    assert.ok(await staysPending(dialed.openStream()));
+  });
+
+  test('maxStreams below 48 is the limit from the beginning', HANG, async (t) => {
+    const { address } = await listen(t, { maxStreams: 20 });
+    const dialed = await dial(t, address);
+    const streams = await Promise.all(Array.from({ length: 20 }, () => dialed.openStream()));
+    for (const stream of streams) stream.write(Buffer.from('!'));
     assert.ok(await staysPending(dialed.openStream()));
   });
 
