@@ -43,8 +43,8 @@ import { SUITE } from '../support/suite-limit.ts';
 export interface SuiteOptions {
   readonly dialer: () => Promise<QuicEngine>;
   readonly listener: () => Promise<QuicEngine>;
-  /** Streams that a side can have open at once; default: 256. */
-  readonly streamsAtOnce?: { readonly dialer?: number; readonly listener?: number };
+  /** Streams that a side can open before it writes to any; default: 256. */
+  readonly streamsAtOnce?: { readonly dialer: number; readonly listener: number };
 }
 
 /** A connection of its own for each test. */
@@ -392,20 +392,14 @@ export const engineSuite = (name: string, options: SuiteOptions): void => {
       async (_t, pair, from, to) => {
         const most = options.streamsAtOnce?.[from === pair.dialed ? 'dialer' : 'listener'] ?? 256;
         serveEcho(to);
-        // Each is written to when it is open: quinn allows more when it sees that some are used.
-        const open = async (): Promise<Stream> => {
-          const stream = await from.openStream();
-          stream.write(text('!'));
-          return stream;
-        };
-        const streams = await Promise.all(Array.from({ length: most }, open));
+        const streams = await Promise.all(Array.from({ length: most }, () => from.openStream()));
         assert.equal(new Set(streams.map((stream) => stream.id)).size, most, 'ids are unique');
         await Promise.all(
           streams.map(async (stream, i) => {
             const message = `${i}:`.repeat(500);
             stream.write(text(message));
             stream.closeWrite();
-            assert.equal((await readAll(stream)).toString(), `!${message}`);
+            assert.equal((await readAll(stream)).toString(), message);
           }),
         );
         // node:quic holds 64 KiB for each stream, of which a quarter of the memory is for.

@@ -4,7 +4,8 @@ import { whyNoQuinn } from '../../support/engines.ts';
 import { engineSuite } from '../suite.ts';
 
 if (whyNoQuinn === undefined) {
-  engineSuite('quinn dials quinn', { dialer: quinnEngine, listener: quinnEngine });
+  const streamsAtOnce = { dialer: 48, listener: 48 };
+  engineSuite('quinn dials quinn', { dialer: quinnEngine, listener: quinnEngine, streamsAtOnce });
 } else {
   test('quinn', { skip: whyNoQuinn });
 }

@@ -378,6 +378,22 @@ describe('the quinn engine alone', { skip: whyNoQuinn ?? false }, () => {
     assert.ok(await staysPending(dialed.openStream()));
   });
 
+  test('256 streams at once, each written to when it is open', HANG, async (t) => {
+    const { address, accepted } = await listen(t);
+    const dialed = await dial(t, address);
+    serveEcho(await accepted.next());
+    const open = async () => {
+      const stream = await dialed.openStream();
+      stream.write(Buffer.from('!'));
+      return stream;
+    };
+    const streams = await Promise.all(Array.from({ length: 256 }, open));
+    for (const stream of streams) {
+      stream.closeWrite();
+      assert.equal((await readAll(stream)).toString(), '!');
+    }
+  });
+
   test('maxStreams below 48 is the limit from the beginning', HANG, async (t) => {
     const { address } = await listen(t, { maxStreams: 20 });
     const dialed = await dial(t, address);
