@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { median } from 'd3-array';
 import { printable } from '../../src/printable.ts';
 import type { KnownFailure } from '../runner/known-failures.ts';
-import type { Verdict } from '../runner/results.ts';
+import { type Verdict, verdictOn } from '../runner/results.ts';
 import { KAD_DHT_ROLES, type KadDhtCell } from './cells.ts';
 import type { KadDhtAttempt } from './run-cell.ts';
 
@@ -38,10 +38,8 @@ export const judgeKadDhtCell = (
   known: ReadonlyMap<string, KnownFailure>,
 ): KadDhtCellResult => {
   const status = attempts.every((attempt) => attempt.status === 'pass') ? 'pass' : 'fail';
-  const listed = known.has(cell.name);
-  const passed: Verdict = listed ? 'unexpected-pass' : 'pass';
-  const failed: Verdict = listed ? 'known' : cell.ours ? 'fail' : 'peer';
-  return { ...cell, status, verdict: status === 'pass' ? passed : failed, attempts };
+  const verdict = verdictOn(status === 'pass', cell.ours, known.get(cell.name));
+  return { ...cell, status, verdict, attempts };
 };
 
 const MARKS: Readonly<Record<Verdict, string>> = {

@@ -1,6 +1,7 @@
 /**
  * `interop/known-failures.yaml`: cells that are known to fail, each with a reason and with evidence. A
- * listed cell may fail; a listed cell that passes fails the run, so that the list stays correct.
+ * listed cell may fail; a listed cell that passes fails the run, so that the list stays correct, unless it is
+ * listed as intermittent.
  */
 import { readYaml } from './yaml-file.ts';
 
@@ -9,6 +10,8 @@ export interface KnownFailure {
   readonly reason: string;
   /** A link, or the path of a file in this repository that holds the proof. */
   readonly evidence: string;
+  /** It fails in some runs only: that it passes is no news. */
+  readonly intermittent: boolean;
 }
 
 /**
@@ -27,17 +30,24 @@ export const readKnownFailures = async (
   const there = new Set(cells.map((cell) => cell.name));
   const root = file.entries(file.root, 'the list', ['known-failures']);
   for (const item of file.items(root.get('known-failures'), 'known-failures')) {
-    const entry = file.entries(item, 'a known failure', ['tests', 'reason', 'evidence']);
+    const entry = file.entries(item, 'a known failure', [
+      'tests',
+      'reason',
+      'evidence',
+      'intermittent',
+    ]);
     const need = (key: string) => file.text(entry.get(key) ?? item, `${key} of a known failure`);
     const reason = need('reason');
     const evidence = need('evidence');
+    const flag = entry.get('intermittent');
+    const intermittent = flag !== undefined && file.flag(flag, 'intermittent of a known failure');
     const tests = file.items(entry.get('tests'), 'tests of a known failure');
     if (tests.length === 0) file.fail(item, 'a known failure must name its tests');
     for (const node of tests) {
       const test = file.text(node, 'a test name');
       if (!there.has(test)) file.fail(node, `there is no cell "${test}" in the matrix`);
       if (known.has(test)) file.fail(node, `"${test}" is listed twice`);
-      known.set(test, { test, reason, evidence });
+      known.set(test, { test, reason, evidence, intermittent });
     }
   }
   return known;

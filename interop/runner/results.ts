@@ -157,6 +157,17 @@ export const tellingLine = (attempt: Attempt): string | undefined => {
   return sides.flatMap((role) => attempt[role].errorLines)[0];
 };
 
+/** @param listed the cell's entry in the list of known failures. */
+export const verdictOn = (
+  passed: boolean,
+  ours: boolean,
+  listed: KnownFailure | undefined,
+): Verdict => {
+  if (passed) return listed === undefined || listed.intermittent ? 'pass' : 'unexpected-pass';
+  if (listed !== undefined) return 'known';
+  return ours ? 'fail' : 'peer';
+};
+
 /** A cell's result, from its attempts and the list of known failures; `retry` goes with it. */
 export const judge = (
   cell: Cell,
@@ -166,20 +177,10 @@ export const judge = (
 ): CellResult => {
   const status = attempts.every((attempt) => attempt.status === 'pass') ? 'pass' : 'fail';
   const listed = known.get(cell.name);
-  const verdict: Verdict =
-    status === 'pass'
-      ? listed === undefined
-        ? 'pass'
-        : 'unexpected-pass'
-      : listed !== undefined
-        ? 'known'
-        : cell.ours
-          ? 'fail'
-          : 'peer';
   return {
     ...cell,
     status,
-    verdict,
+    verdict: verdictOn(status === 'pass', cell.ours, listed),
     known: listed === undefined ? null : { reason: listed.reason, evidence: listed.evidence },
     attempts,
     ...(retry !== undefined && { retry }),

@@ -156,5 +156,10 @@ describe('verdicts of the kad-dht suite', { skip: noRedis, ...SUITE }, () => {
     assert.deepEqual([failed.code, failed.verdict], [0, 'known']);
     const passed = await runSuite({ querier: PASS }, { known: LISTED });
     assert.deepEqual([passed.code, passed.verdict], [1, 'unexpected-pass']);
+    const known = `${LISTED}    intermittent: true\n`;
+    const sometimes = await runSuite({ querier: PASS }, { known });
+    assert.deepEqual([sometimes.code, sometimes.verdict], [0, 'pass']);
+    const sometimesNot = await runSuite({ querier: '0' }, { known });
+    assert.deepEqual([sometimesNot.code, sometimesNot.verdict], [0, 'known']);
   });
 });

@@ -55,7 +55,15 @@ let browser: Browser;
 
 const write = async (): Promise<void> => {
   const known = new Map([
-    [KNOWN, { test: KNOWN, reason: `a reason ${HOSTILE}`, evidence: `javascript:alert(1)` }],
+    [
+      KNOWN,
+      {
+        test: KNOWN,
+        reason: `a reason ${HOSTILE}`,
+        evidence: `javascript:alert(1)`,
+        intermittent: false,
+      },
+    ],
   ]);
   const record = async (cell: string, role: Role, failed: boolean): Promise<ParticipantRecord> => {
     const log = join('logs', slugOf(cell), `${role}.log`);
