@@ -11,6 +11,7 @@ import {
   transportSymbol,
 } from '@libp2p/interface';
 import type { Multiaddr } from '@multiformats/multiaddr';
+import { orAborted } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import {
@@ -159,7 +160,7 @@ const dialAny = async (
 ): Promise<Dialled> => {
   const engine = await endpoint.engine('dialer');
   const credentials = endpoint.tls();
-  const { expected, remotes } = await targetOf(address);
+  const { expected, remotes } = await orAborted(targetOf(address), signal, 'the dial');
   let failure: unknown;
   for (const remote of remotes) {
     let peer: PeerId | undefined;

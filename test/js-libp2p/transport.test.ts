@@ -15,7 +15,7 @@ import {
   StreamCloseEvent,
 } from '@libp2p/interface';
 import { prometheusMetrics } from '@libp2p/prometheus-metrics';
-import { multiaddr } from '@multiformats/multiaddr';
+import { type Multiaddr, multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p } from 'libp2p';
 import { Registry } from 'prom-client';
 import { quic } from '../../src/exports/js-libp2p.ts';
@@ -40,6 +40,13 @@ import {
 } from '../support/js-libp2p.ts';
 import { inbox } from '../support/quic-helpers.ts';
 import { SUITE } from '../support/suite-limit.ts';
+
+/** What a libp2p node keeps to itself. */
+interface Dialling {
+  readonly transportManager: {
+    dial(address: Multiaddr, options: { readonly signal: AbortSignal }): Promise<unknown>;
+  };
+}
 
 const STRANGER = '12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA';
 /**
@@ -205,6 +212,17 @@ for (const engine of await enginesHere(['dialer', 'listener'])) {
       const controller = new AbortController();
       const dial = dialer.dial(silent, { signal: controller.signal });
       setImmediate(() => controller.abort());
+      await assert.rejects(dial, { name: 'AbortError' });
+    });
+
+    it('does not look a name up to the end when the signal fires', async (t) => {
+      const dialer = await startJsNode(t, { engine });
+      // libp2p's own queue of dials gives up by itself.
+      const { transportManager } = (dialer as unknown as { components: Dialling }).components;
+      const nobody = multiaddr('/dns4/does-not-exist.invalid/udp/9/quic-v1');
+      const controller = new AbortController();
+      const dial = transportManager.dial(nobody, { signal: controller.signal });
+      controller.abort();
       await assert.rejects(dial, { name: 'AbortError' });
     });
 
