@@ -189,7 +189,8 @@ const rest = async (): Promise<void> => {
 process.on('message', (order: Order) => {
   if (order.do === 'dial') {
     where = order.where;
-    if (busy.size === 0) goOn();
+    // At rest it waits for the order to go on.
+    if (busy.size === 0 && !resting) goOn();
   } else if (order.do === 'go on') {
     if (role === 'dial') goOn();
   } else rest();
