@@ -1,18 +1,17 @@
 /**
- * Noise messages after the handshake (src/secure/noise.ts). Nobody guesses a tag, so the fuzzer plays a peer
+ * Noise messages after the handshake (src/secure/noise-wire.ts). Nobody guesses a tag, so the fuzzer plays a peer
  * that has the key. The input is a list of messages, two bytes of length and a plaintext each, which are
  * sealed; what has a length above 0x7fff goes out as it is.
  */
 
-import { hostKeyFromSeed } from '../../src/identity/keys.ts';
-import { createNoiseIdentity, secureWithNoise } from '../../src/secure/noise.ts';
-import { startHandshake } from '../../src/secure/noise-state.ts';
+import { cipherState } from '../../src/secure/noise-state.ts';
+import { noiseWire } from '../../src/secure/noise-wire.ts';
 import type { FuzzTarget } from '../runner/target.ts';
 import { check, expected, sameBytes } from '../support/expect.ts';
-import { chunksOf, inChunks, type Pipe, pipeOf } from '../support/pipe.ts';
+import { chunksOf, inChunks, pipeOf } from '../support/pipe.ts';
 
 const EMPTY = new Uint8Array(0);
-const identity = createNoiseIdentity(hostKeyFromSeed(new Uint8Array(32)), []);
+const KEY = new Uint8Array(32).fill(7);
 
 const framed = (...parts: readonly Uint8Array[]): Uint8Array => {
   const body = Buffer.concat(parts);
@@ -35,19 +34,6 @@ const messagesOf = (bytes: Uint8Array): Message[] => {
   return messages;
 };
 
-/** All that the peer sends, as it becomes possible. */
-function* peerOf(pipe: () => Pipe, size: number, messages: readonly Message[]) {
-  const handshake = startHandshake({ initiator: true, staticKey: identity.staticKey });
-  yield framed(handshake.write(EMPTY));
-  handshake.read(Buffer.concat(pipe().written).subarray(2));
-  yield framed(handshake.write(identity.payload));
-  const { send } = handshake.finish();
-  const sent = messages.map(({ sealed, body }) =>
-    sealed ? framed(...send.seal(EMPTY, [body])) : body,
-  );
-  yield* chunksOf(inChunks(size, ...sent));
-}
-
 export const target: FuzzTarget = {
   seeds: () => [
     inChunks(0, framed(Buffer.from('hello')), framed(EMPTY), framed(new Uint8Array(300))),
@@ -59,12 +45,12 @@ export const target: FuzzTarget = {
   maxLength: 4096,
   fuzz: async (data) => {
     const messages = messagesOf(data.subarray(1));
-    const pipe: Pipe = pipeOf(peerOf(() => pipe, data[0] ?? 0, messages));
-    const { wire } = await secureWithNoise(pipe, pipe, identity, {
-      role: 'listener',
-      expectedPeer: undefined,
-      muxers: [],
-    });
+    const peer = cipherState(KEY);
+    const sealed = messages.map((it) =>
+      it.sealed ? framed(...peer.seal(EMPTY, [it.body])) : it.body,
+    );
+    const pipe = pipeOf(chunksOf(inChunks(data[0] ?? 0, ...sealed)));
+    const wire = noiseWire(pipe, pipe, cipherState(KEY), cipherState(KEY));
     const bad = messages.some(({ sealed, body }) => !sealed && body.length > 0);
     const plain: Uint8Array[] = [];
     try {

@@ -73,7 +73,8 @@ export interface CipherState {
   open(ad: Uint8Array, chunks: readonly Uint8Array[], tag: Uint8Array): Uint8Array[] | undefined;
 }
 
-const cipherState = (key: Uint8Array): CipherState => {
+/** @param key 32 bytes, for one direction: two messages must never share a nonce. */
+export const cipherState = (key: Uint8Array): CipherState => {
   const nonce = Buffer.alloc(12);
   /** Messages so far. 2^53 cannot be reached: 285 years at a million per second. */
   let count = 0;
