@@ -206,6 +206,10 @@ impl Connection {
 
     /// Opens a stream, or arranges for `Event::StreamsAllowed` when one may be opened.
     pub fn open(self: &Arc<Self>, runtime: &tokio::runtime::Handle) -> Opened {
+        // Whatever the task opens must come before what is opened here: ids are given out in order.
+        if self.waits_for_credit.load(Ordering::Acquire) {
+            return Opened::Blocked;
+        }
         if let Some(halves) = lock(&self.opened).take() {
             return Opened::Stream(Box::new(halves));
         }
@@ -218,18 +222,17 @@ impl Connection {
             Poll::Ready(Err(_)) => return Opened::Ended,
             Poll::Pending => {}
         }
-        if !self.waits_for_credit.swap(true, Ordering::Relaxed) {
-            let connection = Arc::clone(self);
-            runtime.spawn(async move {
-                if let Ok(halves) = connection.quinn.open_bi().await {
-                    *lock(&connection.opened) = Some(halves);
-                }
-                connection.waits_for_credit.store(false, Ordering::Relaxed);
-                connection
-                    .events
-                    .push(Event::StreamsAllowed, connection.id, 0);
-            });
-        }
+        self.waits_for_credit.store(true, Ordering::Relaxed);
+        let connection = Arc::clone(self);
+        runtime.spawn(async move {
+            if let Ok(halves) = connection.quinn.open_bi().await {
+                *lock(&connection.opened) = Some(halves);
+            }
+            connection.waits_for_credit.store(false, Ordering::Release);
+            connection
+                .events
+                .push(Event::StreamsAllowed, connection.id, 0);
+        });
         Opened::Blocked
     }
 
