@@ -3,7 +3,8 @@
 
 NODE := node_modules/node/bin/node
 COMMA := ,
-REPORT := --test-reporter=spec
+# Test files at once: one more than there are cores, as most of the time a test waits. The default is one less.
+TEST := --test --test-concurrency=$(shell node -p 'os.availableParallelism() + 1') --test-reporter=spec
 QUIC_FLAGS := --experimental-quic --disable-warning=ExperimentalWarning
 
 .PHONY: help run test check lint unit unit-node-quic build docs fuzz soak bench bench-perf interop interop-all interop-gossipsub interop-js-libp2p conditions hostile round-trips nat nat-peers upstream-check docker docker-test release-check clean install
@@ -26,11 +27,11 @@ lint: install  ## lint and format; Rust where there is cargo
 
 unit: install  ## all tests on the pinned Node.js (QUIC engines: quinn where there is cargo, quiche)
 	@node scripts/redis.mjs || echo 'skipped: tests that need Redis'
-	$(NODE) --test $(REPORT) 'test/**/*.test.ts'
+	$(NODE) $(TEST) 'test/**/*.test.ts'
 
 unit-node-quic: install  ## QUIC and harness tests on a Node.js with node:quic (NODE_QUIC)
 	@if [ -z "$$NODE_QUIC" ]; then echo 'skipped: tests on node:quic (NODE_QUIC is not set)'; else \
-	  set -x; "$$NODE_QUIC" $(QUIC_FLAGS) --test $(REPORT) 'test/quic/**/*.test.ts' 'test/node/*.test.ts' test/hostile-memory.test.ts test/transports/quic.test.ts test/transports/throwing-callbacks.test.ts test/interop/js-libp2p.test.ts 'test/js-libp2p/*.test.ts' test/harness/transport-test.test.ts test/harness/hostile-peers.test.ts test/cli/quic-trace.test.ts; fi
+	  set -x; "$$NODE_QUIC" $(QUIC_FLAGS) $(TEST) 'test/quic/**/*.test.ts' 'test/node/*.test.ts' test/hostile-memory.test.ts test/transports/quic.test.ts test/transports/throwing-callbacks.test.ts test/interop/js-libp2p.test.ts 'test/js-libp2p/*.test.ts' test/harness/transport-test.test.ts test/harness/hostile-peers.test.ts test/cli/quic-trace.test.ts; fi
 
 build: install  ## dist/: the library and the bundled command line
 	npm run --silent build
