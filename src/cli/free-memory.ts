@@ -18,8 +18,12 @@ const TRIM_TIME = 1_000;
 /** What is worth it: resident memory before, in parts of what there was in the beginning, and of what there is afterwards. */
 const WORTH = 1.1;
 
-/** A heap that has grown to so many times what it was is mostly garbage. */
+/** A heap that has grown to so many times what it was may be mostly garbage. */
 const HEAP_GROWTH = 2;
+/** A heap in which less is in use than this is collected again and again until nothing is left: some tens of milliseconds. */
+const SMALL_HEAP = 64 << 20;
+/** Collecting takes no more than one in so many milliseconds: a heap that is large because it is in use takes long, each time. */
+const SHARE = 100;
 
 /** Does so, now and then, while `node` loses connections. */
 export const freeMemoryAfterBursts = (node: LeanNode): void => {
@@ -40,12 +44,13 @@ export const freeMemoryAfterBursts = (node: LeanNode): void => {
       timer = undefined;
       return;
     }
-    if (short || process.memoryUsage().heapTotal > HEAP_GROWTH * heapTotal) collectGarbage();
+    const collects = short || process.memoryUsage().heapTotal > HEAP_GROWTH * heapTotal;
+    const took = collects ? collectGarbage() : 0;
     short = false;
     if (!(await trim())) return;
     later(TRIM_TIME, () => {
       const worth = before > WORTH * process.memoryUsage.rss();
-      delay = worth ? DELAY : Math.min(2 * delay, LONGEST_DELAY);
+      delay = Math.max(worth ? DELAY : Math.min(2 * delay, LONGEST_DELAY), SHARE * took);
       timer = undefined;
     });
   };
@@ -56,14 +61,21 @@ export const freeMemoryAfterBursts = (node: LeanNode): void => {
   });
 };
 
-let gc: (() => void) | undefined;
+let gc:
+  | ((options?: { readonly type: 'major'; readonly flavor: 'last-resort' }) => void)
+  | undefined;
 
-const collectGarbage = (): void => {
+/** Returns how long it took, ms. */
+const collectGarbage = (): number => {
   if (gc === undefined) {
     setFlagsFromString('--expose-gc');
-    gc = runInNewContext('gc') as () => void;
+    gc = runInNewContext('gc') as NonNullable<typeof gc>;
   }
+  const start = performance.now();
   gc();
+  // One collection keeps caches, and pages that are almost empty.
+  if (process.memoryUsage().heapUsed < SMALL_HEAP) gc({ type: 'major', flavor: 'last-resort' });
+  return performance.now() - start;
 };
 
 /** Whether it can be done here; if not, it is not tried again. */

@@ -116,9 +116,7 @@ const crowdIn = async (
   }
   assert.deepEqual([child.exitCode, child.signalCode], [null, null], stderr().slice(-2_000));
   await ping(guest);
-  // Address space comes back with V8's and malloc's next cleaning only, which takes a minute while newcomers keep coming.
-  if (reason === 'the address space') return;
-  // Once the others are gone there is room again.
+  // Once the others are gone there is room again, though newcomers keep coming.
   const others = node.connections().filter((connection) => connection !== guest);
   await Promise.all(others.map((connection) => connection.close()));
   for (let served = false; !served; ) {
