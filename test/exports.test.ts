@@ -23,7 +23,7 @@ const PARTS: Readonly<Record<string, RegExp>> = {
   quic: /^(admission|connection-memory|connection|pending-pool|runtime|socket-address|quic\/(select|engine|engine-name))\.ts$/,
   tls: /^(tls|identity)\//,
   noise:
-    /^(secure\/(noise|noise-payload|noise-state|chacha|secure-channel)\.ts|identity\/|wire\/(wire|socket-wire)\.ts)/,
+    /^(secure\/(noise|noise-payload|noise-state|noise-wire|chacha|secure-channel)\.ts|identity\/|wire\/(wire|socket-wire)\.ts)/,
   yamux:
     /^(mux\/(yamux|muxer|mux-stream)|wire\/(wire|socket-wire)|connection|connection-memory)\.ts$/,
   mplex:
