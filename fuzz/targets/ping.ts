@@ -9,9 +9,9 @@ export const target: FuzzTarget = {
   seeds: () => [
     inChunks(0, new Uint8Array(32)),
     inChunks(5, new Uint8Array(100)),
-    inChunks(33, new Uint8Array(5000)),
+    inChunks(33, new Uint8Array(1000)),
   ],
-  maxLength: 8192,
+  maxLength: 1024,
   fuzz: async (data) => {
     const pipe = pipeOf(chunksOf(data));
     const sent = data.subarray(1);
