@@ -5,6 +5,7 @@
 
 import { isIPv4 } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { BinaryReader } from '@bufbuild/protobuf/wire';
 import {
   CODE_DNS,
   CODE_DNS4,
@@ -25,10 +26,12 @@ import {
   isMultiaddr,
   type Multiaddr,
   multiaddr,
+  registry,
+  V,
 } from '@multiformats/multiaddr';
 import { withDeadline } from './deadline.ts';
 import { LeanError, messageOf } from './errors.ts';
-import { type PeerId, parsePeerId } from './identity/peer-id.ts';
+import { type PeerId, parsePeerId, peerIdFromMultihash } from './identity/peer-id.ts';
 import { quote } from './printable.ts';
 import { plainHost, type SocketAddress } from './socket-address.ts';
 
@@ -54,7 +57,8 @@ export const parseMultiaddr = (address: Multiaddr | string): Multiaddr => {
 };
 
 /**
- * The multiaddr of the binary form, which must be the shortest one. The bytes are copied.
+ * The multiaddr of the binary form, which must be the shortest one, and whose peer ids must be some: `peerOf` does not
+ * throw. The bytes are copied.
  *
  * @throws ERR_ADDRESS
  */
@@ -63,12 +67,29 @@ export const decodeMultiaddr = (bytes: Uint8Array): Multiaddr => {
   try {
     if (bytes.length > MAX_LENGTH) throw new Error('too long');
     const copy = Uint8Array.from(bytes); // the parser may read beyond a truncated value
+    checkPeerIds(copy);
     text = multiaddr(copy).toString();
     const parsed = multiaddr(text);
     if (Buffer.compare(parsed.bytes, copy) !== 0) throw new Error('truncated or not minimal');
     return parsed;
   } catch (cause) {
     throw notAnAddress(text, messageOf(cause), cause);
+  }
+};
+
+/**
+ * Looks at the peer ids before they become text, which takes time that grows with the square of their length: 10 ms for
+ * 1 KB, of which a peer may send many. The library takes any bytes for a peer id.
+ */
+const checkPeerIds = (bytes: Uint8Array): void => {
+  const reader = new BinaryReader(bytes);
+  while (reader.pos < reader.len) {
+    const { code, size = 0 } = registry.getProtocol(reader.uint32());
+    if (size !== V) reader.pos += size / 8;
+    else {
+      const value = reader.bytes();
+      if (code === CODE_P2P) peerIdFromMultihash(value);
+    }
   }
 };
 

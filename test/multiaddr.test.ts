@@ -21,6 +21,7 @@ import {
   withPeer,
 } from '../src/multiaddr.ts';
 import { plainHost } from '../src/socket-address.ts';
+import { encodeVarint } from '../src/stream/bytes.ts';
 
 const code = (expected: string) => (error: unknown) => {
   assert(isLeanError(error), String(error));
@@ -99,6 +100,24 @@ describe('decodeMultiaddr', () => {
         code('ERR_ADDRESS'),
         `${length}`,
       );
+    }
+  });
+
+  it('refuses peer ids that are none, however long', () => {
+    const head = multiaddr('/ip4/1.2.3.4/udp/1/quic-v1').bytes;
+    const withId = (multihash: Uint8Array): Uint8Array =>
+      Buffer.concat([head, Uint8Array.of(0xa5, 0x03), encodeVarint(multihash.length), multihash]);
+    // An identity multihash without a key; one of SHA-512; what would take long to write as text.
+    const ids = [
+      Uint8Array.of(0, 5, 1, 2, 3, 4, 5),
+      Buffer.concat([Uint8Array.of(0x13, 64), Buffer.alloc(64, 1)]),
+      Buffer.concat([Uint8Array.of(0), Buffer.alloc(999, 0xff)]),
+    ];
+    for (const id of ids) {
+      assert.throws(() => decodeMultiaddr(withId(id)), code('ERR_ADDRESS'));
+      // Before a relay, too.
+      const circuit = Buffer.concat([withId(id), multiaddr(`/p2p-circuit/p2p/${peer}`).bytes]);
+      assert.throws(() => decodeMultiaddr(circuit), code('ERR_ADDRESS'));
     }
   });
 });

@@ -7,6 +7,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { describe, it, type TestContext } from 'node:test';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
+import { multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../../src/connection.ts';
 import { isLeanError } from '../../src/errors.ts';
 import { generateHostKey, type HostKey } from '../../src/identity/keys.ts';
@@ -193,6 +194,32 @@ describe('a relay that lies to who listens there', SUITE, () => {
     assert.ok(told.length > 1 && told.length <= 9, `${told.length}`);
     assert.ok(told.slice(1).every((it) => it.startsWith('/ip4/1.2.3.4/tcp/')));
     assert.ok(!told.some((it) => it.includes(`${stranger}`)));
+  });
+
+  it('an address that names nobody is left out, and the process goes on', async (t) => {
+    // An identity multihash that holds no key.
+    const nobody = multiaddr('/ip4/1.2.3.4/tcp/2/p2p/13VXTuH6c');
+    const circuit = await liar(t, async (stream, _peer, { publicKey }) => {
+      const somebody = parseMultiaddr(`/ip4/1.2.3.4/tcp/3/p2p/${peerIdOf(publicKey)}`);
+      const reservation = {
+        expires: later(),
+        addresses: [nobody, somebody],
+        voucher: undefined,
+      };
+      await writeMessage(stream, encodeHop({ type: 2, status: 100, reservation }));
+    });
+    const node = await make(t);
+    const friend = await make(t);
+    const heard = eventsOf(friend, 'identify:push');
+    const connection = await node.dial((await friend.listen(LOOPBACK)).address);
+    await node.listen(circuit);
+    // Peers are told of the new address a little later.
+    const { info } = await heard.next();
+    assert.equal(info.listenAddrs.length, 2);
+    const told = node.addresses().map(String);
+    assert.equal(told.length, 2);
+    assert.ok(told[1]?.startsWith('/ip4/1.2.3.4/tcp/3/'));
+    assert.ok((await ping(connection)) > 0);
   });
 });
 
