@@ -14,7 +14,7 @@ export interface IdentifyPush {
 }
 
 /**
- * @param said the identify message, as text: peers are not sent the same one twice.
+ * @param said the identify message, as text: peers are not sent the same one twice. May throw.
  * @param tell tells one peer; what it throws is ignored.
  */
 export const createIdentifyPush = (
@@ -44,7 +44,14 @@ export const createIdentifyPush = (
 
   const look = (): void => {
     gathering = false;
-    const now = said();
+    let now: string;
+    try {
+      now = said();
+    } catch {
+      // A user's transport failed to name its addresses, or there is no file descriptor to ask for those of this machine:
+      // peers are told with the next change.
+      return;
+    }
     if (now === last || closing.aborted) return;
     last = now;
     tellAll().catch(() => {});
