@@ -86,9 +86,9 @@ export const serveRelay = (protocols: Protocols, options: RelayServerOptions): v
     watched.add(connection);
     const { remotePeer, closed } = connection;
     closed.then(() => {
-      if (directOf(connections(remotePeer)) === undefined) {
-        reservations.delete(remotePeer.toString());
-      }
+      const other = directOf(connections(remotePeer));
+      if (other === undefined) reservations.delete(remotePeer.toString());
+      else watch(other);
     });
   };
 

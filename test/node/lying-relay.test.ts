@@ -372,6 +372,27 @@ describe('a relay under pressure', SUITE, () => {
     await reserve(first);
   });
 
+  it('gives the place of a peer that leaves to others, whichever of its connections asked', async (t) => {
+    const relay = await make(t, { relay: { maxReservations: 1 } });
+    const { address } = await relay.listen(LOOPBACK);
+    const [peer, other] = [await make(t), await make(t)];
+    const first = await peer.dial(address);
+    await reserve(first);
+    const second = await peer.dial(address, { force: true });
+    await reserve(second);
+    const third = await peer.dial(address, { force: true });
+    const left = eventsOf(relay, 'connection:close');
+    for (const connection of [first, second, third]) {
+      await assert.rejects(
+        reserve(await other.dial(address)),
+        code('ERR_RELAY', /RESERVATION_REFUSED/),
+      );
+      await connection.close();
+      await left.next();
+    }
+    await reserve(await other.dial(address));
+  });
+
   const host = Object.values(networkInterfaces())
     .flatMap((list) => list ?? [])
     .find(({ family, internal }) => family === 'IPv4' && !internal)?.address;
