@@ -180,15 +180,30 @@ export const multiaddrOf = (kind: AddressKind, { host, port }: SocketAddress): M
 /** Cached: a dial asks three times, and decoding base58 is slow. */
 const peers = new WeakMap<Multiaddr, PeerId>();
 
-/** The peer that `address` names at its end. @throws ERR_PEER_ID_MALFORMED. */
+/** The peer that `address` names at its end. @throws ERR_ADDRESS when its peer id is malformed. */
 export const peerOf = (address: Multiaddr): PeerId | undefined => {
   const known = peers.get(address);
   if (known !== undefined) return known;
   const last = address.getComponents().at(-1);
   if (last?.code !== CODE_P2P || last.value === undefined) return undefined;
-  const peer = parsePeerId(last.value);
-  peers.set(address, peer);
-  return peer;
+  try {
+    const peer = parsePeerId(last.value);
+    peers.set(address, peer);
+    return peer;
+  } catch (cause) {
+    throw notAnAddress(address.toString(), messageOf(cause), cause);
+  }
+};
+
+/** @throws ERR_ADDRESS when `address` cannot be dialled: port 0, a malformed peer id, a circuit without a relay. */
+export const checkDialable = (address: Multiaddr): void => {
+  peerOf(address);
+  if (isCircuit(address)) relayOf(address);
+  const port = address.getComponents()[1];
+  const isPort = port?.code === CODE_TCP || port?.code === CODE_UDP;
+  if (isPort && Number(port.value) === 0) {
+    throw notAnAddress(address.toString(), 'nobody listens on port 0');
+  }
 };
 
 export const withPeer = (address: Multiaddr, peer: PeerId): Multiaddr =>

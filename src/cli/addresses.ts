@@ -3,12 +3,32 @@
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { messageOf } from '../errors.ts';
 import { HarnessError } from '../harness/errors.ts';
-import { parseMultiaddr } from '../multiaddr.ts';
+import { checkDialable, circuitOf, parseMultiaddr } from '../multiaddr.ts';
 
-/** @throws ERR_CONFIG when it is malformed. */
-export const parseAddress = (text: string): Multiaddr => {
+/** An address to listen on. @throws ERR_CONFIG when it is malformed. */
+export const parseListenAddress = (text: string): Multiaddr =>
+  asConfiguration(() => parseMultiaddr(text));
+
+/** An address to dial. @throws ERR_CONFIG when it is malformed or cannot be dialled. */
+export const parseDialAddress = (text: string): Multiaddr =>
+  asConfiguration(() => {
+    const address = parseMultiaddr(text);
+    checkDialable(address);
+    return address;
+  });
+
+/** `<relay>/p2p-circuit` of a relay's address. @throws ERR_CONFIG as `parseDialAddress()`, and without a peer id. */
+export const parseRelay = (text: string): Multiaddr =>
+  asConfiguration(() => {
+    const address = circuitOf(parseDialAddress(text));
+    checkDialable(address);
+    return address;
+  });
+
+/** @throws ERR_CONFIG in place of what `read` throws: the user has given what it reads. */
+const asConfiguration = <T>(read: () => T): T => {
   try {
-    return parseMultiaddr(text);
+    return read();
   } catch (cause) {
     throw new HarnessError('ERR_CONFIG', messageOf(cause), { cause });
   }

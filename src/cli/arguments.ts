@@ -336,7 +336,9 @@ const limitOf = (text: string, before: Readonly<Record<string, number>>) => {
   const [, name = '', value = ''] = /^(\w+)=(.*)$/.exec(text) ?? [];
   const number = parseSize(value);
   if (number === undefined) {
-    throw new InvalidArgumentError('It must be name=value, such as maxConnections=100.');
+    throw new InvalidArgumentError(
+      'It must be name=value with a number as the value, such as maxConnections=100.',
+    );
   }
   return { ...before, [name]: number };
 };

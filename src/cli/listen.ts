@@ -1,14 +1,15 @@
 /** `libp2p-lean listen`: a node that answers until it is ended. */
 
+import type { Multiaddr } from '@multiformats/multiaddr';
 import { describeClose } from '../close-reason.ts';
 import { untilAborted } from '../deadline.ts';
-import { messageOf } from '../errors.ts';
-import { circuitOf } from '../multiaddr.ts';
+import { isLeanError, messageOf } from '../errors.ts';
+import { HarnessError } from '../harness/errors.ts';
 import type { NodeEvents } from '../node/events.ts';
 import { createNode, type LeanNode, type NodeOptions } from '../node/node.ts';
 import { isRelayLimit } from '../node/relay-limits.ts';
 import { refusalLog } from '../refusal-log.ts';
-import { parseAddress } from './addresses.ts';
+import { parseListenAddress, parseRelay } from './addresses.ts';
 import { freeMemoryAfterBursts } from './free-memory.ts';
 import { EXIT, note, onTermination, print } from './process.ts';
 import { type TransportFlags, transportsOf } from './transports.ts';
@@ -33,8 +34,8 @@ export interface ListenFlags extends TransportFlags {
  * @throws ERR_CONFIG, ERR_OPTIONS for a limit, ERR_LISTEN, ERR_ENGINE_UNAVAILABLE; nothing was printed then.
  */
 export const listen = async (addresses: readonly string[], flags: ListenFlags): Promise<number> => {
-  const wanted = addresses.map(parseAddress);
-  const relays = (flags.relay ?? []).map(parseAddress).map(circuitOf);
+  const wanted = addresses.map(parseListenAddress);
+  const relays = (flags.relay ?? []).map(parseRelay);
   const signal = onTermination(EXIT.ok);
   const metrics = flags.metrics && (await serve(flags.metrics));
   const node = await createNode({
@@ -47,13 +48,24 @@ export const listen = async (addresses: readonly string[], flags: ListenFlags): 
   freeMemoryAfterBursts(node);
   if (flags.perf) (await import('./perf-people.ts')).serve(node);
   try {
-    for (const address of [...wanted, ...relays]) await node.listen(address);
+    for (const address of wanted) await bind(node, address);
+    for (const relay of relays) await node.listen(relay);
     await print(`${node.addresses().join('\n')}\n`);
     await untilAborted(signal).catch(() => undefined);
     return EXIT.ok;
   } finally {
     metrics?.close();
     await node.close();
+  }
+};
+
+/** @throws ERR_CONFIG for an address that is not one to listen on, such as a name; what `node.listen()` throws. */
+const bind = async (node: LeanNode, address: Multiaddr): Promise<void> => {
+  try {
+    await node.listen(address);
+  } catch (cause) {
+    if (!isLeanError(cause, 'ERR_ADDRESS')) throw cause;
+    throw new HarnessError('ERR_CONFIG', messageOf(cause), { cause });
   }
 };
 

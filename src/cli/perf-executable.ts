@@ -11,7 +11,7 @@ import { createNode, type LeanNode } from '../node/node.ts';
 import { handlePerf, PERF, type PerfProgress, perf } from '../protocols/perf.ts';
 import type { EngineChoice } from '../quic/engine-name.ts';
 import { quic, tcp } from '../transports/factories.ts';
-import { parseAddress } from './addresses.ts';
+import { parseDialAddress, parseListenAddress } from './addresses.ts';
 import { EXIT, onTermination, print } from './process.ts';
 
 export interface ExecutableFlags {
@@ -37,7 +37,7 @@ export const runServer = async (flags: ExecutableFlags): Promise<number> => {
   const node = await startNode(flags, hostKeyFromSeed(SERVER_SEED));
   node.handle(PERF, async (stream) => void (await handlePerf(stream)));
   try {
-    for (const address of Object.values(addresses)) await node.listen(parseAddress(address));
+    for (const address of Object.values(addresses)) await node.listen(parseListenAddress(address));
     process.stderr.write(`${node.addresses().join('\n')}\n`);
     await untilAborted(signal).catch(() => undefined);
     return EXIT.ok;
@@ -51,7 +51,7 @@ export const runServer = async (flags: ExecutableFlags): Promise<number> => {
  * with all of them. @throws ERR_CONFIG; what dialling and transfers throw.
  */
 export const runClient = async (flags: ExecutableFlags): Promise<number> => {
-  const address = parseAddress(addressesOf(flags.serverAddress)[flags.transport]);
+  const address = parseDialAddress(addressesOf(flags.serverAddress)[flags.transport]);
   const signal = onTermination(EXIT.failed);
   const node = await startNode(flags);
   const { uploadBytes, downloadBytes } = flags;

@@ -4,7 +4,7 @@ import type { Connection } from '../connection.ts';
 import { isLeanError, LeanError, messageOf } from '../errors.ts';
 import { createNode, type LeanNode } from '../node/node.ts';
 import { handlePerf, PERF, perf } from '../protocols/perf.ts';
-import { parseAddress } from './addresses.ts';
+import { parseDialAddress } from './addresses.ts';
 import type { ShowProgress } from './perf-progress.ts';
 import { EXIT, note, onTermination, print } from './process.ts';
 import { formatRate, formatSize } from './size.ts';
@@ -31,7 +31,7 @@ const PROGRESS_INTERVAL = 100;
  * @throws ERR_CONFIG when the address is malformed; what dialling and transfers throw.
  */
 export const perfTo = async (to: string, flags: PerfFlags): Promise<number> => {
-  const address = parseAddress(to);
+  const address = parseDialAddress(to);
   const signal = onTermination(EXIT.failed);
   const live = process.stderr.isTTY && !flags.json && !flags.debug;
   const show = live ? (await import('./perf-progress.ts')).showProgress : undefined;

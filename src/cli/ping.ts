@@ -10,7 +10,7 @@ import { isCircuit } from '../multiaddr.ts';
 import { createNode, type LeanNode } from '../node/node.ts';
 import { PING, PING_SIZE, ping as pingOnce } from '../protocols/ping.ts';
 import type { Stream } from '../stream.ts';
-import { parseAddress } from './addresses.ts';
+import { parseDialAddress } from './addresses.ts';
 import { EXIT, note, onTermination, print } from './process.ts';
 import { type TransportFlags, transportsOf } from './transports.ts';
 
@@ -32,7 +32,7 @@ export interface PingFlags extends TransportFlags {
  * @throws ERR_CONFIG when an address is malformed; what dialling throws.
  */
 export const ping = async (addresses: readonly string[], flags: PingFlags): Promise<number> => {
-  const given = addresses.map(parseAddress);
+  const given = addresses.map(parseDialAddress);
   const signal = onTermination(EXIT.failed);
   const say = flags.json ? sayJson : sayText;
   const node = await createNode({ transports: transportsOf(flags) });

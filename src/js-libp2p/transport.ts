@@ -15,6 +15,7 @@ import { orAborted } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import {
+  checkDialable,
   hostOf,
   kindOf,
   multiaddrOf,
@@ -140,8 +141,9 @@ interface Target {
   readonly remotes: readonly SocketAddress[];
 }
 
-/** @throws ERR_ADDRESS, ERR_PEER_ID_MALFORMED */
+/** @throws ERR_ADDRESS */
 const targetOf = async (address: Multiaddr): Promise<Target> => {
+  checkDialable(address);
   const resolved = await resolveMultiaddr(withoutPeer(address));
   return { expected: peerOf(address), remotes: resolved.map(socketAddressOf) };
 };

@@ -5,7 +5,13 @@ import type { Connection, Role, TransportConnection } from '../connection.ts';
 import { aborted, orAborted, startDeadline } from '../deadline.ts';
 import { errorOf, LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
-import { parseMultiaddr, peerOf, resolveMultiaddr, withoutPeer } from '../multiaddr.ts';
+import {
+  checkDialable,
+  parseMultiaddr,
+  peerOf,
+  resolveMultiaddr,
+  withoutPeer,
+} from '../multiaddr.ts';
 import type { TransportDialOptions } from '../transports/transport.ts';
 import type { Connections } from './connections.ts';
 import { type Failure, failureOf, race } from './dial-race.ts';
@@ -79,6 +85,7 @@ export const createDialing = (
     events.emit('dial:start', { address });
     const start = performance.now();
     try {
+      checkDialable(address);
       const transport = transports.find(address);
       const options = { expectedPeer, signal, holePunch };
       const connection = await transport.dial(withoutPeer(address), options);
@@ -213,7 +220,7 @@ export const createDialing = (
   };
 };
 
-/** The peer that `addresses` name, if any does. @throws ERR_ADDRESS, ERR_PEER_ID_MALFORMED. */
+/** The peer that `addresses` name, if any does. @throws ERR_ADDRESS. */
 const onlyPeerOf = (addresses: readonly Multiaddr[]): PeerId | undefined => {
   const [peer, ...rest] = addresses.map(peerOf).filter((it) => it !== undefined);
   const other = peer === undefined ? undefined : rest.find((it) => !it.equals(peer));

@@ -54,7 +54,14 @@ describe('arguments', SUITE, () => {
     [['listen', '--limit', 'maxStreams'], /--limit.*name=value/],
     [['listen', '--limit', 'maxStream=1'], /no limit maxStream$/m],
     [['listen', '--limit', 'maxStreams=0'], /maxStreams must be a whole number in 1 …/],
+    [['listen', '--limit', 'maxStreams=many'], /--limit.*a number/],
     [['ping', 'nonsense'], /"nonsense"/],
+    [['ping', '/ip4/1.2.3.4/udp/1/quic-v1/p2p/abc'], /udp\/1\/quic-v1\/p2p\/abc: .*peer id/],
+    [['ping', '/ip4/1.2.3.4/udp/0/quic-v1'], /udp\/0\/quic-v1: .*port 0/],
+    [['ping', '/ip4/1.2.3.4/udp/1/quic-v1/p2p-circuit'], /p2p-circuit: .*which relay/],
+    [['perf', '--to', '/ip4/1.2.3.4/udp/1/quic-v1/p2p/abc'], /p2p\/abc: .*peer id/],
+    [['listen', '--relay', '/ip4/1.2.3.4/udp/1/quic-v1'], /udp\/1\/quic-v1.*which relay/],
+    [['listen', '/dns4/localhost/udp/1/quic-v1'], /localhost.*not an IP address/],
     [['listen', '/ip4/1.2.3.4/udp/x/quic-v1'], /\/ip4\/1\.2\.3\.4/],
   ];
   for (const [args, message] of wrong) {

@@ -58,7 +58,7 @@ describe('through a relay', SUITE, () => {
       assert.match(stderr, why);
     }
     const nowhere = await run(['listen', '--relay', '/ip4/127.0.0.1/udp/1/quic-v1', LOOPBACK]);
-    assert.equal(nowhere.code, 1);
+    assert.equal(nowhere.code, 2);
     assert.match(nowhere.stderr, /^libp2p-lean: .*does not say which relay.*\n$/);
   });
 });
