@@ -59,7 +59,8 @@ export const target: FuzzTarget = {
       try {
         peerOf(address);
       } catch (error) {
-        // The one part of an address of ours that is only looked at when it is needed.
+        check(kind === 0, 'peer ids are looked at when bytes come');
+        // In text, which its user can correct, only when one is needed.
         expected(error, 'ERR_PEER_ID_MALFORMED');
         return;
       }
