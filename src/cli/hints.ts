@@ -8,6 +8,10 @@ export const hintFor = (error: unknown): string => {
   if (!isLeanError(error)) return '';
   const lacksNodeQuic = error.code === 'ERR_ENGINE_UNAVAILABLE' && /node:quic/.test(error.message);
   if (lacksNodeQuic) return '; NODE_QUIC can name a Node.js that was built with it';
+  const { SSLKEYLOGFILE, QLOGDIR } = process.env;
+  for (const [name, file] of Object.entries({ SSLKEYLOGFILE, QLOGDIR })) {
+    if (file && error.message.startsWith(`the trace ${file} `)) return `; ${name} names it`;
+  }
   return '';
 };
 

@@ -3,8 +3,7 @@
  * sent.
  */
 
-import { appendFileSync } from 'node:fs';
-import { LeanError, messageOf } from '../errors.ts';
+import { appendTrace, checkTraceFile } from '../quic/trace.ts';
 
 /** The name of the warning. */
 const CAUTION = 'LeanCaution';
@@ -32,19 +31,7 @@ export const warnOfNoQlog = (engine: string): void =>
  * @throws ERR_OPTIONS when it cannot be written.
  */
 export const openKeyLog = (file: string): ((line: Uint8Array) => void) => {
-  const append = (line: Uint8Array): void => appendFileSync(file, line, { mode: 0o600 });
-  try {
-    append(new Uint8Array(0));
-  } catch (cause) {
-    const why = messageOf(cause).replace(/,.*/, '');
-    throw new LeanError('ERR_OPTIONS', `the trace cannot be written: ${why}`, { cause });
-  }
+  checkTraceFile(file);
   warnOfKeyLog(file);
-  return (line) => {
-    try {
-      append(line);
-    } catch {
-      // A full disk or a deleted file must not end a connection.
-    }
-  };
+  return (line) => appendTrace(file, line);
 };

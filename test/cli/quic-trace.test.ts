@@ -82,7 +82,10 @@ test('a trace that cannot be written: one line, exit code 2', OPTIONS, async () 
   const args = ['ping', '-c', '1', '--engine', 'quinn', '/ip4/127.0.0.1/udp/9/quic-v1'];
   for (const variables of [{ SSLKEYLOGFILE: '/nowhere/keys' }, { QLOGDIR: '/etc/passwd' }]) {
     const { code, stderr } = await run(args, variables);
-    assert.match(stderr, /^libp2p-lean: the trace cannot be written: \w+: .*\n$/);
+    const [[name, file]] = Object.entries(variables) as [[string, string]];
+    assert.match(stderr, /^libp2p-lean: the trace [^\n]* cannot be written: \w+: [^\n]*\n$/);
+    assert.ok(stderr.includes(`the trace ${file} `), stderr);
+    assert.ok(stderr.endsWith(`; ${name} names it\n`), stderr);
     assert.equal(code, 2);
   }
 });
