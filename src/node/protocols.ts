@@ -143,15 +143,18 @@ export const createProtocols = (
     },
     names: () => [...entries.keys()],
     serve: async (transport, connection) => {
-      const negotiations = new Set<Promise<void>>();
+      let negotiating = 0;
+      let goOn = (): void => {};
       for (;;) {
         const stream = await transport.acceptStream();
         if (stream === null) return;
-        const negotiation = serveStream(stream, connection).finally(() =>
-          negotiations.delete(negotiation),
-        );
-        negotiations.add(negotiation);
-        if (negotiations.size >= MAX_NEGOTIATIONS) await Promise.race(negotiations);
+        negotiating++;
+        serveStream(stream, connection).finally(() => {
+          negotiating--;
+          goOn();
+        });
+        // Not Promise.race(): each would leave something with those that last, as long as they do.
+        if (negotiating >= MAX_NEGOTIATIONS) await new Promise<void>((done) => (goOn = done));
       }
     },
   };

@@ -2,6 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
+import { getHeapStatistics, setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { multiaddr } from '@multiformats/multiaddr';
 import type { Connection, TransportConnection } from '../../src/connection.ts';
 import { isLeanError } from '../../src/errors.ts';
@@ -12,11 +14,14 @@ import { handlePerf, PERF, perf } from '../../src/protocols/perf.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
 import type { Stream } from '../../src/stream.ts';
 import { issueCertificate } from '../../src/tls/issue.ts';
+import { tcp } from '../../src/transports/factories.ts';
 import { acceptedFrom, eventsOf, makeNode, stacksHere } from '../support/nodes.ts';
 import { inbox, readAll, rejection } from '../support/quic-helpers.ts';
 import { SUITE } from '../support/suite-limit.ts';
 
 const HANG = { timeout: 60_000 };
+setFlagsFromString('--expose-gc');
+const gc = runInNewContext('gc') as () => void;
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);
 const never = (): Promise<void> => new Promise(() => {});
 
@@ -231,3 +236,30 @@ test('listening ends with its signal', HANG, async (t) => {
   const again = node.listen('/ip4/127.0.0.1/tcp/0', { signal: abort.signal });
   assert(isLeanError(await rejection(again), 'ERR_ABORTED'));
 });
+
+test(
+  'streams whose peer does not agree on a protocol keep nothing of those that come after them',
+  HANG,
+  async (t) => {
+    const options = { transports: [tcp({ secureChannels: ['noise'], muxers: ['yamux'] })] };
+    const [listener, dialer] = [await makeNode(t, options), await makeNode(t, options)];
+    const { address } = await listener.listen('/ip4/127.0.0.1/tcp/0');
+    const connection = await dialer.dial(address);
+    // Each is answered `na`, and waited for to propose something else: one less than may negotiate at once.
+    for (let i = 0; i < 31; i++) await connection.newStream('/x/1');
+    const pings = async (count: number): Promise<void> => {
+      for (let i = 0; i < count; i++) {
+        const stream = await connection.newStream(PING);
+        stream.closeWrite();
+        assert.equal(await stream.read(), null);
+      }
+    };
+    await pings(200);
+    gc();
+    const before = getHeapStatistics().used_heap_size;
+    await Promise.all(Array.from({ length: 8 }, () => pings(500)));
+    gc();
+    const held = getHeapStatistics().used_heap_size - before;
+    assert.ok(held < 4 << 20, `${held} bytes are held of 4,000 streams that have ended`);
+  },
+);
