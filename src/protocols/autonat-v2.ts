@@ -12,6 +12,7 @@ import { defer } from '../deferred.ts';
 import { isLeanError, LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import { withoutPeer } from '../multiaddr.ts';
+import { finish } from '../stream/finish.ts';
 import { readMessage, writeMessage } from '../stream/messages.ts';
 import type { Stream } from '../stream.ts';
 import {
@@ -73,7 +74,7 @@ export const checkAddresses = async (
   const work = async (): Promise<AddressCheck | undefined> => {
     await writeMessage(stream, encodeDialRequest({ addresses, nonce: dialBack.nonce }));
     const { response } = await answerOf(stream, addresses.length);
-    stream.closeWrite();
+    finish(stream);
     if (response.status === RESPONSE_STATUS.E_DIAL_REFUSED) return undefined;
     if (response.status !== RESPONSE_STATUS.OK) {
       throw new LeanError('ERR_AUTONAT', `the server did not check it: status ${response.status}`);

@@ -8,6 +8,7 @@ import type { CircuitLimit, Connection } from '../connection.ts';
 import { withDeadline } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
+import { finish } from '../stream/finish.ts';
 import { readMessage, writeMessage } from '../stream/messages.ts';
 import type { Stream } from '../stream.ts';
 import {
@@ -63,8 +64,7 @@ export const reserve = async (
     if (reservation === undefined) throw violation('its answer holds no reservation');
     if (reservation.expires <= Date.now()) throw violation('its reservation is over already');
     const { voucher, ...rest } = reservation;
-    stream.closeWrite();
-    stream.stopSending();
+    finish(stream);
     return {
       ...rest,
       limit,

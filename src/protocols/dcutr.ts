@@ -9,6 +9,7 @@ import type { Multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../connection.ts';
 import { withDeadline } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
+import { finish } from '../stream/finish.ts';
 import { readMessage, writeMessage } from '../stream/messages.ts';
 import type { Stream } from '../stream.ts';
 import { addressOrNothing, readFields, writeBytes, writeVarint } from './fields.ts';
@@ -104,25 +105,16 @@ export const initiateDcutr = async (
       return undefined;
     }
     await writeMessage(stream, encodeHolePunch({ type: SYNC, addresses: [] }));
-    stream.closeWrite();
     return { addresses: answer.addresses, rtt };
   };
   try {
     const agreement = await withDeadline(exchange(), TIMEOUT, 'dcutr', reset, signal);
-    if (agreement !== undefined) endQuietly(stream);
+    if (agreement !== undefined) finish(stream);
     return agreement;
   } catch (error) {
     reset();
     throw error;
   }
-};
-
-/** Waits for the peer to finish the stream, within a time limit. */
-const endQuietly = (stream: Stream): void => {
-  withDeadline(stream.read(), TIMEOUT, 'the end of dcutr').then(
-    () => stream.stopSending(),
-    () => stream.reset(),
-  );
 };
 
 /**

@@ -11,6 +11,7 @@ import { LeanError } from '../errors.ts';
 import { parsePublicKey } from '../identity/keys.ts';
 import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
 import { encodeVarint, readExactly, readVarint, writeAll } from '../stream/bytes.ts';
+import { finish } from '../stream/finish.ts';
 import type { Stream } from '../stream.ts';
 import { addressOrNothing, readFields, writeBytes } from './fields.ts';
 
@@ -143,7 +144,7 @@ export const pushIdentify = async (
 ): Promise<void> => {
   const stream = await connection.newStream(IDENTIFY_PUSH, { signal, timeout: TIMEOUT });
   await handleIdentify(stream, info);
-  stream.stopSending();
+  finish(stream);
 };
 
 /** Reads the identify message that a peer pushes. @throws as {@link readIdentify}. */

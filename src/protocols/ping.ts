@@ -5,6 +5,7 @@ import type { Connection } from '../connection.ts';
 import { withDeadline } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
 import { readExactly, writeAll } from '../stream/bytes.ts';
+import { finish } from '../stream/finish.ts';
 import type { Stream } from '../stream.ts';
 
 export const PING = '/ipfs/ping/1.0.0';
@@ -44,9 +45,12 @@ export const ping = async (
   const { signal } = options;
   const stream = await target.newStream(PING, { signal });
   try {
-    return await pingOn(stream, options);
-  } finally {
-    stream.closeWrite();
+    const rtt = await pingOn(stream, options);
+    finish(stream);
+    return rtt;
+  } catch (error) {
+    stream.reset();
+    throw error;
   }
 };
 
