@@ -1,6 +1,7 @@
 /** `libp2p-lean listen`: a node that answers until it is ended. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
+import { cappedLog } from '../capped-log.ts';
 import { describeClose } from '../close-reason.ts';
 import { untilAborted } from '../deadline.ts';
 import { isLeanError, messageOf } from '../errors.ts';
@@ -8,7 +9,6 @@ import { HarnessError } from '../harness/errors.ts';
 import type { NodeEvents } from '../node/events.ts';
 import { createNode, type LeanNode, type NodeOptions } from '../node/node.ts';
 import { isRelayLimit } from '../node/relay-limits.ts';
-import { refusalLog } from '../refusal-log.ts';
 import { parseListenAddress, parseRelay } from './addresses.ts';
 import { freeMemoryAfterBursts } from './free-memory.ts';
 import { EXIT, note, onTermination, print } from './process.ts';
@@ -85,28 +85,55 @@ const limitsOf = ({ limit = {}, serveRelay = false }: ListenFlags): NodeOptions 
   return { limits: others ?? {}, relay: ofRelay ?? {} };
 };
 
+/** Lines on stderr of each kind, per second; of what costs a peer little, and of what does not go well. */
+const MOST = 10;
+const MOST_REFUSALS = 5;
+
 /** Logs peers on stderr. */
 const notePeers = (node: LeanNode): void => {
-  node.addEventListener('connection:open', ({ detail: { connection } }) => {
-    const { remotePeer, remoteAddress, description } = connection;
-    note(`${remotePeer} connected from ${remoteAddress} over ${description}`);
-  });
-  node.addEventListener('connection:close', ({ detail: { connection, reason } }) =>
-    note(`${connection.remotePeer} left: ${describeClose(reason)}`),
+  const on = <Type extends keyof NodeEvents>(
+    type: Type,
+    line: (detail: NodeEvents[Type]) => string,
+    more: string,
+    most = MOST,
+  ): void => {
+    const log = cappedLog<NodeEvents[Type]>(
+      most,
+      (detail) => note(line(detail)),
+      (count) => note(`and ${count} more ${more}`),
+    );
+    node.addEventListener(type, ({ detail }) => log(detail));
+  };
+  on(
+    'connection:open',
+    ({ connection: { remotePeer, remoteAddress, description } }) =>
+      `${remotePeer} connected from ${remoteAddress} over ${description}`,
+    'connected',
   );
-  const noteRefusal = refusalLog(
-    ({ error, remote }: NodeEvents['connection:refuse']) =>
-      note(`${remote} was refused: ${messageOf(error)}`),
-    (count) => note(`and ${count} more were refused`),
+  on(
+    'connection:close',
+    ({ connection, reason }) => `${connection.remotePeer} left: ${describeClose(reason)}`,
+    'left',
   );
-  node.addEventListener('connection:refuse', ({ detail }) => noteRefusal(detail));
-  node.addEventListener('relay:lost', ({ detail: { relay, error } }) =>
-    note(`the relay ${relay} is lost: ${messageOf(error)}`),
+  on(
+    'connection:refuse',
+    ({ error, remote }) => `${remote} was refused: ${messageOf(error)}`,
+    'were refused',
+    MOST_REFUSALS,
   );
-  node.addEventListener('relay:circuit', ({ detail: { source, target } }) =>
-    note(`${source} is relayed to ${target}`),
+  on(
+    'relay:lost',
+    ({ relay, error }) => `the relay ${relay} is lost: ${messageOf(error)}`,
+    'relays are lost',
   );
-  node.addEventListener('stream:open', ({ detail: { connection, protocol } }) =>
-    note(`${connection.remotePeer} opened ${protocol}`),
+  on(
+    'relay:circuit',
+    ({ source, target }) => `${source} is relayed to ${target}`,
+    'circuits are relayed',
+  );
+  on(
+    'stream:open',
+    ({ connection, protocol }) => `${connection.remotePeer} opened ${protocol}`,
+    'streams were opened',
   );
 };
