@@ -657,6 +657,14 @@ export const engineSuite = (name: string, options: SuiteOptions): void => {
       assert.ok(await staysPending(during, 50));
       abort.abort();
       assertCode(await during, 'ERR_ABORTED');
+      // While it still opens its socket, in whichever turn that is.
+      for (const turns of [0, 1, 2, 3]) {
+        const soon = new AbortController();
+        const early = rejection(dialer.dial(silent.address, { ...options, signal: soon.signal }));
+        for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+        soon.abort();
+        assertCode(await early, 'ERR_ABORTED');
+      }
     });
 
     test('a signal aborted after the dial leaves the connection alone', HANG, async (t) => {

@@ -333,6 +333,8 @@ const handshake = (
     };
     signal?.addEventListener('abort', onAbort, { once: true });
     session.opened.then(() => end(), end);
+    // While the session was made.
+    if (signal?.aborted === true) onAbort();
   });
 
 const dialError = (error: unknown, remote: SocketAddress): LeanError => {

@@ -88,7 +88,9 @@ const dial = async (
   options: DialOptions,
 ): Promise<QuicConnection> => {
   const { signal } = options;
-  if (signal?.aborted === true) throw new LeanError('ERR_ABORTED', 'the dial was aborted');
+  const aborted = (): LeanError => new LeanError('ERR_ABORTED', 'the dial was aborted');
+  const isAborted = (): boolean => signal?.aborted === true;
+  if (isAborted()) throw aborted();
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const config = configureOnce(context, options, limits);
   const where = `${remote.host} port ${remote.port}`;
@@ -104,6 +106,11 @@ const dial = async (
   } catch (error) {
     socket.close();
     throw new LeanError('ERR_DIAL', `cannot reach ${where}: ${messageOf(error)}`);
+  }
+  // While the socket was opened.
+  if (isAborted()) {
+    socket.close();
+    throw aborted();
   }
   const { address: host, port } = socket.address();
   const local = { host: withoutZone(host), port };
@@ -157,8 +164,7 @@ const dial = async (
       if (connection.lingers) socket.unref();
       else closeSocket();
     };
-    const onAbort = (): void =>
-      connection.fail(new LeanError('ERR_ABORTED', 'the dial was aborted'));
+    const onAbort = (): void => connection.fail(aborted());
     signal?.addEventListener('abort', onAbort, { once: true });
 
     socket.on('message', (packet) => {
