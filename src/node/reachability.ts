@@ -37,6 +37,15 @@ const MAX_VOTES = 16;
 /** Milliseconds for which an answer counts, and between two rounds. */
 const VOTE_LIFETIME = 3_600_000;
 const ROUND = 900_000;
+/** Milliseconds until a server is asked the same again, and servers for which that is remembered: the latest. */
+const ASK_AGAIN = 60_000;
+const MAX_ASKED = 1_024;
+
+/** What a server was asked, and when. */
+interface Question {
+  readonly addresses: string;
+  readonly at: number;
+}
 
 interface Vote {
   readonly reachable: boolean;
@@ -53,6 +62,8 @@ export const watchReachability = (
   protocols.handle(AUTONAT_DIAL_BACK, dialBacks.handle);
   /** By address, then by voter, the oldest first. */
   const votes = new Map<string, Map<string, Vote>>();
+  /** By voter, the oldest first. */
+  const asked = new Map<string, Question>();
   const noServers = new WeakSet<Connection>();
   let last: Reachability = { status: 'unknown', addresses: [] };
   let running = false;
@@ -88,14 +99,30 @@ export const watchReachability = (
     return no >= confirmations && no > yes ? 'private' : 'unknown';
   };
 
+  /**
+   * Whether a server may be asked: not the same again soon, or peers that come and go would make us ask others, and a
+   * host that does not answer keep us waiting with each of its connections.
+   */
+  const mayAsk = (voter: string, open: readonly Multiaddr[]): boolean => {
+    const addresses = open.map(String).sort().join();
+    const now = performance.now();
+    const before = asked.get(voter);
+    if (before?.addresses === addresses && now - before.at < ASK_AGAIN) return false;
+    asked.delete(voter);
+    asked.set(voter, { addresses, at: now });
+    const [oldest] = asked.keys();
+    if (asked.size > MAX_ASKED && oldest !== undefined) asked.delete(oldest);
+    return true;
+  };
+
   /** Asks one server about what it has not been asked yet. Never rejects. */
   const ask = async (connection: Connection): Promise<void> => {
+    const voter = voterOf(connection);
+    if (voter === undefined) return;
     try {
-      const voter = voterOf(connection);
-      if (voter === undefined) return;
       for (;;) {
         const open = checked().filter((it) => !votesOf(it).has(voter));
-        if (open.length === 0) return;
+        if (open.length === 0 || !mayAsk(voter, open)) return;
         const check = await checkAddresses(connection, open, dialBacks, { signal: closing });
         if (check === undefined) return;
         const known = votesOf(check.address);
@@ -106,7 +133,10 @@ export const watchReachability = (
         tell();
       }
     } catch (error) {
-      if (isLeanError(error, 'ERR_PROTOCOL_NOT_SUPPORTED')) noServers.add(connection);
+      if (!isLeanError(error, 'ERR_PROTOCOL_NOT_SUPPORTED')) return;
+      noServers.add(connection);
+      // Another peer of the host may be one.
+      asked.delete(voter);
     }
   };
 

@@ -69,7 +69,8 @@ export const checkAddresses = async (
   dialBacks: DialBacks,
   { signal }: CheckOptions = {},
 ): Promise<AddressCheck | undefined> => {
-  const stream = await connection.newStream(AUTONAT_DIAL_REQUEST, { signal });
+  const opening = { signal, timeout: REQUEST_TIMEOUT };
+  const stream = await connection.newStream(AUTONAT_DIAL_REQUEST, opening);
   const dialBack = dialBacks.expect();
   const work = async (): Promise<AddressCheck | undefined> => {
     await writeMessage(stream, encodeDialRequest({ addresses, nonce: dialBack.nonce }));

@@ -1,6 +1,7 @@
 /** AutoNAT, every part ours, over each stack; with go-libp2p in autonat-peers.test.ts. */
 
 import assert from 'node:assert/strict';
+import { networkInterfaces } from 'node:os';
 import { describe, it, type TestContext } from 'node:test';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import type { Connection } from '../../src/connection.ts';
@@ -24,9 +25,13 @@ import {
   createDialBacks,
 } from '../../src/protocols/autonat-v2.ts';
 import { readFields, writeBytes, writeVarint } from '../../src/protocols/fields.ts';
+import { ping } from '../../src/protocols/ping.ts';
 import { readMessage, writeMessage } from '../../src/stream/messages.ts';
+import type { Stream } from '../../src/stream.ts';
+import { tcp } from '../../src/transports/factories.ts';
 import { longEnough } from '../support/long-enough.ts';
-import { makeNode, type Stack, stacksHere } from '../support/nodes.ts';
+import { eventsOf, makeNode, type Stack, stacksHere } from '../support/nodes.ts';
+import { inbox } from '../support/quic-helpers.ts';
 import { SUITE } from '../support/suite-limit.ts';
 
 /** Some engines do not hear that a port is closed. */
@@ -190,6 +195,68 @@ for (const stack of await stacksHere()) {
 }
 
 describe('AutoNAT', SUITE, () => {
+  const TCP = { transports: [tcp({ secureChannels: ['noise'], muxers: ['yamux'] })] };
+  const LOOPBACK = '/ip4/127.0.0.1/tcp/0';
+  const nat = { reachability: { confirmations: 1 }, allowPrivate: true };
+
+  it('asks a server that refuses no more often because somebody comes and goes', async (t) => {
+    const [client, server, other] = [
+      await makeNode(t, { ...TCP, nat }),
+      await makeNode(t, TCP),
+      await makeNode(t, TCP),
+    ];
+    const asked = inbox<void>();
+    server.handle(AUTONAT_DIAL_REQUEST, async (stream) => {
+      asked.push();
+      await readMessage(stream, MAX_AUTONAT_MESSAGE);
+      const refusal = { status: RESPONSE_STATUS.E_DIAL_REFUSED, addressIndex: 0, dialStatus: 0 };
+      await writeMessage(stream, encodeDialResponse(refusal));
+    });
+    const { address } = await client.listen(LOOPBACK);
+    await client.dial((await server.listen(LOOPBACK)).address);
+    await asked.next();
+    for (let i = 0; i < 20; i++) {
+      const connection = await other.dial(address);
+      await ping(connection);
+      await connection.close();
+    }
+    // Were it asked again, it would be before this one.
+    const second = await makeNode(t, { ...TCP, nat: { autonat: true, allowPrivate: true } });
+    const changed = eventsOf(client, 'reachability:change');
+    await client.dial((await second.listen(LOOPBACK)).address);
+    while (client.reachability.status !== 'public') await changed.next();
+    assert.equal(asked.size, 0);
+  });
+
+  const host = Object.values(networkInterfaces())
+    .flatMap((list) => list ?? [])
+    .find(({ family, internal }) => family === 'IPv4' && !internal)?.address;
+  const skip = host === undefined ? 'this machine has loopback only' : false;
+  it('waits for one server of a host only, however many do not answer', { skip }, async (t) => {
+    const client = await makeNode(t, { ...TCP, nat });
+    const asked = inbox<Stream>();
+    for (let i = 0; i < 3; i++) {
+      const silent = await makeNode(t, TCP);
+      silent.handle(AUTONAT_DIAL_REQUEST, async (stream) => {
+        asked.push(stream);
+        await new Promise(() => {});
+      });
+      await client.dial((await silent.listen(`/ip4/${host}/tcp/0`)).address);
+    }
+    const good = await makeNode(t, { ...TCP, nat: { autonat: true, allowPrivate: true } });
+    await client.dial((await good.listen(LOOPBACK)).address);
+    const changed = eventsOf(client, 'reachability:change');
+    await client.listen(LOOPBACK);
+    // As if the time limit had passed.
+    (await asked.next()).reset();
+    const told = async (): Promise<string> => {
+      while (client.reachability.status !== 'public') await changed.next();
+      return 'the good one was asked';
+    };
+    const next = asked.next().then(() => 'another one of the same host was asked');
+    assert.equal(await Promise.race([told(), next]), 'the good one was asked');
+  });
+
   it('believes no server that claims a dial which did not arrive', async (t) => {
     const stack = (await stacksHere()).at(-1) as Stack;
     const { server, connection, dialBacks, here } = await pair(t, stack);
