@@ -15,6 +15,9 @@ const CONFIRMATIONS = 3;
 /** Addresses that are kept, and observers of each; further ones are ignored. */
 const MAX_ADDRESSES = 64;
 const MAX_OBSERVERS = 64;
+/** The same, of one network, so that it cannot take all places. */
+const MAX_ADDRESSES_OF_NETWORK = 4;
+const MAX_OBSERVERS_OF_NETWORK = 4;
 /** The bytes of an IPv4 address that are taken for its network. */
 const IPV4_NETWORK_BYTES = 2;
 
@@ -41,6 +44,20 @@ export const createObservedAddresses = (
 
   const networksOf = ({ observers }: Observed): number => new Set(observers.values()).size;
 
+  /** How many of `networks` are `network`. */
+  const countOf = (networks: Iterable<string>, network: string): number => {
+    let count = 0;
+    for (const it of networks) if (it === network) count++;
+    return count;
+  };
+  /** How many addresses peers of `network` observe. */
+  const addressesOf = (network: string): number => {
+    let count = 0;
+    for (const { observers } of observed.values()) {
+      if (countOf(observers.values(), network) > 0) count++;
+    }
+    return count;
+  };
   const sorted = (): Observed[] =>
     [...observed.values()].sort((a, b) => networksOf(b) - networksOf(a));
 
@@ -65,8 +82,12 @@ export const createObservedAddresses = (
       const isNew = entry.observers.size === 0;
       if (isNew && observed.size >= MAX_ADDRESSES) return;
       if (entry.observers.size >= MAX_OBSERVERS) return;
+      const network = networkOf(connection);
+      const same = countOf(entry.observers.values(), network);
+      if (same >= MAX_OBSERVERS_OF_NETWORK) return;
+      if (same === 0 && addressesOf(network) >= MAX_ADDRESSES_OF_NETWORK) return;
       observed.set(key, entry);
-      entry.observers.set(connection, networkOf(connection));
+      entry.observers.set(connection, network);
       connection.closed.then(() => {
         entry.observers.delete(connection);
         if (entry.observers.size === 0 && observed.get(key) === entry) observed.delete(key);
