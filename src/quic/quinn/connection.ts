@@ -44,10 +44,22 @@ export interface QuinnConnectionOptions {
   readonly role: 'dialer' | 'listener';
   /** The peer's certificate, DER. */
   readonly peerCertificate: Uint8Array;
+  readonly remoteAddress: SocketAddress;
   readonly limits: QuicLimits;
   /** Called once, when it has ended and was released in quinn. */
   readonly onReleased: () => void;
 }
+
+/**
+ * Accepts connection number `handle`, so that there will be an event for its end: it must be handed up in this turn.
+ *
+ * @returns the peer's address; `undefined` if it was evicted meanwhile, which another event reports. To ask before would
+ * tell nothing: the network thread may evict it until then.
+ */
+export const admitted = ({ native, engine }: Driver, handle: number): SocketAddress | undefined => {
+  native.admit(engine, handle);
+  return native.remoteAddress(engine, handle) ?? undefined;
+};
 
 export class QuinnConnection implements QuicConnection, ConnectionEvents, StreamOwner {
   readonly remoteAddress: SocketAddress;
@@ -95,7 +107,7 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
   readonly #unfreed: number[] = [];
   #resolveClosed: (reason: CloseReason) => void = nothing;
 
-  /** Admits connection number `handle`. */
+  /** For connection number `handle`, which {@link admitted}() was called for in this turn of the event loop. */
   constructor(driver: Driver, handle: number, options: QuinnConnectionOptions) {
     this.#driver = driver;
     this.#handle = handle;
@@ -111,13 +123,11 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
     const dialed = options.role === 'dialer';
     this.#nextOpened = dialed ? 0 : 1;
     this.#nextAccepted = dialed ? 1 : 0;
-    const { native, engine } = driver;
-    this.remoteAddress = native.remoteAddress(engine, handle) ?? NOWHERE;
+    this.remoteAddress = options.remoteAddress;
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
     driver.connections.set(handle, this);
-    native.admit(engine, handle);
   }
 
   get stalls(): StallWatch {

@@ -24,7 +24,7 @@ import {
 } from '../engine.ts';
 import { checkTrace } from '../trace.ts';
 import type { NativeCredentials, NativeLimits } from './binding.ts';
-import { described, nativeWindowsOf, QuinnConnection } from './connection.ts';
+import { admitted, described, nativeWindowsOf, QuinnConnection } from './connection.ts';
 import { type Driver, quinnDriver } from './driver.ts';
 
 /** Added to quinn's own handshake timeout, as a safeguard; milliseconds. */
@@ -140,6 +140,7 @@ const dial = async (
     const made = new QuinnConnection(driver, handle, {
       role: 'dialer',
       limits,
+      remoteAddress: admitted(driver, handle) ?? remote,
       peerCertificate: chain[0] ?? NO_CERTIFICATE,
       onReleased: () => {
         driver.letGo();
@@ -274,9 +275,12 @@ const listen = async (context: Context, options: ListenOptions): Promise<QuicLis
       refused(error instanceof Error ? error : new Error(String(error)), remote);
       return;
     }
+    const remoteAddress = admitted(driver, number);
+    if (remoteAddress === undefined) return;
     const connection = new QuinnConnection(driver, number, {
       role: 'listener',
       limits,
+      remoteAddress,
       peerCertificate: chain[0] ?? NO_CERTIFICATE,
       onReleased: () => connections.delete(connection),
     });

@@ -14,6 +14,7 @@ import type {
   QuicEngine,
   QuicListener,
 } from '../../../src/quic/engine.ts';
+import { quinnDriver } from '../../../src/quic/quinn/driver.ts';
 import { quinnEngine } from '../../../src/quic/quinn/engine.ts';
 import type { SocketAddress } from '../../../src/socket-address.ts';
 import type { TlsCredentials } from '../../../src/tls/credentials.ts';
@@ -179,6 +180,32 @@ describe('the quinn engine alone', { skip: whyNoQuinn ?? false }, () => {
     await echoes(dialed, Buffer.from('let in'));
     assert.match((await refused.next()).message, /too many connections: evicted/);
   });
+
+  test(
+    'one that is evicted just when its certificate was found to be good is not handed up',
+    HANG,
+    async (t) => {
+      const { listener, address, accepted, refused } = await listen(t);
+      const { native, engine: number, listeners } = quinnDriver();
+      const handle = [...listeners.keys()].at(-1) ?? 0;
+      const { admit } = native;
+      // The network thread may do so between any two calls of ours.
+      const evicting = t.mock.method(native, 'admit', (engine: number, connection: number) => {
+        if (native.pending(engine, handle) > 0) {
+          native.evictOldest(engine, handle);
+          while (native.remoteAddress(engine, connection) !== null);
+          evicting.mock.restore();
+        }
+        admit(engine, connection);
+      });
+      const dialled = await dial(t, address);
+      assert.match((await refused.next()).message, /evicted/);
+      await dialled.closed;
+      assert.equal(accepted.size, 0);
+      assert.equal(native.pending(number, handle), 0);
+      await listener.close();
+    },
+  );
 
   test('a client that goes silent is forgotten after handshakeTimeout', HANG, async (t) => {
     const { address, refused } = await listen(t, { handshakeTimeout: 200 });
