@@ -8,7 +8,7 @@ import type {
   TransportConnection,
 } from '../connection.ts';
 import type { ConnectionStats } from '../connection-stats.ts';
-import { withDeadline } from '../deadline.ts';
+import { abortedBy, withDeadline } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
 import { select, selectLazily } from '../multistream.ts';
 import type { Stream } from '../stream.ts';
@@ -109,16 +109,23 @@ const newStream = async (
   const list = typeof protocols === 'string' ? [protocols] : protocols;
   const [first] = list;
   if (first === undefined) throw new LeanError('ERR_OPTIONS', 'there is no protocol to propose');
-  const opening = transport.openStream(signal);
-  // A stream that opens after the time limit is not needed any more.
-  const tooLate = () => void opening.then((late) => late.reset()).catch(() => {});
-  const stream = await withDeadline(opening, timeout, 'opening a stream', tooLate);
+  const what = 'opening a stream';
+  if (signal?.aborted === true) throw abortedBy(signal, what);
+  const stop = new AbortController();
+  const opening = transport.openStream(stop.signal);
+  const tooLate = (): void => {
+    // A peer that allows no stream would leave one more waiting each time, before all later ones.
+    stop.abort();
+    // It may have opened just then.
+    opening.then((late) => late.reset()).catch(() => {});
+  };
+  const stream = await withDeadline(opening, timeout, what, tooLate, signal);
   const reset = () => stream.reset();
   try {
     if (list.length === 1) return selectLazily(stream, first);
-    const what = 'agreeing on a protocol';
     const selected = select(stream, list);
-    const protocol = await withDeadline(selected, NEGOTIATION_TIMEOUT, what, reset, signal);
+    const agreeing = 'agreeing on a protocol';
+    const protocol = await withDeadline(selected, NEGOTIATION_TIMEOUT, agreeing, reset, signal);
     return withProtocol(stream, protocol);
   } catch (error) {
     reset();

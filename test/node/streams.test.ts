@@ -171,6 +171,28 @@ for (const { name, options, listen } of await stacksHere()) {
       assert((await ping(await next)) > 0);
     });
 
+    test('streams that were waited for in vain are not opened later', async (t) => {
+      if (!listen().includes('/quic-v1')) return t.skip('streams are opened without leave here');
+      const listener = await makeNode(t, { ...options, limits: { maxStreams: 1 } });
+      const { address } = await listener.listen(listen());
+      const connection = await (await makeNode(t, options)).dial(address);
+      const opened = eventsOf(listener, 'stream:open');
+      const open = await connection.newStream(PING);
+      await ping(open);
+      for (let i = 0; i < 20; i++) {
+        const options = i % 2 === 0 ? { timeout: 1 } : { signal: AbortSignal.timeout(1) };
+        const error = await rejection(connection.newStream(PING, options));
+        assert(isLeanError(error), String(error));
+      }
+      open.closeWrite();
+      assert.equal(await open.read(), null);
+      const next = await connection.newStream(PING);
+      await ping(next);
+      await opened.next();
+      // Ids are given in order, so it tells how many were opened before it (RFC 9000 section 2.1).
+      assert.equal((await opened.next()).streamId, '4');
+    });
+
     test('ping, identify and perf take a connection', async (t) => {
       const { listener, connection } = await makePair(t);
       listener.handle(PERF, async (stream) => void (await handlePerf(stream)));
