@@ -37,8 +37,6 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
   readonly key: number;
   /** Whether the peer opened it. */
   readonly inbound: boolean;
-  /** Whether it is queued for sending; set by the muxer. */
-  isScheduled = false;
   /** Bytes written that were sent. */
   sentBytes = 0;
 

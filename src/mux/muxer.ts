@@ -116,7 +116,7 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
   #control: Uint8Array[] = [];
   #unsentAnswers = 0;
   /** Streams with something to send, in turn. */
-  #ready: S[] = [];
+  readonly #ready = new Set<S>();
   #flushScheduled = false;
   #blocked = false;
   /**
@@ -205,7 +205,7 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
     this.streams.clear();
     // Nobody will ever read those.
     for (const stream of this.#waitingStreams) stream.dropUnread();
-    this.#ready = [];
+    this.#ready.clear();
     this.#dropControl();
     this.#waitingStreams = [];
     for (const accept of this.#acceptors.splice(0)) accept(null);
@@ -280,6 +280,8 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
   /** A stream has ended in both directions, or was abandoned. */
   protected forget(stream: S): void {
     if (!this.streams.delete(stream.key)) return;
+    // While the wire is blocked nobody else takes it out.
+    this.#ready.delete(stream);
     this.memory.addStreams(-1);
     if (stream.inbound) this.inbound--;
     if (!stream.inbound || !stream.isReset) return;
@@ -344,9 +346,8 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
 
   /** `stream` has something to send. */
   schedule(stream: S): void {
-    if (stream.isScheduled || this.ending !== undefined) return;
-    stream.isScheduled = true;
-    this.#ready.push(stream);
+    if (this.ending !== undefined) return;
+    this.#ready.add(stream);
     this.#scheduleFlush();
   }
 
@@ -406,18 +407,12 @@ export abstract class MuxSession<S extends MuxStream> implements Muxer {
         this.#unsentAnswers = 0;
         for (const frame of frames) this.send(frame);
       }
-      let turn = 0;
-      const ready = this.#ready;
-      while (turn < ready.length && !this.#blocked) {
-        const stream = ready[turn++] as S;
-        stream.isScheduled = false;
-        if (this.sendFrames(stream) && !stream.isScheduled) {
-          stream.isScheduled = true;
-          ready.push(stream);
-        }
+      // In turn: one with more to send comes after those that wait already.
+      for (const stream of this.#ready) {
+        if (this.#blocked) break;
+        this.#ready.delete(stream);
+        if (this.sendFrames(stream)) this.#ready.add(stream);
       }
-      if (turn === ready.length) ready.length = 0;
-      else ready.splice(0, turn);
       if (this.#blocked) this.#stream.drain().then(this.#onDrain, this.#onWriteError);
     } catch (error) {
       this.fail(error);

@@ -3,16 +3,20 @@
 import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { getHeapStatistics, setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { CONN_RESOURCE_LIMIT_EXCEEDED } from '../../src/connection-memory.ts';
 import { isLeanError } from '../../src/errors.ts';
 import type { Muxer, MuxerName, MuxLimits } from '../../src/mux/muxer.ts';
-import { readExactly } from '../../src/stream/bytes.ts';
+import { encodeVarint, readExactly } from '../../src/stream/bytes.ts';
 import type { Stream } from '../../src/stream.ts';
-import { muxerOver, wirePair } from '../support/mux-pair.ts';
+import { muxerAndSocket, muxerOver, wirePair } from '../support/mux-pair.ts';
 import { rejection } from '../support/quic-helpers.ts';
 
 const HANG = { timeout: 30_000 };
 const MIB = 1 << 20;
+setFlagsFromString('--expose-gc');
+const gc = runInNewContext('gc') as () => void;
 const CHUNK = 16 << 10;
 /** Read at a time off the wire. */
 const WIRE_CHUNK = 64 << 10;
@@ -170,3 +174,51 @@ for (const name of ['yamux', 'mplex'] as const) {
     });
   });
 }
+
+describe('memory of a connection whose peer reads nothing', () => {
+  const STREAMS = 10_000;
+  const AT_ONCE = 100;
+  /** A yamux frame without a body. */
+  const yamux = (flags: number, id: number, length: number): Buffer => {
+    const frame = Buffer.alloc(12);
+    frame[1] = 1;
+    frame.writeUInt16BE(flags, 2);
+    frame.writeUInt32BE(id, 4);
+    frame.writeUInt32BE(length, 8);
+    return frame;
+  };
+  /** What opens a stream of that number, and what resets it. */
+  const FRAMES: Record<MuxerName, { open(n: number): Uint8Array; reset(n: number): Uint8Array }> = {
+    yamux: { open: (n) => yamux(1, 2 * n + 1, 2 ** 31), reset: (n) => yamux(8, 2 * n + 1, 0) },
+    mplex: {
+      open: (n) => Buffer.concat([encodeVarint(8 * n), Uint8Array.of(0)]),
+      reset: (n) => Buffer.concat([encodeVarint(8 * n + 6), Uint8Array.of(0)]),
+    },
+  };
+  for (const name of ['yamux', 'mplex'] as const) {
+    test(`nothing is kept of streams that it opens and resets: ${name}`, HANG, async (t) => {
+      const { open, reset } = FRAMES[name];
+      const limits = { connectionMemory: 128 * MIB };
+      const { muxer, socket } = await muxerAndSocket(name, 'listener', limits);
+      t.after(() => socket.destroy());
+      socket.pause();
+      socket.write(open(0));
+      const first = await muxer.acceptStream();
+      // More than the kernel takes.
+      for (let i = 0; i < 32; i++) first?.write(new Uint8Array(MIB));
+      gc();
+      const before = getHeapStatistics().used_heap_size;
+      for (let n = 1; n <= STREAMS; n += AT_ONCE) {
+        const batch = Array.from({ length: AT_ONCE }, (_, i) => n + i);
+        socket.write(Buffer.concat(batch.map(open)));
+        // As a protocol does that answers at once.
+        for (const _ of batch) (await muxer.acceptStream())?.write(new Uint8Array(1));
+        socket.write(Buffer.concat(batch.map(reset)));
+      }
+      while (muxer.memory.streams > 1) await nextTurn();
+      gc();
+      const held = getHeapStatistics().used_heap_size - before;
+      assert.ok(held < 2 * MIB, `${held} bytes`);
+    });
+  }
+});
