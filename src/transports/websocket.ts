@@ -39,9 +39,17 @@ export interface WsOptions extends UpgradeOptions {
 
 /** The longest message accepted. Peers send one for each Noise message or TLS record, or a few. */
 const MAX_MESSAGE = 1 << 20;
+/**
+ * Frames of one message, and pieces of one frame as they come off the socket: each may keep a buffer of 64 KiB. Clients
+ * on go-libp2p send frames of 4 KiB.
+ */
+const MAX_FRAGMENTS = 256;
+const MAX_PIECES = 4_096;
 const WIRE_OPTIONS = {
   perMessageDeflate: false,
   maxPayload: MAX_MESSAGE,
+  maxFragments: MAX_FRAGMENTS,
+  maxBufferedChunks: MAX_PIECES,
   skipUTF8Validation: true,
 } as const;
 const KINDS: readonly AddressKind[] = ['ws', 'wss'];

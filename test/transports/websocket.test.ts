@@ -165,6 +165,29 @@ describe('WebSocket’s own', SUITE, () => {
     });
   }
 
+  test('a peer sends a message in small pieces: refused before it has cost much', async (t) => {
+    const listener = await listenOn('/ip4/127.0.0.1/tcp/0/ws');
+    t.after(() => listener.close());
+    const { connect } = await import('node:net');
+    const { host, port } = hostOf(listener.address);
+    const socket = connect(port, host);
+    t.after(() => socket.destroy());
+    socket.on('error', () => {});
+    await upgrade(socket);
+    socket.resume();
+    const piece = (opcode: number): readonly number[] => [opcode, 0x81, 0, 0, 0, 0, 0x41];
+    // What is between them is in the same buffers, which live as long as the pieces do.
+    const pong = Buffer.concat([Buffer.from([0x8a, 0xfd, 0, 0, 0, 0]), Buffer.alloc(125)]);
+    const between = Buffer.concat(Array.from({ length: 512 }, () => pong));
+    for (let i = 0; i < 300 && !socket.destroyed; i++) {
+      const bytes = Buffer.concat([Buffer.from(piece(i === 0 ? 2 : 0)), between]);
+      if (!socket.write(bytes)) await Promise.race([once(socket, 'drain'), once(socket, 'close')]);
+    }
+    const error = await refused.next();
+    assert(isLeanError(error, 'ERR_CONNECTION_CLOSED'), String(error));
+    assert.match(error.message, /fragments/);
+  });
+
   test('a peer stops in the HTTP request: dropped when the time is up', async (t) => {
     for (const kind of ['ws', 'wss']) {
       const limits = { handshakeTimeout: 150 };
