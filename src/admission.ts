@@ -5,6 +5,7 @@
  */
 
 import { LeanError } from './errors.ts';
+import { type LimitRanges, MAX_COUNT } from './limit-ranges.ts';
 import type { PendingPool, PoolMember, PoolPlace } from './pending-pool.ts';
 import { isLoopback, plainHost } from './socket-address.ts';
 
@@ -39,6 +40,13 @@ export const DEFAULT_ADMISSION_LIMITS: AdmissionLimits = {
   maxConnectionsPerHost: 512,
   maxPending: 1_000,
   maxPendingPerHost: 256,
+};
+
+export const ADMISSION_RANGES: LimitRanges<AdmissionLimits> = {
+  maxConnections: [0, MAX_COUNT],
+  maxConnectionsPerHost: [0, MAX_COUNT],
+  maxPending: [1, MAX_COUNT],
+  maxPendingPerHost: [1, MAX_COUNT],
 };
 
 export interface Admission {

@@ -18,6 +18,7 @@
  */
 
 import type { CloseReason } from './close-reason.ts';
+import { type LimitRanges, MAX_BYTES, MAX_TIMEOUT } from './limit-ranges.ts';
 
 export interface MemoryLimits {
   /**
@@ -32,6 +33,12 @@ export interface MemoryLimits {
 export const DEFAULT_MEMORY_LIMITS: MemoryLimits = {
   connectionMemory: 16 << 20,
   stallTimeout: 30_000,
+};
+
+export const MEMORY_RANGES: LimitRanges<MemoryLimits> = {
+  // Below, a few streams could not make progress.
+  connectionMemory: [1 << 20, MAX_BYTES],
+  stallTimeout: [1, MAX_TIMEOUT],
 };
 
 /** go-libp2p's error codes ConnResourceLimitExceeded and StreamResourceLimitExceeded. */

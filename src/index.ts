@@ -63,8 +63,9 @@ export {
   perf,
 } from './protocols/perf.ts';
 export { PING, type PingOptions, ping } from './protocols/ping.ts';
-export type { QuicLimits, QuicTrace } from './quic/engine.ts';
+export type { QuicTrace } from './quic/engine.ts';
 export { ENGINE_NAMES, type EngineChoice, type EngineName } from './quic/engine-name.ts';
+export type { QuicLimits } from './quic/limits.ts';
 export type { SecureChannelName } from './secure/secure-channel.ts';
 export { readExactly, writeAll } from './stream/bytes.ts';
 export { type Stream, StreamResetError } from './stream.ts';
@@ -88,4 +89,4 @@ export type {
   TransportListener,
   TransportListenOptions,
 } from './transports/transport.ts';
-export type { UpgradeLimits } from './transports/upgrade.ts';
+export type { UpgradeLimits } from './transports/upgrade-limits.ts';

@@ -20,19 +20,19 @@ const subpaths = Object.entries(packageJson.exports)
 
 /** Of src/, what each subpath is made of; beyond COMMON. */
 const PARTS: Readonly<Record<string, RegExp>> = {
-  quic: /^(admission|connection-memory|connection|pending-pool|runtime|socket-address|quic\/(select|engine|engine-name))\.ts$/,
+  quic: /^(admission|connection-memory|connection|pending-pool|runtime|socket-address|quic\/(select|engine|engine-name|limits)|limit-ranges|names)\.ts$/,
   tls: /^(tls|identity)\//,
   noise:
     /^(secure\/(noise|noise-payload|noise-state|noise-wire|chacha|secure-channel)\.ts|identity\/|wire\/(wire|socket-wire)\.ts)/,
   yamux:
-    /^(mux\/(yamux|muxer|mux-stream)|wire\/(wire|socket-wire)|connection|connection-memory)\.ts$/,
+    /^(mux\/(yamux|muxer|mux-stream)|wire\/(wire|socket-wire)|connection|connection-memory|limit-ranges)\.ts$/,
   mplex:
-    /^(mux\/(mplex|muxer|mux-stream)|wire\/(wire|socket-wire)|connection|connection-memory)\.ts$/,
+    /^(mux\/(mplex|muxer|mux-stream)|wire\/(wire|socket-wire)|connection|connection-memory|limit-ranges)\.ts$/,
   multistream: /^(multistream|wire\/(wire|socket-wire))\.ts$/,
   identity: /^identity\//,
   'web-streams': /^stream\.ts$/,
   'js-libp2p':
-    /^(js-libp2p\/|tls\/|identity\/|(admission|connection-memory|connection|multiaddr|multistream|once|runtime|socket-address)\.ts$|quic\/(select|engine|engine-name)\.ts$)/,
+    /^(js-libp2p\/|tls\/|identity\/|(admission|connection-memory|connection|multiaddr|multistream|once|runtime|socket-address|limit-ranges|names)\.ts$|quic\/(select|engine|engine-name|limits)\.ts$)/,
 };
 
 /** What anything may be made of: errors, waiting, and the stream contract. */

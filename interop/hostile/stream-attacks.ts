@@ -7,19 +7,15 @@ import { quic, tcp } from '../../src/transports/factories.ts';
 import type { Target } from './attack.ts';
 
 /** Limits of the attacker's own node, raised. */
-const LAVISH = {
-  connectionMemory: 2 ** 40,
-  stallTimeout: 2 ** 30,
-  streamWindow: 1 << 20,
-  connectionWindow: 8 << 20,
-};
+const LAVISH = { connectionMemory: 2 ** 40, stallTimeout: 2 ** 30 };
+const LAVISH_QUIC = { ...LAVISH, streamWindow: 1 << 20, connectionWindow: 8 << 20 };
 
 const lavishNode = (layer: 'quic' | 'tcp'): Promise<LeanNode> =>
   createNode({
-    limits: { connectionMemory: 2 ** 40, stallTimeout: 2 ** 30 },
+    limits: LAVISH,
     transports: [
       layer === 'quic'
-        ? quic({ engine: 'quiche', limits: LAVISH })
+        ? quic({ engine: 'quiche', limits: LAVISH_QUIC })
         : tcp({ secureChannels: ['noise'], muxers: ['yamux'], limits: LAVISH }),
     ],
   });

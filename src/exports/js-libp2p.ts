@@ -7,5 +7,6 @@ export type { AdmissionLimits } from '../admission.ts';
 export type { MemoryLimits } from '../connection-memory.ts';
 export type { QuicComponents, QuicOptions } from '../js-libp2p/options.ts';
 export { quic } from '../js-libp2p/transport.ts';
-export type { QuicLimits, QuicTrace } from '../quic/engine.ts';
+export type { QuicTrace } from '../quic/engine.ts';
 export { ENGINE_NAMES, type EngineChoice, type EngineName } from '../quic/engine-name.ts';
+export type { QuicLimits } from '../quic/limits.ts';

@@ -15,17 +15,15 @@ export {
   type PoolMember,
   type PoolPlace,
 } from '../pending-pool.ts';
-export {
-  type Authenticate,
-  DEFAULT_LIMITS,
-  type DialOptions,
-  type EngineOptions,
-  type ListenOptions,
-  type QuicConnection,
-  type QuicEngine,
-  type QuicLimits,
-  type QuicListener,
-  type QuicTrace,
+export type {
+  Authenticate,
+  DialOptions,
+  EngineOptions,
+  ListenOptions,
+  QuicConnection,
+  QuicEngine,
+  QuicListener,
+  QuicTrace,
 } from '../quic/engine.ts';
 export {
   ENGINE_CHOICES,
@@ -33,6 +31,7 @@ export {
   type EngineChoice,
   type EngineName,
 } from '../quic/engine-name.ts';
+export { DEFAULT_LIMITS, type QuicLimits } from '../quic/limits.ts';
 export { type SelectedEngine, selectEngine } from '../quic/select.ts';
 export type { SocketAddress } from '../socket-address.ts';
 export { type Stream, StreamResetError } from '../stream.ts';

@@ -3,8 +3,9 @@
 import type { Role } from '../connection.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import { once } from '../once.ts';
-import type { DialOptions, QuicEngine, QuicLimits, QuicListener } from '../quic/engine.ts';
+import type { DialOptions, QuicEngine, QuicListener } from '../quic/engine.ts';
 import type { EngineName } from '../quic/engine-name.ts';
+import type { QuicLimits } from '../quic/limits.ts';
 import { selectEngine } from '../quic/select.ts';
 import { isLoopback, plainHost, type SocketAddress } from '../socket-address.ts';
 import { issueCertificate, type TlsIdentity } from '../tls/issue.ts';

@@ -1,8 +1,9 @@
 /** Options and components of the transport. */
 
 import type { ComponentLogger, Metrics, PrivateKey, StreamMuxerOptions } from '@libp2p/interface';
-import type { QuicLimits, QuicTrace } from '../quic/engine.ts';
+import type { QuicTrace } from '../quic/engine.ts';
 import type { EngineChoice } from '../quic/engine-name.ts';
+import type { QuicLimits } from '../quic/limits.ts';
 
 export interface QuicOptions {
   /** Default `auto`: the best one that this machine has. */

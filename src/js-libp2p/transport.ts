@@ -26,6 +26,8 @@ import {
   withPeer,
 } from '../multiaddr.ts';
 import type { QuicConnection } from '../quic/engine.ts';
+import { checkEngineChoice } from '../quic/engine-name.ts';
+import { quicLimitsOf } from '../quic/limits.ts';
 import type { SocketAddress } from '../socket-address.ts';
 import { QuicMultiaddrConnection } from './connection.ts';
 import { createEndpoint, type Endpoint } from './endpoint.ts';
@@ -35,11 +37,16 @@ import { quicMuxerFactory } from './muxer.ts';
 import type { QuicComponents, QuicOptions } from './options.ts';
 import { remotePeerOf } from './peers.ts';
 
-/** A transport for `createLibp2p({ transports: [quic()] })`. */
-export const quic =
-  (options: QuicOptions = {}): ((components: QuicComponents) => Transport) =>
-  (components) =>
-    createTransport(components, options);
+/**
+ * A transport for `createLibp2p({ transports: [quic()] })`.
+ *
+ * @throws ERR_OPTIONS for an unknown engine, or a limit that is unknown or out of range.
+ */
+export const quic = (options: QuicOptions = {}): ((components: QuicComponents) => Transport) => {
+  checkEngineChoice(options.engine ?? 'auto');
+  quicLimitsOf(options.limits);
+  return (components) => createTransport(components, options);
+};
 
 const dialFilter: MultiaddrFilter = (addresses) =>
   addresses.filter((address) => kindOf(address) === 'quic-v1');

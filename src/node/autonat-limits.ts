@@ -1,6 +1,6 @@
 /** The limits of an AutoNAT server that its user can set. */
 
-import { checkRanges, type LimitRanges } from './limit-ranges.ts';
+import { checkRanges, type LimitRanges } from '../limit-ranges.ts';
 
 /** For both versions of the protocol together; defaults as go-libp2p's. Requests above a limit are rejected. */
 export interface AutonatLimits {

@@ -1,6 +1,6 @@
 /** The limits of hole punching that a user can set. */
 
-import { checkRanges, type LimitRanges } from './limit-ranges.ts';
+import { checkRanges, type LimitRanges } from '../limit-ranges.ts';
 
 /**
  * A peer sends the addresses at which it is to be dialled, and may send those of somebody else. A host is an IPv4

@@ -1,9 +1,15 @@
 /** The limits of a node that its user can set. */
 
-import { DEFAULT_ADMISSION_LIMITS } from '../admission.ts';
-import { DEFAULT_MEMORY_LIMITS } from '../connection-memory.ts';
+import { ADMISSION_RANGES, DEFAULT_ADMISSION_LIMITS } from '../admission.ts';
+import { DEFAULT_MEMORY_LIMITS, MEMORY_RANGES } from '../connection-memory.ts';
+import {
+  checkRanges,
+  type LimitRanges,
+  MAX_COUNT,
+  MAX_STREAMS,
+  MAX_TIMEOUT,
+} from '../limit-ranges.ts';
 import type { TransportLimits } from '../transports/transport.ts';
-import { checkRanges, type LimitRanges, MAX_TIMEOUT } from './limit-ranges.ts';
 
 /**
  * Each is described where it is defined, with its default and what happens at the limit: `AdmissionLimits`
@@ -38,19 +44,12 @@ export const DEFAULT_NODE_LIMITS = {
   handshakeTimeout: 10_000,
 } as const satisfies Partial<NodeLimits>;
 
-const MAX_COUNT = 2 ** 32;
-
 const RANGES: LimitRanges<NodeLimits> = {
-  maxConnections: [0, MAX_COUNT],
-  maxConnectionsPerHost: [0, MAX_COUNT],
+  ...ADMISSION_RANGES,
+  ...MEMORY_RANGES,
   maxConnectionsPerPeer: [0, MAX_COUNT],
   maxMemoryPercent: [1, 100],
-  maxPending: [1, MAX_COUNT],
-  maxPendingPerHost: [1, MAX_COUNT],
-  maxStreams: [1, 2 ** 16],
-  // Below, a few streams could not make progress.
-  connectionMemory: [1 << 20, 2 ** 40],
-  stallTimeout: [1, MAX_TIMEOUT],
+  maxStreams: [1, MAX_STREAMS],
   handshakeTimeout: [1, MAX_TIMEOUT],
   idleTimeout: [1, MAX_TIMEOUT],
 };
@@ -58,3 +57,10 @@ const RANGES: LimitRanges<NodeLimits> = {
 /** @returns what was given. @throws ERR_OPTIONS for a limit that is unknown or out of range. */
 export const checkLimits = (given: Partial<NodeLimits> = {}): Partial<NodeLimits> =>
   checkRanges(given, RANGES, 'a node');
+
+/** Those that each transport applies. */
+export const transportLimitsOf = ({
+  maxConnectionsPerPeer: _ofPeers,
+  maxMemoryPercent: _ofMemory,
+  ...limits
+}: Partial<NodeLimits>): Partial<TransportLimits> => limits;

@@ -20,7 +20,7 @@ import { createConnections } from './connections.ts';
 import { createDialing, type DialOptions } from './dialing.ts';
 import { createEvents, type NodeEventTarget } from './events.ts';
 import { createIdentifying } from './identifying.ts';
-import { checkLimits, DEFAULT_NODE_LIMITS, type NodeLimits } from './limits.ts';
+import { checkLimits, DEFAULT_NODE_LIMITS, type NodeLimits, transportLimitsOf } from './limits.ts';
 import type { Listener } from './listener.ts';
 import { createListening } from './listening.ts';
 import { createMetrics, type MetricsRegistry } from './metrics.ts';
@@ -151,7 +151,7 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
     hostKey,
     localPeer: peerId,
     tls: once(async () => (await import('../tls/issue.ts')).issueCertificate(hostKey)),
-    limits,
+    limits: transportLimitsOf(limits),
     emit: events.emit as TransportContext['emit'],
   };
   const relays = createRelayClient(

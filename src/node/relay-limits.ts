@@ -1,6 +1,6 @@
 /** The limits of a relay that its user can set. */
 
-import { checkRanges, type LimitRanges, MAX_TIMEOUT } from './limit-ranges.ts';
+import { checkRanges, type LimitRanges, MAX_TIMEOUT } from '../limit-ranges.ts';
 
 /** Defaults are those of go-libp2p and rust-libp2p where they agree. There is no limit per host for loopback. */
 export interface RelayLimits {

@@ -4,20 +4,15 @@
  * the folders `quinn/`, `node/` and `quiche/`; nothing above this folder knows which one runs.
  */
 
-import { type AdmissionLimits, DEFAULT_ADMISSION_LIMITS } from '../admission.ts';
 import type { CloseReason } from '../close-reason.ts';
-import {
-  type ConnectionMemory,
-  DEFAULT_MEMORY_LIMITS,
-  type MemoryLimits,
-  unreadShareOf,
-} from '../connection-memory.ts';
+import type { ConnectionMemory } from '../connection-memory.ts';
 import type { ConnectionStats } from '../connection-stats.ts';
 import type { PendingPool } from '../pending-pool.ts';
 import type { SocketAddress } from '../socket-address.ts';
 import type { Stream } from '../stream.ts';
 import type { TlsCredentials } from '../tls/credentials.ts';
 import type { EngineName } from './engine-name.ts';
+import type { QuicLimits } from './limits.ts';
 
 export interface QuicEngine {
   readonly name: EngineName;
@@ -34,7 +29,7 @@ export interface QuicEngine {
   /**
    * Binds one UDP socket and accepts connections on it.
    *
-   * @throws ERR_LISTEN when the socket cannot be bound.
+   * @throws ERR_LISTEN when the socket cannot be bound; ERR_OPTIONS for a limit that is unknown or out of range.
    */
   listen(options: ListenOptions): Promise<QuicListener>;
 
@@ -43,7 +38,8 @@ export interface QuicEngine {
    * listener's certificate. The listener may still refuse ours afterwards: the connection then ends
    * with its reason.
    *
-   * @throws ERR_DIAL, ERR_HANDSHAKE, ERR_TIMEOUT, ERR_ABORTED; whatever `authenticate` threw.
+   * @throws ERR_DIAL, ERR_HANDSHAKE, ERR_TIMEOUT, ERR_ABORTED; ERR_OPTIONS for a limit that is unknown or out of
+   * range; whatever `authenticate` threw.
    */
   dial(remote: SocketAddress, options: DialOptions): Promise<QuicConnection>;
 }
@@ -85,10 +81,6 @@ export interface DialOptions extends EngineOptions {
   readonly from?: QuicListener;
 }
 
-/** Milliseconds that the handshake of a dial may take; `Infinity`: until its signal fires. */
-export const handshakeLimitOf = ({ signal }: DialOptions, limits: QuicLimits): number =>
-  signal === undefined ? limits.handshakeTimeout : Number.POSITIVE_INFINITY;
-
 export interface QuicListener {
   /** With the port that was actually bound. */
   readonly address: SocketAddress;
@@ -114,53 +106,6 @@ export interface QuicConnection {
   readonly memory: ConnectionMemory;
   stats?(): ConnectionStats | undefined;
 }
-
-/**
- * Limits of a listener, where a handshake in progress counts as a pending connection, and of one
- * connection; bytes and milliseconds. Keep-alive is off in every engine.
- */
-export interface QuicLimits extends AdmissionLimits, MemoryLimits {
-  /**
-   * How long a handshake may take at a listener, and in a dial without a `signal`; go-libp2p's value. With
-   * 5 s, one handshake in six failed on a path that loses a fifth of all packets.
-   */
-  readonly handshakeTimeout: number;
-  /** How long a connection may be silent before it is dropped, without CONNECTION_CLOSE. */
-  readonly idleTimeout: number;
-  /** Receive window of one stream; at most two thirds of the connection's window. */
-  readonly streamWindow: number;
-  /**
-   * Receive window of the connection; never larger than the share of `connectionMemory` that may be
-   * unread. `node:quic` has none: node/engine.ts says why.
-   */
-  readonly connectionWindow: number;
-  /** Bidirectional streams that the peer may have open at once; unidirectional ones: none. */
-  readonly maxStreams: number;
-  /** Pending handshakes above which a client must validate its address first (Retry). */
-  readonly retryAbove: number;
-}
-
-/** go-libp2p's and rust-libp2p's values where they agree. */
-export const DEFAULT_LIMITS: QuicLimits = {
-  ...DEFAULT_ADMISSION_LIMITS,
-  ...DEFAULT_MEMORY_LIMITS,
-  handshakeTimeout: 10_000,
-  idleTimeout: 30_000,
-  streamWindow: 10 << 20,
-  connectionWindow: 15 << 20,
-  maxStreams: 256,
-  retryAbove: 64,
-};
-
-/**
- * The receive windows that an engine announces, in bytes. A stream's window is smaller than its
- * connection's: otherwise one stream could block all others, and `node:quic` (24.21) as the sender stalls for
- * good when it reaches both limits at the same byte.
- */
-export const windowsOf = (limits: QuicLimits): { stream: number; connection: number } => {
-  const connection = Math.min(limits.connectionWindow, unreadShareOf(limits.connectionMemory));
-  return { stream: Math.min(limits.streamWindow, Math.floor((connection * 2) / 3)), connection };
-};
 
 export const ALPN = 'libp2p';
 

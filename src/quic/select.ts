@@ -5,7 +5,7 @@ import type { Role } from '../connection.ts';
 import { isLeanError, LeanError, messageOf } from '../errors.ts';
 import { RUNTIME } from '../runtime.ts';
 import type { QuicEngine, QuicTrace } from './engine.ts';
-import type { EngineChoice, EngineName } from './engine-name.ts';
+import { checkEngineChoice, type EngineChoice, type EngineName } from './engine-name.ts';
 
 export interface SelectedEngine {
   readonly engine: QuicEngine;
@@ -25,13 +25,14 @@ const LABEL: Record<EngineName, string> = { quinn: 'quinn', node: 'node:quic', q
  * runtime has it and supports `role`, else quiche.
  *
  * @throws ERR_ENGINE_UNAVAILABLE when that engine, or with `auto` every engine, is unavailable; ERR_OPTIONS
- * when `trace` cannot be written.
+ * when there is no engine of that name, or `trace` cannot be written.
  */
 export const selectEngine = async (
   wanted: EngineChoice,
   role: Role,
   trace: QuicTrace = {},
 ): Promise<SelectedEngine> => {
+  checkEngineChoice(wanted);
   if (wanted !== 'auto') {
     return { engine: await load[wanted](role, trace), why: `${LABEL[wanted]} was asked for` };
   }

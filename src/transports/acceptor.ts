@@ -5,7 +5,7 @@ import { createAdmission, tooMany } from '../admission.ts';
 import type { TransportConnection } from '../connection.ts';
 import { LeanError } from '../errors.ts';
 import type { TransportListenOptions } from './transport.ts';
-import type { UpgradeLimits } from './upgrade.ts';
+import type { UpgradeLimits } from './upgrade-limits.ts';
 
 export interface Acceptor {
   /** Admits a new socket. @returns undefined if a limit is reached: it is then destroyed and reported. */

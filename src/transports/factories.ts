@@ -4,12 +4,13 @@
  */
 
 import type { Role } from '../connection.ts';
-import { LeanError } from '../errors.ts';
 import { isCircuit, kindOf } from '../multiaddr.ts';
 import type { MuxerName, MuxLimits } from '../mux/muxer.ts';
+import { checkNames } from '../names.ts';
 import { once } from '../once.ts';
-import type { QuicLimits, QuicTrace } from '../quic/engine.ts';
-import type { EngineChoice } from '../quic/engine-name.ts';
+import type { QuicTrace } from '../quic/engine.ts';
+import { checkEngineChoice, type EngineChoice } from '../quic/engine-name.ts';
+import { type QuicLimits, quicLimitsOf } from '../quic/limits.ts';
 import { selectEngine } from '../quic/select.ts';
 import type { SecureChannelName } from '../secure/secure-channel.ts';
 import type { TlsCredentials } from '../tls/credentials.ts';
@@ -17,7 +18,8 @@ import type { Relays } from './circuit.ts';
 import { openKeyLog, warnOfKeyLog, warnOfNoQlog } from './key-log.ts';
 import type { QuicTransport } from './quic.ts';
 import type { Transport, TransportContext, TransportFactory } from './transport.ts';
-import type { UpgradeLimits, UpgradeOptions } from './upgrade.ts';
+import type { UpgradeOptions } from './upgrade.ts';
+import { checkUpgradeLimits, type UpgradeLimits } from './upgrade-limits.ts';
 
 export interface QuicOptions {
   /** Default `auto`: the best one that this machine has. */
@@ -27,10 +29,15 @@ export interface QuicOptions {
   readonly trace?: QuicTrace;
 }
 
-/** `/ip4|ip6|dns…/<host>/udp/<port>/quic-v1`. */
-export const quic =
-  ({ engine: wanted = 'auto', limits: own, trace }: QuicOptions = {}): TransportFactory =>
-  (context) => {
+/** `/ip4|ip6|dns…/<host>/udp/<port>/quic-v1`. @throws ERR_OPTIONS for an unknown engine, or a limit out of range. */
+export const quic = ({
+  engine: wanted = 'auto',
+  limits: own,
+  trace,
+}: QuicOptions = {}): TransportFactory => {
+  checkEngineChoice(wanted);
+  quicLimitsOf(own);
+  return (context) => {
     const limits: Partial<QuicLimits> = { ...context.limits, ...own };
     /** The transport that listens, if there is one: dials leave from its sockets. */
     let listening: QuicTransport | undefined;
@@ -71,6 +78,7 @@ export const quic =
       },
     };
   };
+};
 
 /** Secure channels and muxers of a socket. */
 export interface StreamTransportOptions {
@@ -84,9 +92,9 @@ export interface StreamTransportOptions {
   readonly keyLog?: string | undefined;
 }
 
-/** `/ip4|ip6|dns…/<host>/tcp/<port>`. @throws ERR_OPTIONS when one of the lists is empty. */
+/** `/ip4|ip6|dns…/<host>/tcp/<port>`. @throws ERR_OPTIONS for an empty list, an unknown name in one, or a limit out of range. */
 export const tcp = (options: StreamTransportOptions = {}): TransportFactory => {
-  checkLists(options);
+  checkOptions(options);
   return (context) => {
     const load = once(async () => {
       const [{ tcpTransport }, upgrade] = await Promise.all([
@@ -109,9 +117,9 @@ export interface WebSocketOptions extends StreamTransportOptions {
   readonly wssCertificate?: TlsCredentials;
 }
 
-/** `…/tcp/<port>/ws` and `…/tcp/<port>/tls/ws`. @throws ERR_OPTIONS when one of the lists is empty. */
+/** `…/tcp/<port>/ws` and `…/tcp/<port>/tls/ws`. @throws ERR_OPTIONS for an empty list, an unknown name in one, or a limit out of range. */
 export const websocket = (options: WebSocketOptions = {}): TransportFactory => {
-  checkLists(options);
+  checkOptions(options);
   const { insecureWss = false, wssCertificate } = options;
   return (context) => {
     const load = once(async () => {
@@ -139,17 +147,20 @@ export const circuit = (context: TransportContext, relays: Relays): Transport =>
   return lazy('p2p-circuit', isCircuit, load);
 };
 
-const checkLists = ({ secureChannels, muxers }: StreamTransportOptions): void => {
-  if (secureChannels?.length === 0)
-    throw new LeanError('ERR_OPTIONS', 'no secure channel is given');
-  if (muxers?.length === 0) throw new LeanError('ERR_OPTIONS', 'no muxer is given');
+const SECURE_CHANNELS: readonly SecureChannelName[] = ['noise', 'tls'];
+const MUXERS: readonly MuxerName[] = ['yamux', 'mplex'];
+
+const checkOptions = ({ secureChannels, muxers, limits }: StreamTransportOptions): void => {
+  if (secureChannels) checkNames('secure channel', secureChannels, SECURE_CHANNELS);
+  if (muxers) checkNames('muxer', muxers, MUXERS);
+  checkUpgradeLimits(limits);
 };
 
 const upgradeOptionsOf = async (
   { hostKey, tls, limits }: TransportContext,
   {
-    secureChannels = ['noise', 'tls'],
-    muxers = ['yamux', 'mplex'],
+    secureChannels = SECURE_CHANNELS,
+    muxers = MUXERS,
     limits: own,
     keyLog,
   }: StreamTransportOptions,

@@ -4,7 +4,6 @@
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
-import { type AdmissionLimits, DEFAULT_ADMISSION_LIMITS } from '../admission.ts';
 import type { Role, TransportConnection } from '../connection.ts';
 import { startDeadline } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
@@ -20,36 +19,20 @@ import { createTlsContext, secureWithTls, TLS } from '../secure/tls.ts';
 import type { Stream } from '../stream.ts';
 import type { TlsIdentity } from '../tls/issue.ts';
 import type { Wire } from '../wire/wire.ts';
+import { DEFAULT_UPGRADE_LIMITS, type UpgradeLimits } from './upgrade-limits.ts';
 
 export interface UpgradeOptions {
   readonly hostKey: HostKey;
   /** Needed for the secure channel `tls`. */
   readonly tls?: TlsIdentity;
-  /** Secure channels, best first. */
+  /** Secure channels, best first; at least one. */
   readonly secureChannels: readonly SecureChannelName[];
-  /** Muxers, best first. */
+  /** Muxers, best first; at least one. */
   readonly muxers: readonly MuxerName[];
   readonly limits?: Partial<UpgradeLimits & MuxLimits>;
   /** Called with each secret of the secure channel `tls`, a line in NSS format. */
   readonly onTlsSecret?: ((line: Uint8Array) => void) | undefined;
 }
-
-/** Limits of a transport. */
-export interface UpgradeLimits extends AdmissionLimits {
-  /** How long the upgrade of one connection may take; milliseconds. */
-  readonly handshakeTimeout: number;
-  /**
-   * How long a connection may be without a byte in either direction until it is closed; milliseconds.
-   * `Infinity`: only the kernel's TCP keep-alive probes detect a dead peer.
-   */
-  readonly idleTimeout: number;
-}
-
-export const DEFAULT_UPGRADE_LIMITS: UpgradeLimits = {
-  ...DEFAULT_ADMISSION_LIMITS,
-  handshakeTimeout: 10_000,
-  idleTimeout: Number.POSITIVE_INFINITY,
-};
 
 export interface Upgrade {
   readonly limits: UpgradeLimits;
@@ -95,11 +78,9 @@ const MUXERS: Readonly<Record<MuxerName, { protocol: string; create: CreateMuxer
 
 const SECURE: Readonly<Record<SecureChannelName, string>> = { noise: NOISE, tls: TLS };
 
-/** @throws ERR_OPTIONS when `tls` is wanted and there is no certificate for it, or a list is empty. */
+/** @throws ERR_OPTIONS when `tls` is wanted and there is no certificate for it. */
 export const createUpgrade = (options: UpgradeOptions): Upgrade => {
   const { hostKey, secureChannels, limits = {} } = options;
-  if (secureChannels.length === 0) throw new LeanError('ERR_OPTIONS', 'no secure channel is given');
-  if (options.muxers.length === 0) throw new LeanError('ERR_OPTIONS', 'no muxer is given');
   const localPeer = peerIdOf(hostKey.publicKey);
   const upgradeLimits: UpgradeLimits = { ...DEFAULT_UPGRADE_LIMITS, ...limits };
   const secureProtocols = secureChannels.map((name) => SECURE[name]);

@@ -7,7 +7,7 @@ import { networkInterfaces } from 'node:os';
 import { before, describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { isLeanError } from '../../src/errors.ts';
-import type { QuicLimits } from '../../src/quic/engine.ts';
+import type { QuicLimits } from '../../src/quic/limits.ts';
 import { selectEngine } from '../../src/quic/select.ts';
 import type { SocketAddress } from '../../src/socket-address.ts';
 import { enginesHere } from '../support/engines.ts';

@@ -5,6 +5,7 @@ import { createSocket } from 'node:dgram';
 import { isBuiltin } from 'node:module';
 import test, { before, describe, type TestContext } from 'node:test';
 import type { QuicConnection, QuicEngine } from '../../src/quic/engine.ts';
+import type { QuicLimits } from '../../src/quic/limits.ts';
 import { nodeQuicEngine } from '../../src/quic/node/engine.ts';
 import { quicheEngine } from '../../src/quic/quiche/engine.ts';
 import { quinnEngine } from '../../src/quic/quinn/engine.ts';
@@ -31,10 +32,17 @@ const suite = (name: string, load: () => Promise<QuicEngine>): void => {
     interface Bound {
       readonly address: SocketAddress;
       readonly accepted: Inbox<QuicConnection>;
+      /** Why handshakes failed. */
+      readonly refused: string[];
     }
 
-    const listen = async (t: TestContext, host = '127.0.0.1', limits = {}): Promise<Bound> => {
+    const listen = async (
+      t: TestContext,
+      host = '127.0.0.1',
+      limits: Partial<QuicLimits> = {},
+    ): Promise<Bound> => {
       const accepted = inbox<QuicConnection>();
+      const refused: string[] = [];
       const serve = async (connection: QuicConnection): Promise<void> => {
         for (;;) {
           const stream = await connection.acceptStream();
@@ -51,9 +59,10 @@ const suite = (name: string, load: () => Promise<QuicEngine>): void => {
           accepted.push(connection);
           serve(connection).catch(() => {});
         },
+        onRefused: ({ message }) => refused.push(message),
       });
       t.after(() => listener.close());
-      return { address: listener.address, accepted };
+      return { address: listener.address, accepted, refused };
     };
 
     const dial = async (t: TestContext, address: SocketAddress): Promise<QuicConnection> => {
@@ -132,7 +141,7 @@ const suite = (name: string, load: () => Promise<QuicEngine>): void => {
     }
 
     test('nothing is kept of such datagrams: no handshake is under way', OPTIONS, async (t) => {
-      const { address } = await listen(t, '127.0.0.1', { maxHandshakes: 1 });
+      const { address, refused } = await listen(t, '127.0.0.1', { maxPending: 1 });
       const forge = forger(t);
       const packet = await captureInitial(t, '127.0.0.1');
       for (const host of ['127.0.0.1', '0.0.0.1', '224.0.0.1', '239.1.2.3', '255.255.255.255']) {
@@ -140,6 +149,8 @@ const suite = (name: string, load: () => Promise<QuicEngine>): void => {
         await forge({ host, port }, address, packet);
       }
       await echoes(await dial(t, address), 'there is room');
+      // A handshake that was kept would have been evicted for this one.
+      assert.deepEqual(refused, []);
     });
 
     test('a group that never asked hears nothing', OPTIONS, async (t) => {

@@ -17,9 +17,9 @@ import {
   type ListenOptions,
   type QuicConnection,
   type QuicEngine,
-  type QuicLimits,
   type QuicListener,
 } from '../../src/quic/engine.ts';
+import type { QuicLimits } from '../../src/quic/limits.ts';
 import { writeAll } from '../../src/stream/bytes.ts';
 import { type Stream, StreamResetError } from '../../src/stream.ts';
 import { type ConnectionPair, streamContract } from '../stream/contract.ts';

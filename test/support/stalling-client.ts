@@ -22,22 +22,17 @@ const [address = '', stack = '', mostStreams = '', readFirst = '0'] = process.ar
 
 const CHUNK = 8 * 1024;
 
-const lavish = {
-  connectionMemory: 2 ** 40,
-  stallTimeout: 2 ** 30,
-  streamWindow: 1 << 20,
-  connectionWindow: 8 << 20,
-  // mplex has no windows: its end of the connection stops reading.
-  streamBuffer: 1,
-  slowReaderTimeout: 2 ** 30,
-};
+const lavish = { connectionMemory: 2 ** 40, stallTimeout: 2 ** 30 };
+const lavishQuic = { ...lavish, streamWindow: 1 << 20, connectionWindow: 8 << 20 };
+// mplex has no windows: its end of the connection stops reading.
+const lavishMux = { ...lavish, streamBuffer: 1, slowReaderTimeout: 2 ** 30 };
 
 endWithParent();
 
 const transportOf = (): TransportFactory => {
-  if (stack === 'quic') return quic({ engine: 'quiche', limits: lavish });
+  if (stack === 'quic') return quic({ engine: 'quiche', limits: lavishQuic });
   if (stack !== 'yamux' && stack !== 'mplex') throw new Error(`unknown stack ${stack}`);
-  return tcp({ secureChannels: ['noise'], muxers: [stack], limits: lavish });
+  return tcp({ secureChannels: ['noise'], muxers: [stack], limits: lavishMux });
 };
 
 const node = await createNode({ transports: [transportOf()] });

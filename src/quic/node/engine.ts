@@ -19,17 +19,15 @@ import { unanswerableHosts } from '../answerable.ts';
 import {
   ALPN,
   CONNECTION_REFUSED,
-  DEFAULT_LIMITS,
   type DialOptions,
   type EngineOptions,
-  handshakeLimitOf,
   type ListenOptions,
   type QuicConnection,
   type QuicEngine,
-  type QuicLimits,
   type QuicListener,
   type QuicTrace,
 } from '../engine.ts';
+import { handshakeLimitOf, type QuicLimits, quicLimitsOf } from '../limits.ts';
 import { checkTrace } from '../trace.ts';
 import { addressOf, NodeQuicEngineConnection } from './connection.ts';
 import { STREAM_BYTES } from './memory-poll.ts';
@@ -257,7 +255,7 @@ const dial = async (
   if (options.from !== undefined) {
     throw new LeanError('ERR_UNSUPPORTED', "node:quic does not dial from a listener's socket");
   }
-  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const limits = quicLimitsOf(options.limits);
   const address = nodeAddress(remote);
   const identity = identityOf(options);
   const limit = handshakeLimitOf(options, limits);
@@ -355,7 +353,7 @@ const listen = async (
   if (!RUNTIME.quicListens) {
     throw unavailable(`node:quic of ${RUNTIME.name} cannot listen: it refuses self-signed clients`);
   }
-  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const limits = quicLimitsOf(options.limits);
   const address = nodeAddress(options.address);
   const ceiling = Math.min(limits.maxConnections + limits.maxPending, MAX_COUNT);
   const connections = new Set<NodeQuicEngineConnection>();

@@ -1,7 +1,8 @@
 /** The configuration that quiche makes connections with. */
 
 import type { TlsCredentials } from '../../tls/credentials.ts';
-import { ALPN, type EngineOptions, type QuicLimits, windowsOf } from '../engine.ts';
+import { ALPN, type EngineOptions } from '../engine.ts';
+import { type QuicLimits, windowsOf } from '../limits.ts';
 import type { Quiche, QuicheConfig } from './binding.ts';
 
 /** Everything BoringSSL can verify that a libp2p certificate may be signed with. */

@@ -13,14 +13,8 @@ import type { SocketAddress } from '../../socket-address.ts';
 import { StallWatch } from '../../stream/stall-watch.ts';
 import type { Stream } from '../../stream.ts';
 import { isAnswerable } from '../answerable.ts';
-import {
-  ALPN,
-  type Authenticate,
-  BAD_CERTIFICATE,
-  type QuicConnection,
-  type QuicLimits,
-  windowsOf,
-} from '../engine.ts';
+import { ALPN, type Authenticate, BAD_CERTIFICATE, type QuicConnection } from '../engine.ts';
+import { type QuicLimits, windowsOf } from '../limits.ts';
 import { describeTransportError } from '../transport-errors.ts';
 import type { QuicheError, QuicheHandle } from './binding.ts';
 import { type DatagramSize, datagramSize, type SentBytes } from './datagram-size.ts';

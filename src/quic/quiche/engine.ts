@@ -11,15 +11,14 @@ import type { SocketAddress } from '../../socket-address.ts';
 import { isAnswerable } from '../answerable.ts';
 import {
   CONNECTION_REFUSED,
-  DEFAULT_LIMITS,
   type DialOptions,
-  handshakeLimitOf,
   type ListenOptions,
   type QuicConnection,
   type QuicEngine,
   type QuicListener,
   type QuicTrace,
 } from '../engine.ts';
+import { handshakeLimitOf, quicLimitsOf } from '../limits.ts';
 import { checkTrace } from '../trace.ts';
 import { loadQuiche, type QuicheConfig, type QuicheHandle } from './binding.ts';
 import { type ConfigContext, configure, configureOnce } from './config.ts';
@@ -91,7 +90,7 @@ const dial = async (
   const aborted = (): LeanError => new LeanError('ERR_ABORTED', 'the dial was aborted');
   const isAborted = (): boolean => signal?.aborted === true;
   if (isAborted()) throw aborted();
-  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const limits = quicLimitsOf(options.limits);
   const config = configureOnce(context, options, limits);
   const where = `${remote.host} port ${remote.port}`;
   const socket = bindSocket(remote.host);
@@ -189,7 +188,7 @@ const dial = async (
 
 const listen = async (context: Context, options: ListenOptions): Promise<QuicListener> => {
   const { quiche, dialsFrom } = context;
-  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const limits = quicLimitsOf(options.limits);
   const config = configure(context, options, limits);
   const { host, port } = options.address;
   const socket = bindSocket(host);
@@ -326,7 +325,7 @@ const listen = async (context: Context, options: ListenOptions): Promise<QuicLis
       const { signal, authenticate } = dialOptions;
       if (!open) throw new LeanError('ERR_DIAL', 'the listener is closed');
       if (signal?.aborted === true) throw new LeanError('ERR_ABORTED', 'the dial was aborted');
-      const bounds = { ...DEFAULT_LIMITS, ...dialOptions.limits };
+      const bounds = quicLimitsOf(dialOptions.limits);
       const dialConfig = configureOnce(context, dialOptions, bounds);
       const target = { host: withoutZone(remote.host), port: remote.port };
       const maxDatagram = maxDatagramTo(target.host, dialConfig);

@@ -11,7 +11,7 @@ import type { CloseReason } from '../../close-reason.ts';
 import type { ConnectionStats } from '../../connection-stats.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
-import type { QuicLimits } from '../engine.ts';
+import type { QuicLimits } from '../limits.ts';
 
 /** Kinds of events; `Event` of native/src/events.rs. */
 export const READABLE = 1;

@@ -11,17 +11,15 @@ import type { SocketAddress } from '../../socket-address.ts';
 import type { TlsCredentials } from '../../tls/credentials.ts';
 import {
   CONNECTION_REFUSED,
-  DEFAULT_LIMITS,
   type DialOptions,
   type EngineOptions,
-  handshakeLimitOf,
   type ListenOptions,
   type QuicConnection,
   type QuicEngine,
-  type QuicLimits,
   type QuicListener,
   type QuicTrace,
 } from '../engine.ts';
+import { handshakeLimitOf, type QuicLimits, quicLimitsOf } from '../limits.ts';
 import { checkTrace } from '../trace.ts';
 import type { NativeCredentials, NativeLimits } from './binding.ts';
 import { admitted, described, nativeWindowsOf, QuinnConnection } from './connection.ts';
@@ -90,8 +88,6 @@ const nativeLimits = (limits: QuicLimits): NativeLimits => ({
   ...nativeWindowsOf(limits),
 });
 
-const limitsOf = ({ limits }: EngineOptions): QuicLimits => ({ ...DEFAULT_LIMITS, ...limits });
-
 const checkAddress = ({ host }: SocketAddress): void => {
   if (isIP(host) === 0) throw new LeanError('ERR_ADDRESS', `not an IP address: ${host}`);
 };
@@ -108,7 +104,7 @@ const dial = async (
   checkAddress(remote);
   const { driver } = context;
   const { native, engine } = driver;
-  const limits = limitsOf(options);
+  const limits = quicLimitsOf(options.limits);
   const limit = handshakeLimitOf(options, limits);
   const socket = options.from === undefined ? undefined : context.sockets.get(options.from);
   const credentials = credentialsOf(context, options);
@@ -238,7 +234,7 @@ const listen = async (context: Context, options: ListenOptions): Promise<QuicLis
   checkAddress(options.address);
   const { driver } = context;
   const { native, engine } = driver;
-  const limits = limitsOf(options);
+  const limits = quicLimitsOf(options.limits);
   const credentials = credentialsOf(context, options);
   const { host, port } = options.address;
   let handle: number;

@@ -1,14 +1,20 @@
-/** Checks limits that a user sets: each is an integer within a range. */
+/** Checks limits that a user sets: each is a whole number within a range. */
 
-import { LeanError } from '../errors.ts';
+import { LeanError } from './errors.ts';
 
-/** The range of each limit, inclusive. */
+/** The range of each limit, inclusive. `Infinity` as the end of one: that, too, or any whole number. */
 export type LimitRanges<Limits> = Readonly<
   Record<keyof Limits, readonly [least: number, most: number]>
 >;
 
 /** The longest timer of Node.js, milliseconds. */
 export const MAX_TIMEOUT = 2 ** 31 - 1;
+/** The most of anything that is counted. */
+export const MAX_COUNT = 2 ** 32;
+/** The most streams of one peer on one connection. */
+export const MAX_STREAMS = 2 ** 16;
+/** The most memory, bytes. */
+export const MAX_BYTES = 2 ** 40;
 
 /**
  * @param whose names the owner of the limits in errors: `a relay`.
@@ -25,7 +31,8 @@ export const checkRanges = <Limits extends object>(
       throw new LeanError('ERR_OPTIONS', `${whose} has no limit ${name}`);
     }
     const [least, most] = ranges[name as keyof Limits];
-    if (Number.isInteger(value) && Number(value) >= least && Number(value) <= most) continue;
+    const isNumber = Number.isInteger(value) || value === Number.POSITIVE_INFINITY;
+    if (isNumber && Number(value) >= least && Number(value) <= most) continue;
     const may = `a whole number in ${least} … ${most}`;
     throw new LeanError('ERR_OPTIONS', `${whose}: the limit ${name} must be ${may}, not ${value}`);
   }
