@@ -3,6 +3,8 @@
  * it runs on.
  */
 
+import { LeanError } from './errors.ts';
+
 export interface Runtime {
   /** For messages: `Node v26.10.0`, `Bun 1.4.0`. */
   readonly name: string;
@@ -37,4 +39,14 @@ export const RUNTIME: Runtime = {
   quicTakesNoRoots: bun === undefined,
   udpCountsQueue: bun === undefined,
   udpBuffersAreOwned: bun === undefined,
+};
+
+/** `engines.node` of package.json. */
+const OLDEST_NODE = 22;
+
+/** @throws ERR_UNSUPPORTED on a Node.js that lacks what this package uses. */
+export const checkRuntime = (): void => {
+  if (bun !== undefined || Number.parseInt(process.versions.node, 10) >= OLDEST_NODE) return;
+  const needed = `version ${OLDEST_NODE} or newer is needed`;
+  throw new LeanError('ERR_UNSUPPORTED', `${RUNTIME.name} is too old; ${needed}`);
 };

@@ -18,6 +18,8 @@ Examples:
   $ libp2p-lean ping -c 5 /ip4/127.0.0.1/udp/4001/quic-v1/p2p/12D3KooW…
   $ IS_DIALER=false TRANSPORT=quic-v1 LISTENER_IP=0.0.0.0 REDIS_ADDR=localhost:6379 \\
     TEST_KEY=a5b50d5e libp2p-lean transport
+
+A checkout and the image libp2p-lean:kad-dht have kad-dht and gossipsub-interop, too:
   $ ROLE=bootstrap REDIS_ADDR=localhost:6379 TEST_KEY=a5b50d5e libp2p-lean kad-dht
 
 Exit codes: 0 done; 1 failed; 2 wrong arguments or configuration; 127 not supported here.`;

@@ -28,6 +28,7 @@ import {
 import type { QuicConnection } from '../quic/engine.ts';
 import { checkEngineChoice } from '../quic/engine-name.ts';
 import { quicLimitsOf } from '../quic/limits.ts';
+import { checkRuntime } from '../runtime.ts';
 import type { SocketAddress } from '../socket-address.ts';
 import { QuicMultiaddrConnection } from './connection.ts';
 import { createEndpoint, type Endpoint } from './endpoint.ts';
@@ -40,9 +41,11 @@ import { remotePeerOf } from './peers.ts';
 /**
  * A transport for `createLibp2p({ transports: [quic()] })`.
  *
- * @throws ERR_OPTIONS for an unknown engine, or a limit that is unknown or out of range.
+ * @throws ERR_OPTIONS for an unknown engine, or a limit that is unknown or out of range; ERR_UNSUPPORTED on a
+ * Node.js that is too old.
  */
 export const quic = (options: QuicOptions = {}): ((components: QuicComponents) => Transport) => {
+  checkRuntime();
   checkEngineChoice(options.engine ?? 'auto');
   quicLimitsOf(options.limits);
   return (components) => createTransport(components, options);

@@ -13,6 +13,7 @@ import { parseMultiaddr, withPeer } from '../multiaddr.ts';
 import { once } from '../once.ts';
 import { createPendingPool } from '../pending-pool.ts';
 import { handlePing, PING } from '../protocols/ping.ts';
+import { checkRuntime } from '../runtime.ts';
 import { circuit, quic, tcp, websocket } from '../transports/factories.ts';
 import type { TransportContext, TransportFactory } from '../transports/transport.ts';
 import { AGENT_VERSION } from '../version.ts';
@@ -125,9 +126,11 @@ const CLOSE_TIMEOUT = 2_000;
 /**
  * Makes a node. It loads no transport or QUIC engine: that happens on first use, or by `prepare()`.
  *
- * @throws ERR_OPTIONS for a limit out of range; what the factories of transports throw.
+ * @throws ERR_OPTIONS for a limit out of range; ERR_UNSUPPORTED on a Node.js that is too old; what the factories
+ * of transports throw.
  */
 export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> => {
+  checkRuntime();
   const { dialTimeout = DIAL_TIMEOUT, agentVersion = AGENT_VERSION, relay = false } = options;
   const limits = checkLimits(options.limits);
   const nodeLimits = { ...DEFAULT_NODE_LIMITS, ...limits };

@@ -3,7 +3,7 @@
 import { isBuiltin } from 'node:module';
 import type { Role } from '../connection.ts';
 import { isLeanError, LeanError, messageOf } from '../errors.ts';
-import { RUNTIME } from '../runtime.ts';
+import { checkRuntime, RUNTIME } from '../runtime.ts';
 import type { QuicEngine, QuicTrace } from './engine.ts';
 import { checkEngineChoice, type EngineChoice, type EngineName } from './engine-name.ts';
 
@@ -25,13 +25,14 @@ const LABEL: Record<EngineName, string> = { quinn: 'quinn', node: 'node:quic', q
  * runtime has it and supports `role`, else quiche.
  *
  * @throws ERR_ENGINE_UNAVAILABLE when that engine, or with `auto` every engine, is unavailable; ERR_OPTIONS
- * when there is no engine of that name, or `trace` cannot be written.
+ * when there is no engine of that name, or `trace` cannot be written; ERR_UNSUPPORTED on a Node.js that is too old.
  */
 export const selectEngine = async (
   wanted: EngineChoice,
   role: Role,
   trace: QuicTrace = {},
 ): Promise<SelectedEngine> => {
+  checkRuntime();
   checkEngineChoice(wanted);
   if (wanted !== 'auto') {
     return { engine: await load[wanted](role, trace), why: `${LABEL[wanted]} was asked for` };

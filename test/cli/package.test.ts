@@ -49,6 +49,38 @@ describe('the package', SUITE, () => {
     assert.deepEqual([code, stdout, stderr], [2, '', `libp2p-lean: ${what}\n`]);
   });
 
+  test('the library on a node that is too old: an error that says so', {
+    ...HANG,
+    skip: !isTooOld,
+  }, () => {
+    const uses: [entry: string, use: string][] = [
+      ['index', 'await it.createNode()'],
+      ['exports/quic', "await it.selectEngine('quiche', 'dialer')"],
+      ['exports/js-libp2p', 'it.quic()'],
+    ];
+    for (const [entry, use] of uses) {
+      const file = path.join(root, 'dist', 'lib', `${entry}.js`);
+      const code = `const it = await import('${file}'); ${use};`;
+      const { status, stderr } = spawnSync('node', ['--input-type=module', '-e', code], {
+        encoding: 'utf8',
+      });
+      const what = `LeanError: Node ${nodeOnPath} is too old; version 22 or newer is needed`;
+      assert.ok(stderr.includes(what), stderr);
+      assert.equal(status, 1);
+    }
+  });
+
+  test('a suite that the package does not have: where it is, and 2', HANG, async () => {
+    const launch = [process.execPath, path.join(root, 'bin', 'libp2p-lean')];
+    rmSync(path.join(root, 'dist', 'suites.cjs'), { force: true }); // as npm pack leaves it out
+    const { code, stdout, stderr } = await run(['kad-dht'], {}, launch);
+    const where = 'a checkout and the image libp2p-lean:kad-dht have it';
+    assert.deepEqual(
+      [code, stdout, stderr],
+      [2, '', `libp2p-lean: kad-dht is not in this package; ${where}\n`],
+    );
+  });
+
   for (const [name, command] of runtimes) {
     test(`both roles on ${name}`, { ...HANG, skip: noRedis }, async (t) => {
       const redis = await startRedis();
