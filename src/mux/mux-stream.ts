@@ -14,7 +14,7 @@ const WRITE_HIGH_WATER = 256 << 10;
 /** Bytes not yet sent at which a waiting writer goes on. */
 const WRITE_LOW_WATER = 128 << 10;
 /** What a peer may still send after `stopSending()` before the stream is reset. */
-export const STOPPED_ALLOWANCE = 256 << 10;
+const STOPPED_ALLOWANCE = 256 << 10;
 /** How many bytes received before the peer's reset can still be read: enough for a multistream-select answer. */
 const LAST_WORDS = 1024;
 
