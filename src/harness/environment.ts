@@ -287,13 +287,13 @@ export const timeoutOf = (environment: Environment, names: readonly string[]): n
   return secondsOf(name, read(environment, name) ?? DEFAULT_TIMEOUT_SECONDS);
 };
 
-/** A variable's value in seconds, as milliseconds. @throws ERR_CONFIG */
+/** A variable's value in seconds, as whole milliseconds. @throws ERR_CONFIG */
 export const secondsOf = (name: string, value: string): number => {
   const seconds = /^\d{1,6}(\.\d{1,3})?$/.test(value) ? Number(value) : 0;
   if (seconds <= 0 || seconds > MAX_TIMEOUT_SECONDS) {
     throw malformed(name, value, `a number of seconds above 0 and up to ${MAX_TIMEOUT_SECONDS}`);
   }
-  return seconds * 1000;
+  return Math.round(seconds * 1000);
 };
 
 /** The legacy dialect has no DEBUG: `true` is for us there, and any other value for other programs. */

@@ -15,7 +15,7 @@ import { type Stack, transportUnderTest } from './transports.ts';
 
 interface NodeConfig extends Stack {
   readonly role: string;
-  /** Milliseconds that a dial may take: the whole test's. */
+  /** Milliseconds that a dial, or a handshake of either side, may take: the whole test's. */
   readonly timeout: number;
 }
 
@@ -34,6 +34,7 @@ const buildNode = async (
 ): Promise<LeanNode> => {
   const node = await createNode({
     dialTimeout: config.timeout,
+    limits: { handshakeTimeout: config.timeout },
     transports: [transportUnderTest(config)],
     ...options,
   });

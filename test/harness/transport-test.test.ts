@@ -2,9 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { isBuiltin } from 'node:module';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { freePort, noRedis, type RedisServer, startRedis } from '../../interop/redis-server.ts';
+import { DEFAULT_NODE_LIMITS } from '../../src/node/limits.ts';
 import { createNode } from '../../src/node/node.ts';
 import { noIPv6 } from '../support/ipv6.ts';
 import { longEnough } from '../support/long-enough.ts';
@@ -270,6 +273,34 @@ describe('transport test', { skip: noRedis, ...SUITE }, () => {
       new RegExp(`${port}`),
     );
   });
+
+  test(
+    'a network that holds the first bytes for longer than a node lets a handshake take',
+    HANG,
+    async (t) => {
+      const stack = { TRANSPORT: 'tcp', SECURE_CHANNEL: 'noise', MUXER: 'yamux' };
+      const key = freshKey();
+      startFor(t, unified('listener', redis.address, key, stack));
+      const address = await published(redis, redisKey(key));
+      const port = Number(/tcp\/(\d+)/.exec(address)?.[1]);
+      const network = createServer((socket) => {
+        const onward = connect(port, '127.0.0.1');
+        socket.pause().on('error', () => onward.destroy());
+        onward.on('error', () => socket.destroy());
+        setTimeout(
+          () => socket.pipe(onward).pipe(socket),
+          DEFAULT_NODE_LIMITS.handshakeTimeout + 500,
+        );
+      }).listen(0, '127.0.0.1');
+      t.after(() => network.close());
+      await once(network, 'listening');
+      const copy = freshKey();
+      const { port: front } = network.address() as AddressInfo;
+      await redis.send('RPUSH', redisKey(copy), address.replace(`/tcp/${port}`, `/tcp/${front}`));
+      const dialer = await startFor(t, unified('dialer', redis.address, copy, stack)).ended;
+      assert.deepEqual([dialer.code, dialer.stderr], [0, '']);
+    },
+  );
 
   test('another peer than the published one answers', HANG, async (t) => {
     const key = freshKey();
