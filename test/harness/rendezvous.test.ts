@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { freePort, noRedis, startRedis } from '../../interop/redis-server.ts';
 import { LeanError } from '../../src/errors.ts';
 import { HarnessError } from '../../src/harness/errors.ts';
@@ -15,7 +15,9 @@ const KEY = 'a5b50d5e_listener_multiaddr';
 const ADDRESS =
   '/ip4/10.0.0.1/udp/4001/quic-v1/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA';
 
+/** Closed at the end of the test, if not before: one that is open keeps the process alive. */
 const open = (
+  t: TestContext,
   port: number,
   timeout = 90_000,
   host = '127.0.0.1',
@@ -35,6 +37,7 @@ const open = (
       told = resolve;
     });
   const rendezvous = openRendezvous({ redis: { host, port }, key: KEY, signal: stop.signal, log });
+  t.after(() => rendezvous.close());
   return { ...rendezvous, events, nextEvent, timeOut };
 };
 
@@ -53,10 +56,10 @@ const fails = async (promise: Promise<unknown>, code: string, message: RegExp): 
   });
 };
 
-test('publish and fetch, in either order', { ...HANG, skip: noRedis }, async () => {
+test('publish and fetch, in either order', { ...HANG, skip: noRedis }, async (t) => {
   const redis = await startRedis();
-  const listener = open(redis.port);
-  const dialer = open(redis.port);
+  const listener = open(t, redis.port);
+  const dialer = open(t, redis.port);
   try {
     const early = dialer.fetch();
     await untilPopped(redis, 2);
@@ -71,9 +74,9 @@ test('publish and fetch, in either order', { ...HANG, skip: noRedis }, async () 
   }
 });
 
-test('publishing replaces whatever the key held', { ...HANG, skip: noRedis }, async () => {
+test('publishing replaces whatever the key held', { ...HANG, skip: noRedis }, async (t) => {
   const redis = await startRedis();
-  const listener = open(redis.port);
+  const listener = open(t, redis.port);
   try {
     await redis.send('SET', KEY, 'left over');
     await listener.publish(ADDRESS);
@@ -86,10 +89,11 @@ test('publishing replaces whatever the key held', { ...HANG, skip: noRedis }, as
 });
 
 test('a string is taken too, also when it is SET while BLPOP waits', {
+  ...HANG,
   skip: noRedis,
-}, async () => {
+}, async (t) => {
   const redis = await startRedis();
-  const dialer = open(redis.port);
+  const dialer = open(t, redis.port);
   try {
     await redis.send('SET', KEY, `${ADDRESS}\n`);
     assert.equal(await dialer.fetch(), ADDRESS);
@@ -104,9 +108,9 @@ test('a string is taken too, also when it is SET while BLPOP waits', {
   }
 });
 
-test('garbage under the key', { ...HANG, skip: noRedis }, async () => {
+test('garbage under the key', { ...HANG, skip: noRedis }, async (t) => {
   const redis = await startRedis();
-  const dialer = open(redis.port);
+  const dialer = open(t, redis.port);
   try {
     await redis.send('HSET', KEY, 'a', 'b');
     await fails(
@@ -125,10 +129,10 @@ test('garbage under the key', { ...HANG, skip: noRedis }, async () => {
   }
 });
 
-test('Redis that comes up late', { ...HANG, skip: noRedis }, async () => {
+test('Redis that comes up late', { ...HANG, skip: noRedis }, async (t) => {
   const port = await freePort();
-  const listener = open(port);
-  const dialer = open(port);
+  const listener = open(t, port);
+  const dialer = open(t, port);
   const failed = Promise.all([dialer.nextEvent(), listener.nextEvent()]);
   const fetched = dialer.fetch();
   const published = listener.publish(ADDRESS);
@@ -148,9 +152,9 @@ test('Redis that comes up late', { ...HANG, skip: noRedis }, async () => {
   }
 });
 
-test('Redis that dies while BLPOP waits, and comes back', { ...HANG, skip: noRedis }, async () => {
+test('Redis that dies while BLPOP waits, and comes back', { ...HANG, skip: noRedis }, async (t) => {
   const first = await startRedis();
-  const dialer = open(first.port);
+  const dialer = open(t, first.port);
   const fetched = dialer.fetch();
   fetched.catch(() => undefined);
   await untilBlocked(first);
@@ -167,9 +171,9 @@ test('Redis that dies while BLPOP waits, and comes back', { ...HANG, skip: noRed
   }
 });
 
-test('the deadline says what was waited for', { ...HANG, skip: noRedis }, async () => {
+test('the deadline says what was waited for', { ...HANG, skip: noRedis }, async (t) => {
   const port = await freePort();
-  const refused = open(port);
+  const refused = open(t, port);
   const first = refused.fetch();
   first.catch(() => undefined);
   await told(refused, 'cannot be used yet');
@@ -181,7 +185,7 @@ test('the deadline says what was waited for', { ...HANG, skip: noRedis }, async 
   );
   refused.close();
   const redis = await startRedis({ port });
-  const empty = open(port);
+  const empty = open(t, port);
   const second = empty.fetch();
   second.catch(() => undefined);
   await untilBlocked(redis);
@@ -192,7 +196,7 @@ test('the deadline says what was waited for', { ...HANG, skip: noRedis }, async 
     new RegExp(`^timed out after 90 s, waiting for ${KEY} in Redis at 127.0.0.1:${port}$`),
   );
   empty.close();
-  const dying = open(port);
+  const dying = open(t, port);
   const fetched = dying.fetch();
   fetched.catch(() => undefined);
   await told(dying, 'connected');
@@ -204,9 +208,9 @@ test('the deadline says what was waited for', { ...HANG, skip: noRedis }, async 
   dying.close();
 });
 
-test('closing ends what waits', { ...HANG, skip: noRedis }, async () => {
+test('closing ends what waits', { ...HANG, skip: noRedis }, async (t) => {
   const redis = await startRedis();
-  const dialer = open(redis.port);
+  const dialer = open(t, redis.port);
   try {
     const waiting = dialer.fetch();
     await untilPopped(redis, 2);
@@ -221,9 +225,9 @@ test('closing ends what waits', { ...HANG, skip: noRedis }, async () => {
   }
 });
 
-test('Redis that wants a password', { ...HANG, skip: noRedis }, async () => {
+test('Redis that wants a password', { ...HANG, skip: noRedis }, async (t) => {
   const redis = await startRedis({ args: ['--requirepass', 'x'] });
-  const rendezvous = open(redis.port);
+  const rendezvous = open(t, redis.port);
   try {
     await fails(rendezvous.fetch(), 'ERR_REDIS', /^Redis at .* refused: NOAUTH/);
     await fails(rendezvous.publish(ADDRESS), 'ERR_REDIS', /^Redis at .* refused: NOAUTH/);
@@ -233,7 +237,7 @@ test('Redis that wants a password', { ...HANG, skip: noRedis }, async () => {
   }
 });
 
-test('a server that does not speak Redis', HANG, async () => {
+test('a server that does not speak Redis', HANG, async (t) => {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
@@ -242,7 +246,7 @@ test('a server that does not speak Redis', HANG, async () => {
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as { port: number };
-  const dialer = open(port, 800);
+  const dialer = open(t, port, 800);
   await fails(dialer.fetch(), 'ERR_TIMEOUT', /waiting for Redis at/);
   dialer.close();
   for (const socket of sockets) socket.destroy();
@@ -252,10 +256,10 @@ test('a server that does not speak Redis', HANG, async () => {
 test('Redis that is stopped (SIGSTOP): waited for until it goes on', {
   ...HANG,
   skip: noRedis,
-}, async () => {
+}, async (t) => {
   const redis = await startRedis();
-  const listener = open(redis.port);
-  const dialer = open(redis.port);
+  const listener = open(t, redis.port);
+  const dialer = open(t, redis.port);
   try {
     const early = dialer.fetch();
     await untilPopped(redis, 2);
@@ -277,10 +281,10 @@ test('Redis that is stopped (SIGSTOP): waited for until it goes on', {
 test('Redis that stays stopped: the deadline, and what was waited for', {
   ...HANG,
   skip: noRedis,
-}, async () => {
+}, async (t) => {
   const redis = await startRedis();
   redis.signal('SIGSTOP');
-  const dialer = open(redis.port, 1_000);
+  const dialer = open(t, redis.port, 1_000);
   try {
     await fails(dialer.fetch(), 'ERR_TIMEOUT', /^timed out after 1 s, waiting for .*Redis at/);
   } finally {
@@ -312,14 +316,14 @@ test('Redis behind a slow link: both sides get through, and who has no time is t
     proxy.close();
     await redis.stop();
   });
-  const listener = open(at.port);
-  const dialer = open(at.port);
+  const listener = open(t, at.port);
+  const dialer = open(t, at.port);
   const early = dialer.fetch();
   await untilPopped(redis, 2);
   await listener.publish(ADDRESS);
   assert.equal(await early, ADDRESS);
   // Slower than it is given: one line that says what was waited for.
-  const hurried = open(at.port, SLOW / 2);
+  const hurried = open(t, at.port, SLOW / 2);
   await fails(hurried.fetch(), 'ERR_TIMEOUT', /timed out after/);
   for (const one of [listener, dialer, hurried]) one.close();
 });
