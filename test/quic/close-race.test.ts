@@ -16,6 +16,12 @@ const IDLE = 2_000;
 const race = raceFromEnvironment(40);
 const HANG = { timeout: race.limit + 10_000 };
 
+/**
+ * Node 24.21 itself crashes (SIGSEGV) in up to one of ten runs of this on a busy machine: in what its socket receives, or when the process
+ * ends, where its dialer's packets are lost. Listeners of node:quic never did (docs/long-runs.md).
+ */
+const CRASHES = 'node:quic dials through losses: Node.js itself may crash (docs/long-runs.md)';
+
 const engines = await enginesHere(['dialer', 'listener']);
 const load = async (name: (typeof engines)[number]): Promise<QuicEngine> =>
   (await selectEngine(name, 'listener')).engine;
@@ -25,7 +31,8 @@ describe('close() while streams are in use', () => {
     for (const listening of engines) {
       for (const loss of [0, 0.05]) {
         const path = loss === 0 ? '' : ', 5 % of the packets are lost';
-        test(`${dialling} dials ${listening}${path}`, HANG, async (t) => {
+        const skip = dialling === 'node' && loss > 0 && CRASHES;
+        test(`${dialling} dials ${listening}${path}`, { ...HANG, skip }, async (t) => {
           const [dialer, listener] = await Promise.all([load(dialling), load(listening)]);
           const options = {
             credentials: await issueTestCredentials('race'),
