@@ -204,7 +204,11 @@ test('the deadline says what was waited for', { ...HANG, skip: noRedis }, async 
   await redis.stop();
   await told(dying, 'cannot be used yet');
   dying.timeOut();
-  await fails(fetched, 'ERR_TIMEOUT', /waiting for Redis at .*\(.*(ECONNREFUSED|ECONNRESET|closed)/);
+  await fails(
+    fetched,
+    'ERR_TIMEOUT',
+    /waiting for Redis at .*\(.*(ECONNREFUSED|ECONNRESET|closed)/,
+  );
   dying.close();
 });
 
