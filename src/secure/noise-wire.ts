@@ -7,7 +7,7 @@ import { LeanError } from '../errors.ts';
 import { iterate } from '../stream/iterate.ts';
 import type { Stream } from '../stream.ts';
 import type { Wire } from '../wire/wire.ts';
-import { TAG_LENGTH } from './chacha.ts';
+import { concat, TAG_LENGTH } from './chacha.ts';
 import { type CipherState, MAX_PLAINTEXT } from './noise-state.ts';
 
 const EMPTY = new Uint8Array(0);
@@ -112,7 +112,7 @@ class NoiseWire implements Wire {
       let small: Uint8Array[] = [];
       let smallBytes = 0;
       const gather = (): void => {
-        if (smallBytes > 0) plain.push(join(small, smallBytes));
+        if (smallBytes > 0) plain.push(concat(small));
         small = [];
         smallBytes = 0;
       };
@@ -202,7 +202,7 @@ class NoiseWire implements Wire {
       if (this.#missing === 0) {
         if (!this.#open()) return;
       } else if (this.#pieces.length === MAX_PIECES) {
-        this.#pieces = [join(this.#pieces, this.#length - this.#missing)];
+        this.#pieces = [concat(this.#pieces)];
       }
     }
   }
@@ -259,18 +259,6 @@ class NoiseWire implements Wire {
     return this.#wire.close();
   }
 }
-
-/** A single chunk is returned as it is. */
-const join = (chunks: readonly Uint8Array[], length: number): Uint8Array => {
-  if (chunks.length === 1) return chunks[0] as Uint8Array;
-  const out = new Uint8Array(length);
-  let at = 0;
-  for (const chunk of chunks) {
-    out.set(chunk, at);
-    at += chunk.length;
-  }
-  return out;
-};
 
 /** Takes the last 16 bytes off `pieces`, which hold at least as many. */
 const takeTag = (pieces: Uint8Array[]): Uint8Array => {
