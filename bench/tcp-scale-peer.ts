@@ -46,7 +46,7 @@ const limits = {
   acceptBacklog: ENOUGH,
   maxConnections: ENOUGH,
   maxPending: ENOUGH,
-  connectionMemory: Number.POSITIVE_INFINITY,
+  connectionMemory: 2 ** 40,
 };
 const transport = tcpTransport({
   hostKey: generateHostKey(),

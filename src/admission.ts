@@ -6,34 +6,42 @@
 
 import { LeanError } from './errors.ts';
 import { type LimitRanges, MAX_COUNT } from './limit-ranges.ts';
-import type { PendingPool, PoolMember, PoolPlace } from './pending-pool.ts';
+import {
+  PENDING_RANGE,
+  type PendingPool,
+  type PoolMember,
+  type PoolPlace,
+} from './pending-pool.ts';
 import { isLoopback, plainHost } from './socket-address.ts';
 
 /**
  * Limits of one listener. A node also applies `maxConnections`, `maxConnectionsPerHost` and `maxPending` to all of
- * its listeners together. Only inbound connections count. A host is an IPv4 address or an IPv6 /56, which is what
- * one customer gets; there are no limits per host for loopback.
+ * its listeners together. Only inbound connections count. A host is an IPv4 address or an IPv6 /56 (the block that
+ * providers typically assign to one customer); the limits per host do not apply to loopback.
  */
 export interface AdmissionLimits {
   /**
-   * Connections, including those that are not authenticated yet: 10,000. At the limit, a newcomer replaces
+   * Connections, including those that are not authenticated yet; default 10,000. At the limit, a newcomer replaces
    * one that is not authenticated yet, or is refused if there is none.
    */
   readonly maxConnections: number;
-  /** Connections of one host: 512. At the limit, a newcomer replaces one of its own host, or is refused. */
+  /**
+   * Connections of one host, default 512. At the limit, a newcomer replaces one of its host's that is not
+   * authenticated yet, or is refused if there is none.
+   */
   readonly maxConnectionsPerHost: number;
   /**
-   * Connections that are not authenticated yet (upgrades and QUIC handshakes): 1,000. At the limit, a newcomer
-   * replaces the oldest one of the host that has most of them at one listener.
+   * Connections that are not authenticated yet (upgrades and QUIC handshakes), default 1,000. At the limit, a
+   * newcomer replaces the oldest one of the host that has most of them at one listener.
    */
   readonly maxPending: number;
-  /** The same, of one host: 256. At the limit, a newcomer replaces the host's oldest one. */
+  /** The same for one host, default 256. At the limit, a newcomer replaces its host's oldest one. */
   readonly maxPendingPerHost: number;
 }
 
 /**
- * Many peers may share an address (NAT, a proxy, the host of a test network), so one host gets more than
- * go-libp2p's 8 connections, but not so many that a few hosts could take them all.
+ * Many peers may share an address (NAT, a proxy, the host of a test network), so one host may have more than
+ * go-libp2p's 8 connections, but not so many that a few hosts could take all places.
  */
 export const DEFAULT_ADMISSION_LIMITS: AdmissionLimits = {
   maxConnections: 10_000,
@@ -45,7 +53,7 @@ export const DEFAULT_ADMISSION_LIMITS: AdmissionLimits = {
 export const ADMISSION_RANGES: LimitRanges<AdmissionLimits> = {
   maxConnections: [0, MAX_COUNT],
   maxConnectionsPerHost: [0, MAX_COUNT],
-  maxPending: [1, MAX_COUNT],
+  ...PENDING_RANGE,
   maxPendingPerHost: [1, MAX_COUNT],
 };
 
@@ -57,46 +65,51 @@ export interface Admission {
    * Counts one more connection, which is not authenticated yet.
    *
    * @param host where it comes from: an IP literal.
-   * @param onEvicted ends the connection, which is not counted any more; called once at most.
-   * @returns the limit that is reached, when there is no room and nobody can be evicted.
+   * @param onEvicted must end the connection, which is no longer counted; called at most once.
+   * @returns the admitted connection, or, if there is no room and none can be evicted, the limit that is reached.
    */
-  enter(host: string, onEvicted: (why: LeanError) => void): Guest | keyof AdmissionLimits;
+  enter(
+    host: string,
+    onEvicted: (why: LeanError) => void,
+  ): AdmittedConnection | keyof AdmissionLimits;
 
   /** The listener is closed: its connections no longer count towards the node's limits. Idempotent. */
   close(): void;
 }
 
-/** One connection that is counted. */
-export interface Guest {
-  /** It is not evicted any more. */
+/** A connection that is counted. */
+export interface AdmittedConnection {
+  /** The peer is authenticated: the connection can no longer be evicted. */
   authenticated(): void;
-  /** It is gone. Idempotent. */
+  /** The connection has ended. Idempotent. */
   leave(): void;
 }
 
-/** The error of a refused connection. @param limit that was reached; `undefined`: the listener is closed. */
+/** The error of a refused connection. @param limit the limit that is reached; `undefined`: the listener is closed. */
 export const tooMany = (limit: keyof AdmissionLimits | undefined): LeanError => {
   const name = limit === undefined ? '' : ` (${limit})`;
   return new LeanError('ERR_CONNECTION_CLOSED', `too many connections${name}`);
 };
 
+/** The connections of one host. */
 interface Group {
-  /** The oldest first. */
+  /** Those that are not authenticated yet, oldest first. */
   readonly pending: Set<Pending>;
+  /** The number of the others. */
   authenticated: number;
 }
 
 interface Pending {
   readonly group: Group;
-  /** Rises with every one. */
+  /** Larger for later connections. */
   readonly order: number;
   readonly evict: (why: LeanError) => void;
 }
 
-/** @param pool of the listener's node. */
+/** Admission control for one listener. @param pool limits what is pending over all listeners of its node. */
 export const createAdmission = (limits: AdmissionLimits, pool?: PendingPool): Admission => {
   const groups = new Map<string, Group>();
-  /** Those among them with somebody pending. */
+  /** The groups with pending connections. */
   const waiting = new Set<Group>();
   let pending = 0;
   let authenticated = 0;
@@ -110,7 +123,7 @@ export const createAdmission = (limits: AdmissionLimits, pool?: PendingPool): Ad
     return true;
   };
 
-  /** The connection to evict when the limit is reached and a connection of `newcomer` arrives. */
+  /** The connection to evict when a limit is reached and a connection of `newcomer` arrives. */
   const mostCrowded = (newcomer?: Group): Pending | undefined => {
     let most = 0;
     let victim: Pending | undefined;
@@ -126,8 +139,8 @@ export const createAdmission = (limits: AdmissionLimits, pool?: PendingPool): Ad
     return victim;
   };
 
-  /** The limit per host that `group` has reached. */
-  const fullness = ({ pending, authenticated }: Group): keyof AdmissionLimits | undefined => {
+  /** The limit per host that `group` has reached; `undefined`: none. */
+  const reachedByHost = ({ pending, authenticated }: Group): keyof AdmissionLimits | undefined => {
     if (pending.size >= limits.maxPendingPerHost) return 'maxPendingPerHost';
     if (pending.size + authenticated >= limits.maxConnectionsPerHost) {
       return 'maxConnectionsPerHost';
@@ -135,8 +148,8 @@ export const createAdmission = (limits: AdmissionLimits, pool?: PendingPool): Ad
     return undefined;
   };
 
-  /** The limit in total that is reached. */
-  const fullnessOfAll = (): keyof AdmissionLimits | undefined => {
+  /** The total limit that is reached; `undefined`: none. */
+  const reachedInTotal = (): keyof AdmissionLimits | undefined => {
     if (pending >= limits.maxPending) return 'maxPending';
     return pending + authenticated >= limits.maxConnections ? 'maxConnections' : undefined;
   };
@@ -166,11 +179,11 @@ export const createAdmission = (limits: AdmissionLimits, pool?: PendingPool): Ad
       const ip = plainHost(host);
       const key = hostKeyOf(ip);
       const group = groups.get(key) ?? { pending: new Set<Pending>(), authenticated: 0 };
-      const full = isLoopback(ip) ? undefined : fullness(group);
-      const limit = full ?? fullnessOfAll();
+      const hostLimit = isLoopback(ip) ? undefined : reachedByHost(group);
+      const limit = hostLimit ?? reachedInTotal();
       if (limit !== undefined) {
         const [own] = group.pending;
-        const victim = full === undefined ? mostCrowded(group) : own;
+        const victim = hostLimit === undefined ? mostCrowded(group) : own;
         if (victim === undefined) return limit;
         evict(victim, limit);
       }
@@ -179,7 +192,7 @@ export const createAdmission = (limits: AdmissionLimits, pool?: PendingPool): Ad
       waiting.add(group);
       groups.set(key, group);
       pending++;
-      // Not before: it may not get bound.
+      // Joins the pool only now: a listener that fails to bind is never closed, so it would stay in the pool.
       place ??= pool?.add(member);
       place?.arrived();
       let counted = false;
@@ -206,7 +219,7 @@ export const createAdmission = (limits: AdmissionLimits, pool?: PendingPool): Ad
   };
 };
 
-/** The IPv4 address, or the first 56 bits of the IPv6 address. @param ip as of `plainHost`. */
+/** The key of a host: its IPv4 address, or the first 56 bits of its IPv6 address. @param ip as `plainHost` returns it. */
 export const hostKeyOf = (ip: string): string => {
   if (!ip.includes(':')) return ip;
   const [head = '', tail] = ip.split('::');

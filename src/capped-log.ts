@@ -1,26 +1,27 @@
-/** Rate-limited logging of what peers can cause as often as they like: some lines a second, and a count of the rest. */
+/** Rate-limited logging of events that peers can cause without limit: some lines a second, and a count of the rest. */
 
 /** Milliseconds. */
 const SECOND = 1_000;
 
 /**
- * @param most told one by one, per second.
- * @param tellMore is called at most once a second with the number that was not told, if there were any.
+ * @param limit the number of events that are logged, per second.
+ * @param log logs one event.
+ * @param logSuppressed is called at most once a second, with the number of events beyond the limit, if any.
  */
 export const cappedLog = <Event>(
-  most: number,
-  tell: (event: Event) => void,
-  tellMore: (count: number) => void,
+  limit: number,
+  log: (event: Event) => void,
+  logSuppressed: (count: number) => void,
 ): ((event: Event) => void) => {
   let count = 0;
   const onSecond = (): void => {
-    const more = count - most;
+    const suppressed = count - limit;
     count = 0;
-    if (more > 0) tellMore(more);
+    if (suppressed > 0) logSuppressed(suppressed);
   };
   return (event) => {
     count++;
     if (count === 1) setTimeout(onSecond, SECOND).unref();
-    if (count <= most) tell(event);
+    if (count <= limit) log(event);
   };
 };

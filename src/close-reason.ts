@@ -7,7 +7,7 @@ export interface CloseReason {
   readonly code: number;
   /** Whether `code` is the application's, not the transport's. */
   readonly application: boolean;
-  /** The words of the side that closed it, as they came: `describeClose()` makes them printable. */
+  /** The closing side's text, unescaped: `describeClose()` makes it printable. */
   readonly reason: string;
 }
 

@@ -1,7 +1,7 @@
 /**
- * The memory that one connection uses, accounted for in the same way by every stack.
+ * Accounts for the memory that one connection uses, in the same way for every stack.
  *
- * It counts bytes received and not read, bytes written that the peer has not taken, and a fixed estimate
+ * It counts bytes received but not read, bytes written but not taken by the peer, and a fixed estimate
  * for each open stream. Three things happen as the total grows:
  *
  * 1. Back-pressure. A connection whose unread bytes pass {@link ConnectionMemory.unreadShare}, or that
@@ -13,8 +13,8 @@
  * 3. Above {@link MemoryLimits.connectionMemory} the connection is closed, with
  *    {@link CONN_RESOURCE_LIMIT_EXCEEDED}.
  *
- * It does not count the cost of a connection without streams (TLS, socket buffers: below 1 MiB), nor the rest
- * of buffers that a counted chunk is part of, which may be up to four times as large (stream/byte-queue.ts).
+ * Not counted are the cost of a connection without streams (TLS, socket buffers: below 1 MiB), and the rest of
+ * the buffer that a counted chunk is a view of, which may be up to four times as large (stream/byte-queue.ts).
  */
 
 import type { CloseReason } from './close-reason.ts';
@@ -22,11 +22,11 @@ import { type LimitRanges, MAX_BYTES, MAX_TIMEOUT } from './limit-ranges.ts';
 
 export interface MemoryLimits {
   /**
-   * Bytes of memory that one connection may use: 16 MiB. Above, the connection is closed. Nine sixteenths of
-   * it are for bytes received and not read, a quarter for bytes not sent yet.
+   * Bytes of memory that one connection may use, default 16 MiB; above, the connection is closed. Nine sixteenths
+   * of it are for bytes received but not read, a quarter for bytes not sent yet.
    */
   readonly connectionMemory: number;
-  /** Milliseconds for which a writer may wait in `drain()` while its peer takes nothing: 30,000. Then the stream is reset. */
+  /** Milliseconds that a writer may wait in `drain()` while its peer takes nothing, default 30,000; then the stream is reset. */
   readonly stallTimeout: number;
 }
 
@@ -36,7 +36,7 @@ export const DEFAULT_MEMORY_LIMITS: MemoryLimits = {
 };
 
 export const MEMORY_RANGES: LimitRanges<MemoryLimits> = {
-  // Below, a few streams could not make progress.
+  // With less, even a few streams could not make progress.
   connectionMemory: [1 << 20, MAX_BYTES],
   stallTimeout: [1, MAX_TIMEOUT],
 };
@@ -45,18 +45,18 @@ export const MEMORY_RANGES: LimitRanges<MemoryLimits> = {
 export const CONN_RESOURCE_LIMIT_EXCEEDED = 0x1001;
 export const STREAM_RESOURCE_LIMIT_EXCEEDED = 0x1002;
 
-/** The part of `connectionMemory` that may be received and not read; QUIC's windows keep to it. */
+/** The part of `connectionMemory` for bytes received but not read, bytes. QUIC's windows stay below it. */
 export const unreadShareOf = (connectionMemory: number): number =>
   Math.floor((connectionMemory * 9) / 16);
 
-/** The account of one connection. */
+/** The memory account of one connection; all numbers but `streams` are bytes. */
 export class ConnectionMemory {
   readonly limit: number;
-  /** Bytes received and not read above which the connection is not read any further. */
+  /** With more unread bytes than this, the connection is not read any further. */
   readonly unreadShare: number;
-  /** Bytes not sent above which writers wait. */
+  /** With more unsent bytes than this, writers wait. */
   readonly unsentShare: number;
-  /** The most that was ever held. */
+  /** The highest value of `held` so far. */
   peak = 0;
 
   readonly #streamBytes: number;
@@ -91,29 +91,29 @@ export class ConnectionMemory {
     return this.#streams;
   }
 
-  /** Bytes received and not read. */
+  /** Bytes received but not read. */
   get unread(): number {
     return this.#unread;
   }
 
-  /** Bytes written and not sent; where the stack can tell, not acknowledged. */
+  /** Bytes written but not sent; where the stack knows, but not acknowledged. */
   get unsent(): number {
     return this.#unsent;
   }
 
-  /** Streams were opened, or closed if negative. */
+  /** Counts streams that were opened; negative: that were closed. */
   addStreams(count: number): void {
     this.#streams += count;
     if (count > 0) this.#grew();
   }
 
-  /** Bytes came in, or were read if negative. */
+  /** Counts bytes that were received; negative: that were read. */
   addUnread(bytes: number): void {
     this.#unread += bytes;
     if (bytes > 0) this.#grew();
   }
 
-  /** Bytes were written, or taken if negative. */
+  /** Counts bytes that were written; negative: that were sent. */
   addUnsent(bytes: number): void {
     this.#unsent += bytes;
     if (bytes > 0) this.#grew();
@@ -139,7 +139,7 @@ export class ConnectionMemory {
   }
 }
 
-/** Why a connection is closed that passed its limit. */
+/** The reason given when a connection is closed for exceeding its limit. */
 export const tooMuchMemory = (limit: number): CloseReason => ({
   by: 'local',
   code: CONN_RESOURCE_LIMIT_EXCEEDED,

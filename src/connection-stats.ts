@@ -1,17 +1,20 @@
-/** Statistics of a connection; milliseconds, bytes, packets. */
+/** Statistics of a QUIC connection. */
 export interface ConnectionStats {
-  /** Smoothed, and the shortest. */
+  /** Smoothed round-trip time, milliseconds (RFC 9002 section 5.3). */
   readonly rtt: number;
+  /** The shortest round-trip time, milliseconds. */
   readonly minRtt: number;
+  /** Bytes. */
   readonly congestionWindow: number;
-  /** Congestion events. */
+  /** How often the congestion controller has reacted to losses. */
   readonly congestionEvents: number;
-  /** UDP payload of the datagrams that the path is known to carry. */
+  /** UDP payload of the largest datagram that the path is known to carry, bytes. */
   readonly datagramSize: number;
   readonly sentPackets: number;
   readonly lostPackets: number;
   readonly lostBytes: number;
-  /** UDP payload. */
+  /** UDP payload, bytes. */
   readonly sentBytes: number;
+  /** UDP payload, bytes. */
   readonly receivedBytes: number;
 }

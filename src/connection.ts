@@ -10,13 +10,13 @@ import type { ConnectionStats } from './connection-stats.ts';
 import type { PeerId } from './identity/peer-id.ts';
 import type { Stream } from './stream.ts';
 
-/** Which side of a connection somebody is: the one that opened it, or the one that took it. */
+/** A side of a connection: the one that opened it, or the one that accepted it. */
 export type Role = 'dialer' | 'listener';
 
 /** How a connection goes through a relay (libp2p/specs relay/circuit-v2.md). */
 export interface Circuit {
   readonly relay: PeerId;
-  /** The limits that the relay announced, at which it resets the connection; `undefined`: none. */
+  /** The limits that the relay announced; it resets the connection when one is reached. `undefined`: none. */
   readonly limit?: CircuitLimit | undefined;
 }
 
@@ -30,10 +30,10 @@ export interface CircuitLimit {
 
 /** What every connection has. */
 export interface AuthenticatedConnection {
-  /** This side's. */
+  /** Which side we are. */
   readonly role: Role;
   readonly localPeer: PeerId;
-  /** Proven by the handshake. */
+  /** Authenticated by the handshake. */
   readonly remotePeer: PeerId;
   /** Without `/p2p`. */
   readonly localAddress: Multiaddr;
@@ -45,21 +45,24 @@ export interface AuthenticatedConnection {
   readonly circuit?: Circuit | undefined;
 
   /**
-   * Milliseconds from its first packet (at a listener, from the open socket) until the peer was authenticated.
-   * Listeners over QUIC do not know it.
+   * Milliseconds from the dial's first packet, or from the accepted socket, until the peer was authenticated.
+   * `undefined` for connections accepted over QUIC.
    */
   readonly handshakeTime?: number | undefined;
 
   /**
-   * Closes the connection and all its streams at once and tells the peer. Resolves when that has
+   * Closes the connection and all its streams at once, and notifies the peer. Resolves when that notice has
    * left this machine's socket. Idempotent; never rejects.
+   *
+   * @param code application error code, default 0: a normal end.
+   * @param reason text for the peer; sent over QUIC only.
    */
   close(code?: number, reason?: string): Promise<void>;
 
   /** Resolves, never rejects, when the connection has ended, whoever ended it. */
   readonly closed: Promise<CloseReason>;
 
-  /** What it has done so far, or had done when it ended. Only the QUIC engine quinn counts that. */
+  /** Statistics so far, or those at its end. Only the QUIC engine quinn has them. */
   stats?(): ConnectionStats | undefined;
 }
 
@@ -76,18 +79,19 @@ export interface Connection extends AuthenticatedConnection, AsyncDisposable {
    *
    * A single protocol is selected without waiting for the peer's answer (`selectLazily`), so that the first
    * payload leaves with the proposal: the stream's first `read()` throws ERR_PROTOCOL_NOT_SUPPORTED if
-   * the peer refuses. Several are proposed in turn, and the stream has the first one that the peer takes.
+   * the peer refuses. Several protocols are proposed in turn; `stream.protocol` is the first one that the peer
+   * accepts.
    *
-   * @throws ERR_CONNECTION_CLOSED; ERR_ABORTED; ERR_TIMEOUT when the peer allows no stream in time; for
-   * several protocols what `select` throws, ERR_PROTOCOL_NOT_SUPPORTED when the peer takes none of them, and
-   * ERR_TIMEOUT; ERR_OPTIONS for none.
+   * @throws ERR_CONNECTION_CLOSED; ERR_ABORTED; ERR_TIMEOUT when the peer allows no stream in time; ERR_OPTIONS
+   * when `protocols` is empty. For several protocols also what `select` throws: ERR_PROTOCOL_NOT_SUPPORTED when
+   * the peer accepts none of them, and ERR_TIMEOUT.
    */
   newStream(
     protocols: string | readonly string[],
     options?: NewStreamOptions,
   ): Promise<ProtocolStream>;
 
-  /** The memory that it uses; bytes. */
+  /** The memory that it uses, in bytes; `streams` is a count. */
   readonly memory: Readonly<
     Pick<ConnectionMemory, 'limit' | 'held' | 'peak' | 'unread' | 'unsent' | 'streams'>
   >;
@@ -96,9 +100,9 @@ export interface Connection extends AuthenticatedConnection, AsyncDisposable {
 /** A stream and the protocol that it was opened for. */
 export type ProtocolStream = Stream & { readonly protocol: string };
 
-/** A connection as a transport makes it, for the node alone: only one party may accept streams. */
+/** A connection as a transport makes it. Only the node sees it, as only one party may accept its streams. */
 export interface TransportConnection extends AuthenticatedConnection {
-  /** Set by whoever had it made. */
+  /** Set by the party that dialled or accepted it. */
   handshakeTime?: number | undefined;
 
   /**

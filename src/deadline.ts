@@ -3,11 +3,11 @@
 import { LeanError } from './errors.ts';
 
 /**
- * `work`, or ERR_TIMEOUT after `ms`; `expire` is called first and should make `work` end, for
- * instance `() => stream.reset()`.
+ * Settles as `work` does, or rejects with ERR_TIMEOUT after `ms` milliseconds.
  *
  * @param what names the work in the message: `<what> took longer than <ms> ms`.
- * @param signal ends the wait as the time limit does, with ERR_ABORTED.
+ * @param expire called when the wait is given up; should make `work` end, for instance `() => stream.reset()`.
+ * @param signal ends the wait as the time limit does, with the error of {@link aborted}.
  */
 export const withDeadline = <T>(
   work: Promise<T>,
@@ -51,7 +51,7 @@ export interface Deadline {
   clear(): void;
 }
 
-/** A signal that aborts after `ms`, or when `parent` does. For work that takes an `AbortSignal`. */
+/** A signal that aborts after `ms` milliseconds, or when `parent` does. For work that takes an `AbortSignal`. */
 export const startDeadline = (ms: number, what: string, parent?: AbortSignal): Deadline => {
   const controller = new AbortController();
   const onParent = () => controller.abort(aborted(what, parent?.reason));
@@ -69,8 +69,8 @@ export const startDeadline = (ms: number, what: string, parent?: AbortSignal): D
 };
 
 /**
- * `work`, or a rejection as soon as `signal` aborts: its reason if that is a LeanError, else ERR_ABORTED.
- * Leaves no listener behind.
+ * Settles as `work` does, or rejects as soon as `signal` aborts, with the error of {@link aborted}. Leaves no
+ * listener behind.
  */
 export const orAborted = <T>(
   work: Promise<T>,
@@ -84,14 +84,14 @@ export const orAborted = <T>(
     if (signal.aborted) onAbort();
   });
 
-/** Waits for `signal` alone. @throws as {@link orAborted}, when it fires. */
+/** Rejects when `signal` aborts, as {@link orAborted} does. */
 export const untilAborted = (signal: AbortSignal): Promise<never> =>
   orAborted(new Promise<never>(() => undefined), signal);
 
 const tookTooLong = (what: string, ms: number): LeanError =>
   new LeanError('ERR_TIMEOUT', `${what} took longer than ${ms} ms`);
 
-/** The error to throw when a signal has aborted with `reason`. */
+/** The error to throw when a signal has aborted: `reason` itself if that is a LeanError, else ERR_ABORTED. */
 export const aborted = (what: string, reason: unknown): LeanError =>
   reason instanceof LeanError
     ? reason

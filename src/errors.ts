@@ -55,9 +55,9 @@ export type ErrorCode =
   | 'ERR_PROTOCOL_VIOLATION'
   | 'ERR_PROTOCOL_NOT_SUPPORTED'
   | 'ERR_PING_MISMATCH'
-  /** A relay or the peer behind it refused. */
+  /** A relay, or the peer behind it, refused. */
   | 'ERR_RELAY'
-  /** A server did not check our addresses, or its answer was false. */
+  /** An AutoNAT server refused to check our addresses, or answered incorrectly. */
   | 'ERR_AUTONAT'
   // options of the library's user
   | 'ERR_OPTIONS'
@@ -68,10 +68,10 @@ export type ErrorCode =
 export const isLeanError = (error: unknown, code?: ErrorCode): error is LeanError =>
   error instanceof LeanError && (code === undefined || error.code === code);
 
-/** The longest message, in characters: a dial of many addresses reports the error of each. */
+/** The longest message, in characters: a dial to many addresses reports an error for each. */
 const MAX_MESSAGE = 2_000;
 
-/** The message of anything thrown, as one line that is safe to print even if a peer's text is in it. */
+/** The message of anything thrown, as one line that is safe to print even if it contains a peer's text. */
 export const messageOf = (error: unknown): string => {
   const text = error instanceof Error ? error.message : String(error);
   const lines = text.slice(0, 2 * MAX_MESSAGE).split('\n');

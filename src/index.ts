@@ -26,7 +26,8 @@ export {
 } from './identity/keys.ts';
 export { type PeerId, parsePeerId, peerIdOf, peerIdToCid } from './identity/peer-id.ts';
 export { parseMultiaddr, reachableAddresses } from './multiaddr.ts';
-export type { MuxerName, MuxLimits } from './mux/muxer.ts';
+export type { MuxLimits } from './mux/mux-limits.ts';
+export type { MuxerName } from './mux/muxer.ts';
 export { type AutonatLimits, DEFAULT_AUTONAT_LIMITS } from './node/autonat-limits.ts';
 export type { DialOptions } from './node/dialing.ts';
 export type { NodeEvent, NodeEvents, NodeEventTarget, StreamDetail } from './node/events.ts';

@@ -1,17 +1,16 @@
 /**
- * How far an IP address reaches. An address that is not public may belong to somebody else where we are than where
- * the peer is that names it.
+ * Where an IP address is valid. A private address that a peer names may belong to a different host in our network.
  */
 
 import { BlockList, isIPv4, isIPv6 } from 'node:net';
 import { isLoopback, plainHost } from './socket-address.ts';
 
-/** `public`: the whole internet; `private <block>`: one network, of those that use the block. */
+/** `public`: the whole internet; `private <block>`: one of the networks that use that address block. */
 export type IpScope = 'public' | 'loopback' | `private ${string}`;
 
 /**
- * IANA's special-purpose registries (RFC 6890), and multicast. `private`: networks use it among themselves; `none`:
- * nobody can be dialled there from another host.
+ * IANA's special-purpose registries (RFC 6890), and multicast. `private`: used within a network, or for tests and
+ * documentation; `none`: no other host can be dialled there.
  */
 const NOT_PUBLIC: readonly (readonly [network: string, prefix: number, 'private' | 'none'])[] = [
   ['0.0.0.0', 8, 'none'],
@@ -44,7 +43,7 @@ const makeBlocks = () => {
       use === 'private' ? `private ${network}/${prefix}` : undefined;
     return { list, scope };
   });
-  /** Of IPv6, all that is public. */
+  /** Global unicast: every public IPv6 address is in it (RFC 4291 section 2.4). */
   const unicast = new BlockList();
   unicast.addSubnet('2000::', 3, 'ipv6');
   return { blocks, unicast };
@@ -52,7 +51,7 @@ const makeBlocks = () => {
 
 let made: ReturnType<typeof makeBlocks> | undefined;
 
-/** `undefined` for what is no IP literal, and for addresses that nobody can be dialled at from another host. */
+/** `undefined` if `host` is not an IP literal, or an address at which no other host can be dialled. */
 export const scopeOf = (host: string): IpScope | undefined => {
   const ip = plainHost(host);
   const family = isIPv4(ip) ? 'ipv4' : 'ipv6';
@@ -64,5 +63,5 @@ export const scopeOf = (host: string): IpScope | undefined => {
   return family === 'ipv4' || made.unicast.check(ip, 'ipv6') ? 'public' : undefined;
 };
 
-/** Whether `host` is an IP address that the whole internet can reach; names are not. */
+/** Whether `host` is an IP address that the whole internet can reach; false for names. */
 export const isPublicIp = (host: string): boolean => scopeOf(host) === 'public';

@@ -1,23 +1,23 @@
-/** Checks limits that a user sets: each is a whole number within a range. */
+/** Checks the limits that a user sets: each must be a whole number within its range. */
 
 import { LeanError } from './errors.ts';
 
-/** The range of each limit, inclusive. `Infinity` as the end of one: that, too, or any whole number. */
+/** The range of each limit, inclusive. Where the upper end is `Infinity`, that value is allowed, too. */
 export type LimitRanges<Limits> = Readonly<
   Record<keyof Limits, readonly [least: number, most: number]>
 >;
 
-/** The longest timer of Node.js, milliseconds. */
+/** Milliseconds: the longest timer of Node.js. */
 export const MAX_TIMEOUT = 2 ** 31 - 1;
-/** The most of anything that is counted. */
+/** Of connections, handshakes and the like. */
 export const MAX_COUNT = 2 ** 32;
-/** The most streams of one peer on one connection. */
+/** Of streams of one peer on one connection. */
 export const MAX_STREAMS = 2 ** 16;
-/** The most memory, bytes. */
+/** Bytes of memory. */
 export const MAX_BYTES = 2 ** 40;
 
 /**
- * @param whose names the owner of the limits in errors: `a relay`.
+ * @param whose names the owner of the limits in error messages: `a relay`.
  * @returns `given`.
  * @throws ERR_OPTIONS for a limit that is unknown or out of range.
  */

@@ -1,6 +1,6 @@
 /**
- * Multiaddrs (multiformats/multiaddr) as this project uses them: which transport an address is for,
- * its host and port, names resolved, unspecified hosts replaced.
+ * Multiaddrs (https://github.com/multiformats/multiaddr): which transport an address is for, its host, port, peer
+ * and relay, and the addresses behind an unspecified host. resolve-multiaddr.ts resolves names.
  */
 
 import { isIPv4 } from 'node:net';
@@ -10,7 +10,6 @@ import {
   CODE_DNS,
   CODE_DNS4,
   CODE_DNS6,
-  CODE_DNSADDR,
   CODE_IP4,
   CODE_IP6,
   CODE_P2P,
@@ -29,7 +28,6 @@ import {
   registry,
   V,
 } from '@multiformats/multiaddr';
-import { withDeadline } from './deadline.ts';
 import { LeanError, messageOf } from './errors.ts';
 import { type PeerId, parsePeerId, peerIdFromMultihash } from './identity/peer-id.ts';
 import { quote } from './printable.ts';
@@ -38,13 +36,13 @@ import { plainHost, type SocketAddress } from './socket-address.ts';
 /** The transports whose addresses are recognised, by the names that the interop matrices use. */
 export type AddressKind = 'quic-v1' | 'tcp' | 'ws' | 'wss';
 
-/** The longest text and encoding accepted: a p2p address with a DNS name stays below it. */
+/** The longest text (characters) and encoding (bytes) accepted: a p2p address with a DNS name stays below it. */
 const MAX_LENGTH = 1024;
 
-/** @throws ERR_ADDRESS when `address` is not a multiaddr. */
+/** Parses a multiaddr in text form; a `Multiaddr` is returned as it is. @throws ERR_ADDRESS when `address` is not one. */
 export const parseMultiaddr = (address: Multiaddr | string): Multiaddr => {
   if (isMultiaddr(address)) return address;
-  if (address.length > MAX_LENGTH) throw notAnAddress(quote(address, 64), 'too long');
+  if (address.length > MAX_LENGTH) throw addressError(quote(address, 64), 'too long');
   try {
     const parsed = multiaddr(address);
     if (parsed.getComponents().length === 0) throw new Error('empty');
@@ -52,13 +50,13 @@ export const parseMultiaddr = (address: Multiaddr | string): Multiaddr => {
     if (kindOf(parsed) === undefined) parsed.bytes;
     return parsed;
   } catch (cause) {
-    throw notAnAddress(quote(address, MAX_LENGTH), messageOf(cause), cause);
+    throw addressError(quote(address, MAX_LENGTH), messageOf(cause), cause);
   }
 };
 
 /**
- * The multiaddr of the binary form, which must be the shortest one, and whose peer ids must be some: `peerOf` does not
- * throw. The bytes are copied.
+ * Decodes a multiaddr in binary form, which is copied. Its encoding must be minimal and its peer ids valid, so that
+ * `peerOf` does not throw for it.
  *
  * @throws ERR_ADDRESS
  */
@@ -73,13 +71,13 @@ export const decodeMultiaddr = (bytes: Uint8Array): Multiaddr => {
     if (Buffer.compare(parsed.bytes, copy) !== 0) throw new Error('truncated or not minimal');
     return parsed;
   } catch (cause) {
-    throw notAnAddress(text, messageOf(cause), cause);
+    throw addressError(text, messageOf(cause), cause);
   }
 };
 
 /**
- * Looks at the peer ids before they become text, which takes time that grows with the square of their length: 10 ms for
- * 1 KB, of which a peer may send many. The library takes any bytes for a peer id.
+ * Checks the peer ids before the library turns them into text: it accepts any bytes as a peer id, and base58 takes time
+ * quadratic in their length, 10 ms for 1 KB. A peer may send many addresses.
  */
 const checkPeerIds = (bytes: Uint8Array): void => {
   const reader = new BinaryReader(bytes);
@@ -93,7 +91,7 @@ const checkPeerIds = (bytes: Uint8Array): void => {
   }
 };
 
-/** `undefined` when no transport of this project takes `address`. A `/p2p` at the end is allowed. */
+/** The kind of `address`, with or without `/p2p/<peer>` at its end; `undefined` when none of our transports handles it. */
 export const kindOf = (address: Multiaddr): AddressKind | undefined => {
   const [host, port, ...rest] = address.getComponents();
   if (host === undefined || !HOST_CODES.has(host.code)) return undefined;
@@ -126,24 +124,28 @@ export interface Host {
   /** An IP literal without brackets, or a name. */
   readonly host: string;
   readonly port: number;
-  /** Whether `host` still has to be resolved, and to what. */
+  /** Which kind of name `host` is; `undefined` for an IP literal. */
   readonly name: 'dns' | 'dns4' | 'dns6' | undefined;
 }
 
-/** @throws ERR_ADDRESS when `address` does not start with a host and a TCP or UDP port. */
+/** The host and port that `address` starts with. @throws ERR_ADDRESS when it does not start with a host and a TCP or UDP port. */
 export const hostOf = (address: Multiaddr): Host => {
   const [host, port] = address.getComponents();
   const isPort = port?.code === CODE_TCP || port?.code === CODE_UDP;
   if (host?.value === undefined || !HOST_CODES.has(host.code) || !isPort) {
-    throw notAnAddress(address.toString(), 'it has no host and port');
+    throw addressError(address.toString(), 'it has no host and port');
   }
   const name = host.name === 'ip4' || host.name === 'ip6' ? undefined : host.name;
   return { host: host.value, port: Number(port.value), name: name as Host['name'] };
 };
 
+/** The IP version that a name must be resolved to, as `dns.lookup` takes it; 0: either. */
+export const familyOf = ({ name }: Pick<Host, 'name'>): 0 | 4 | 6 =>
+  name === 'dns4' ? 4 : name === 'dns6' ? 6 : 0;
+
 /**
- * The IP address that `address` starts with, as of `plainHost`; of a relayed one, the relay's. `undefined` where
- * there is a name in its place, or no host at all, as with other people's transports.
+ * The IP address that `address` starts with, as `plainHost` returns it; for a relayed address, the relay's. `undefined`
+ * when it starts with a name, or, as custom transports' addresses may, with something else.
  */
 export const ipOf = (address: Multiaddr): string | undefined => {
   const [host] = address.getComponents();
@@ -151,14 +153,14 @@ export const ipOf = (address: Multiaddr): string | undefined => {
   return isIp && host.value !== undefined ? plainHost(host.value) : undefined;
 };
 
-/** @throws ERR_ADDRESS as {@link hostOf}, and when the host is a name. */
+/** The IP address and port that `address` starts with. @throws ERR_ADDRESS as {@link hostOf}, and when the host is a name. */
 export const socketAddressOf = (address: Multiaddr): SocketAddress => {
   const { host, port, name } = hostOf(address);
-  if (name !== undefined) throw notAnAddress(address.toString(), 'its host is not an IP address');
+  if (name !== undefined) throw addressError(address.toString(), 'its host is not an IP address');
   return { host, port };
 };
 
-/** `/ip4|ip6/<host>/udp|tcp/<port>…` of an address. IPv4-mapped IPv6 hosts become IPv4. */
+/** The multiaddr `/ip4|ip6/<host>/udp|tcp/<port>…` of a socket address. IPv4-mapped IPv6 hosts become IPv4. */
 export const multiaddrOf = (kind: AddressKind, { host, port }: SocketAddress): Multiaddr => {
   const ip = plainHost(host);
   const components: Component[] = [
@@ -177,7 +179,7 @@ export const multiaddrOf = (kind: AddressKind, { host, port }: SocketAddress): M
   return multiaddr(components);
 };
 
-/** Cached: a dial asks three times, and decoding base58 is slow. */
+/** The results of `peerOf`: a dial calls it three times, and decoding base58 is slow. */
 const peers = new WeakMap<Multiaddr, PeerId>();
 
 /** The peer that `address` names at its end. @throws ERR_ADDRESS when its peer id is malformed. */
@@ -191,7 +193,7 @@ export const peerOf = (address: Multiaddr): PeerId | undefined => {
     peers.set(address, peer);
     return peer;
   } catch (cause) {
-    throw notAnAddress(address.toString(), messageOf(cause), cause);
+    throw addressError(address.toString(), messageOf(cause), cause);
   }
 };
 
@@ -202,16 +204,18 @@ export const checkDialable = (address: Multiaddr): void => {
   const port = address.getComponents()[1];
   const isPort = port?.code === CODE_TCP || port?.code === CODE_UDP;
   if (isPort && Number(port.value) === 0) {
-    throw notAnAddress(address.toString(), 'nobody listens on port 0');
+    throw addressError(address.toString(), 'nobody listens on port 0');
   }
 };
 
+/** `address` with `/p2p/<peer>` at its end, in place of another peer there. */
 export const withPeer = (address: Multiaddr, peer: PeerId): Multiaddr =>
   multiaddr([
     ...withoutPeer(address).getComponents(),
     { code: CODE_P2P, name: 'p2p', value: peer.toString() },
   ]);
 
+/** `address` without `/p2p/<peer>` at its end. */
 export const withoutPeer = (address: Multiaddr): Multiaddr => {
   const components = address.getComponents();
   return components.at(-1)?.code === CODE_P2P ? multiaddr(components.slice(0, -1)) : address;
@@ -221,12 +225,12 @@ export const withoutPeer = (address: Multiaddr): Multiaddr => {
 export const isCircuit = (address: Multiaddr): boolean =>
   address.getComponents().some(({ code }) => code === CODE_P2P_CIRCUIT);
 
-/** `<relay>/p2p-circuit`. @param relay with `/p2p/<relay>`. */
+/** The address `<relay>/p2p-circuit`. @param relay with `/p2p/<relay's id>`. */
 export const circuitOf = (relay: Multiaddr): Multiaddr =>
   multiaddr([...relay.getComponents(), { code: CODE_P2P_CIRCUIT, name: 'p2p-circuit' }]);
 
 /**
- * The relay's address in `<relay>/p2p/<relay's id>/p2p-circuit[/p2p/<peer>]`, with its id.
+ * The relay's address, with its id, in `<relay>/p2p/<relay's id>/p2p-circuit[/p2p/<peer>]`.
  *
  * @throws ERR_ADDRESS for other addresses: without a relay, with two, or with further components.
  */
@@ -235,10 +239,10 @@ export const relayOf = (address: Multiaddr): Multiaddr => {
   const last = components.at(-1);
   const relay = components.slice(0, -1);
   if (last?.code !== CODE_P2P_CIRCUIT || relay.some(({ code }) => code === CODE_P2P_CIRCUIT)) {
-    throw notAnAddress(address.toString(), 'it is not <relay>/p2p-circuit/p2p/<peer>');
+    throw addressError(address.toString(), 'it is not <relay>/p2p-circuit/p2p/<peer>');
   }
   if (relay.length < 2 || relay.at(-1)?.code !== CODE_P2P) {
-    throw notAnAddress(
+    throw addressError(
       address.toString(),
       'it does not say which relay: …/p2p/<relay>/p2p-circuit',
     );
@@ -247,9 +251,8 @@ export const relayOf = (address: Multiaddr): Multiaddr => {
 };
 
 /**
- * The addresses to publish for a bound one: itself, or, where its host is unspecified (`0.0.0.0`,
- * `::`), one for every address of this machine's interfaces, those that other machines can reach
- * first and loopback last. Link-local addresses are left out: they need a zone.
+ * The addresses to publish for a bound address: itself, or, if its host is unspecified (`0.0.0.0`, `::`), one for
+ * each address of this machine's interfaces, loopback last. Link-local addresses are left out, as they need a zone.
  * A socket on `::` is taken to be reachable over IPv6 only.
  */
 export const reachableAddresses = (address: Multiaddr): Multiaddr[] => {
@@ -266,120 +269,6 @@ export const reachableAddresses = (address: Multiaddr): Multiaddr[] => {
 
 const isLinkLocal = (ip: string): boolean => /^(fe[89ab]|169\.254\.)/i.test(ip);
 
-export interface ResolveOptions {
-  /** Milliseconds for each look-up. */
-  readonly timeout?: number;
-  /** Name servers for `/dnsaddr`, `<ip>[:<port>]`; default: the system's. */
-  readonly servers?: readonly string[];
-}
-
-const RESOLVE_TIMEOUT = 5_000;
-/** Limits of what a name may resolve to. */
-const MAX_RESOLVED = 32;
-const MAX_DNSADDR_DEPTH = 4;
-
-/**
- * `address` with its name resolved: `/dns`, `/dns4` and `/dns6` by the system (so that /etc/hosts and
- * container names work) to `/ip4` and `/ip6`, in the system's order; `/dnsaddr` by its TXT records to
- * the addresses with the same suffix. Names of WebSocket addresses stay: their server needs them. An
- * address without a name is returned as it is.
- *
- * @returns 1 to 32 addresses.
- * @throws ERR_ADDRESS when the name has none; ERR_TIMEOUT.
- */
-export const resolveMultiaddr = async (
-  address: Multiaddr,
-  options: ResolveOptions = {},
-): Promise<Multiaddr[]> => {
-  let level = [address];
-  for (let depth = 0; level.some(isDnsaddr); depth++) {
-    if (depth === MAX_DNSADDR_DEPTH)
-      throw notAnAddress(address.toString(), 'its name nests too deep');
-    level = await flatten(level, (it) => (isDnsaddr(it) ? readDnsaddr(it, options) : [it]));
-  }
-  const found = await flatten(level, (it) => resolveHost(it, options));
-  if (found.length === 0) throw notAnAddress(address.toString(), 'its name has no address');
-  return found;
-};
-
-/** The first 32 results. Look-ups that fail are left out unless all do. */
-const flatten = async (
-  addresses: readonly Multiaddr[],
-  resolve: (address: Multiaddr) => Multiaddr[] | Promise<Multiaddr[]>,
-): Promise<Multiaddr[]> => {
-  const results = await Promise.allSettled(addresses.map(async (it) => resolve(it)));
-  const found = results.flatMap((it) => (it.status === 'fulfilled' ? it.value : []));
-  const failed = results.find((it) => it.status === 'rejected');
-  if (found.length === 0 && failed !== undefined) throw failed.reason;
-  return found.slice(0, MAX_RESOLVED);
-};
-
-const isDnsaddr = (address: Multiaddr): boolean =>
-  address.getComponents()[0]?.code === CODE_DNSADDR;
-
-const resolveHost = async (address: Multiaddr, options: ResolveOptions): Promise<Multiaddr[]> => {
-  const kind = kindOf(address);
-  if (kind !== 'quic-v1' && kind !== 'tcp') return [address];
-  const { host, name } = hostOf(address);
-  if (name === undefined) return [address];
-  const family = name === 'dns4' ? 4 : name === 'dns6' ? 6 : 0;
-  const { lookup } = await resolvers();
-  const found = await lookUp(address, options, () => lookup(host, { all: true, family }));
-  const [, ...rest] = address.getComponents();
-  return found.map((it) =>
-    multiaddr([
-      it.family === 4
-        ? { code: CODE_IP4, name: 'ip4', value: it.address }
-        : { code: CODE_IP6, name: 'ip6', value: it.address },
-      ...rest,
-    ]),
-  );
-};
-
-/** Loaded when a name is to be resolved: the module creates a resolver when it is loaded. */
-const resolvers = (): Promise<typeof import('node:dns/promises')> => import('node:dns/promises');
-
-/** The TXT records `dnsaddr=<multiaddr>` of `_dnsaddr.<name>` that end with what follows the name. */
-const readDnsaddr = async (address: Multiaddr, options: ResolveOptions): Promise<Multiaddr[]> => {
-  const [name, ...rest] = address.getComponents();
-  const suffix = rest.length === 0 ? '' : multiaddr(rest).toString();
-  const timeout = options.timeout ?? RESOLVE_TIMEOUT;
-  const { Resolver } = await resolvers();
-  const resolver = new Resolver({ timeout, tries: 1 });
-  if (options.servers !== undefined) resolver.setServers(options.servers);
-  const records = await lookUp(
-    address,
-    options,
-    () => resolver.resolveTxt(`_dnsaddr.${name?.value}`),
-    () => resolver.cancel(),
-  );
-  const found: Multiaddr[] = [];
-  for (const record of records) {
-    const text = record.join('');
-    if (!text.startsWith('dnsaddr=') || !text.endsWith(suffix)) continue;
-    try {
-      found.push(parseMultiaddr(text.slice('dnsaddr='.length)));
-    } catch {
-      // A record of a transport that we do not know.
-    }
-    if (found.length === MAX_RESOLVED) break;
-  }
-  return found;
-};
-
-const lookUp = async <T>(
-  address: Multiaddr,
-  { timeout = RESOLVE_TIMEOUT }: ResolveOptions,
-  ask: () => Promise<T>,
-  expire?: () => void,
-): Promise<T> => {
-  try {
-    return await withDeadline(ask(), timeout, `resolving ${address}`, expire);
-  } catch (error) {
-    if (error instanceof LeanError) throw error;
-    throw notAnAddress(address.toString(), `its name was not found: ${messageOf(error)}`, error);
-  }
-};
-
-const notAnAddress = (address: string, why: string, cause?: unknown): LeanError =>
+/** The error for an address that cannot be used. @param address printable. @param why completes `address …: <why>`. */
+export const addressError = (address: string, why: string, cause?: unknown): LeanError =>
   new LeanError('ERR_ADDRESS', `address ${address}: ${why}`, { cause });

@@ -1,16 +1,16 @@
 /**
  * multistream-select 1.0: how two peers agree on the protocol of a stream (libp2p/specs
  * connections/README.md, "multistream-select"). A message is a varint length, the text and a newline,
- * which is included in the length.
+ * which the length includes.
  *
- * When one of these functions fails, it has reset the stream.
+ * A function of this file that throws has reset the stream.
  */
 
 import type { ProtocolStream } from './connection.ts';
 import { orAborted } from './deadline.ts';
 import { isLeanError, LeanError } from './errors.ts';
 import { quote } from './printable.ts';
-import { encodeVarint, readExactly, readVarint, writeAll } from './stream/bytes.ts';
+import { concat, encodeVarint, readExactly, readVarint, writeAll } from './stream/bytes.ts';
 import { iterate } from './stream/iterate.ts';
 import { type Stream, StreamResetError } from './stream.ts';
 
@@ -18,10 +18,10 @@ export const MULTISTREAM = '/multistream/1.0.0';
 
 /**
  * Dialer, eager: proposes `protocols` in turn and waits for each answer. The header and the first
- * proposal leave together.
+ * proposal are sent together.
  *
- * @returns the protocol that the peer took.
- * @throws ERR_PROTOCOL_NOT_SUPPORTED when it took none; ERR_PROTOCOL_VIOLATION or
+ * @returns the protocol that the peer accepted.
+ * @throws ERR_PROTOCOL_NOT_SUPPORTED when it accepted none; ERR_PROTOCOL_VIOLATION or
  * ERR_MESSAGE_TOO_LONG when it does not speak multistream-select; ERR_EOF; what the stream throws.
  */
 export const select = async (stream: Stream, protocols: readonly string[]): Promise<string> => {
@@ -41,11 +41,11 @@ export const select = async (stream: Stream, protocols: readonly string[]): Prom
 
 /**
  * Dialer, lazy: writes the header and the proposal and does not wait, so that the caller's first
- * payload leaves in the same flight if it is written in the same turn of the event loop.
+ * payload is sent in the same flight if it is written in the same turn of the event loop.
  *
- * The first `read()` of the returned stream consumes and checks the peer's answer; it throws as
- * {@link select} does, and so does every later one. A caller that never reads never learns of it.
- * ERR_STREAM_RESET without an answer may be a refusal, too: some peers refuse like that.
+ * The first `read()` of the returned stream consumes and checks the peer's answer; if the peer refused, it throws as
+ * {@link select} does, and so does every later `read()`. A caller that never reads does not learn of a refusal.
+ * ERR_STREAM_RESET without an answer may be a refusal, too: some peers refuse that way.
  * `stopSending()` takes effect after the answer: some listeners cannot negotiate with a peer that
  * has stopped reading.
  *
@@ -82,7 +82,7 @@ export const selectLazily = (stream: Stream, protocol: string): ProtocolStream =
   return lazy;
 };
 
-/** @param proposal what was written: a peer that takes it answers with the same bytes. */
+/** Reads and checks the answer. @param proposal what was written: a peer that accepts it answers with the same bytes. */
 const awaitAnswer = async (
   stream: Stream,
   protocol: string,
@@ -101,13 +101,14 @@ const awaitAnswer = async (
 };
 
 /**
- * Listener: answers the peer's proposals until one is supported. Eager and lazy dialers look the
- * same from here: a lazy one's payload stays in the stream. `ls` is answered if `supported` is a list.
+ * Listener: answers the peer's proposals until one is supported. Works for eager and lazy dialers; a lazy dialer's
+ * payload stays in the stream. `ls` is answered if `supported` is a list.
  *
+ * @param supported the protocols, or a function that says whether one is supported.
  * @returns the protocol agreed on.
- * @throws ERR_PROTOCOL_NOT_SUPPORTED when the peer had nothing supported to propose;
- * ERR_PROTOCOL_VIOLATION or ERR_MESSAGE_TOO_LONG when it does not speak multistream-select or
- * proposes without end; ERR_EOF when it left before a proposal; what the stream throws.
+ * @throws ERR_PROTOCOL_NOT_SUPPORTED when the peer proposed only unsupported ones and gave up;
+ * ERR_PROTOCOL_VIOLATION or ERR_MESSAGE_TOO_LONG when it does not speak multistream-select or makes too many
+ * proposals; ERR_EOF when it closed the stream before a proposal; what the stream throws.
  */
 export const negotiate = async (
   stream: Stream,
@@ -140,7 +141,7 @@ export const negotiate = async (
     throw violation(`made ${MAX_PROPOSALS} proposals and none is supported`);
   } catch (error) {
     if (refused === undefined || !endsAfterRefusal(error)) throw abandon(stream, refused, error);
-    // Not reset(): that would take back a `na` that is still on its way.
+    // Not reset(): that would discard a `na` that has not been sent yet.
     stream.closeWrite();
     stream.stopSending(NEGOTIATION_FAILED);
     throw new LeanError(
@@ -151,18 +152,21 @@ export const negotiate = async (
   }
 };
 
-/** After `na`, the payload of a lazy dialer looks like garbage, and a dialer without alternatives leaves. */
+/**
+ * Whether `error` is how negotiation ends after our `na`: a lazy dialer's payload is not a message, and a dialer
+ * without alternatives closes or resets the stream.
+ */
 const endsAfterRefusal = (error: unknown): boolean =>
   isLeanError(error, 'ERR_PROTOCOL_VIOLATION') ||
   isLeanError(error, 'ERR_MESSAGE_TOO_LONG') ||
   isLeanError(error, 'ERR_EOF') ||
   isLeanError(error, 'ERR_STREAM_RESET');
 
-/** The longest message accepted: protocol names are short. go-libp2p accepts 64 KiB, rust-libp2p 16 KiB. */
+/** The longest message accepted, bytes: protocol names are short. go-libp2p accepts 64 KiB, rust-libp2p 16 KiB. */
 const MAX_MESSAGE = 1024;
-/** Characters of a message that an error quotes. */
+/** How much of a message an error quotes, characters. */
 const MAX_QUOTED = 64;
-/** Proposals that a dialer may make on one stream. */
+/** The most proposals that a dialer may make on one stream. */
 const MAX_PROPOSALS = 32;
 /** go-libp2p's stream error code StreamProtocolNegotiationFailed. */
 const NEGOTIATION_FAILED = 0x1001;
@@ -173,7 +177,7 @@ const expectHeader = async (stream: Stream): Promise<void> => {
     throw violation(`sent ${quote(message, MAX_QUOTED)} instead of ${MULTISTREAM}`);
 };
 
-/** True when the peer took `protocol`, false when it answered `na`. */
+/** Reads the answer to the proposal of `protocol`: true when the peer accepted it, false when it answered `na`. */
 const expectAnswer = async (stream: Stream, protocol: string): Promise<boolean> => {
   const answer = await readMessage(stream);
   if (answer === protocol) return true;
@@ -181,7 +185,7 @@ const expectAnswer = async (stream: Stream, protocol: string): Promise<boolean> 
   throw violation(`answered ${quote(answer, MAX_QUOTED)} to the proposal ${protocol}`);
 };
 
-/** Takes `expected` off the stream in one read, if that is how it begins; else all stays in it. */
+/** Consumes `expected` if one read returns it, possibly followed by more; else puts everything back. @returns whether it did. */
 const skip = async (stream: Stream, expected: Uint8Array): Promise<boolean> => {
   const chunk = await stream.read();
   if (chunk === null) return false;
@@ -190,7 +194,10 @@ const skip = async (stream: Stream, expected: Uint8Array): Promise<boolean> => {
   return found;
 };
 
-/** Takes the header and the first proposal off the stream in one read, if both are in it and it is supported. */
+/**
+ * Consumes the header and the first proposal if one read returns both and the protocol is supported; else puts
+ * everything back and returns `undefined`.
+ */
 const takeProposal = async (
   stream: Stream,
   isSupported: (protocol: string) => boolean | undefined,
@@ -200,7 +207,7 @@ const takeProposal = async (
   const start = HEADER.length + 1;
   const end = start + (chunk[HEADER.length] ?? 0);
   if (
-    // A length of one byte.
+    // The varint length has one byte.
     end - start < 0x80 &&
     chunk.length >= end &&
     chunk[end - 1] === NEWLINE &&
@@ -216,7 +223,7 @@ const takeProposal = async (
   return undefined;
 };
 
-/** Answers even a peer that no longer reads: it may be a write-only user of the protocol. */
+/** Writes an answer. A peer that has stopped reading is no error: it may only want to write. */
 const answerWith = async (stream: Stream, message: Uint8Array): Promise<void> => {
   try {
     await writeAll(stream, message);
@@ -249,16 +256,6 @@ const encodeList = (protocols: Iterable<string>): Uint8Array => {
   return concat([encodeVarint(body.length), body]);
 };
 
-const concat = (parts: readonly Uint8Array[]): Uint8Array => {
-  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
-};
-
 const NEWLINE = 0x0a;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -279,7 +276,7 @@ const refusedByReset = (error: unknown): boolean =>
 const notSupported = (protocols: string, cause?: unknown): LeanError =>
   new LeanError('ERR_PROTOCOL_NOT_SUPPORTED', `the peer does not support ${protocols}`, { cause });
 
-/** mplex has no error codes, and not every implementation sends one elsewhere. */
+/** The error when the peer reset the stream without an answer. mplex has no error codes, and not every peer sends one. */
 const unanswered = (protocol: string, cause: StreamResetError): StreamResetError => {
   const code = cause.resetCode === 0 ? '' : ` (code ${cause.resetCode})`;
   return new StreamResetError(

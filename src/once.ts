@@ -1,4 +1,4 @@
-/** `make`'s result, made at the first call; a failure is not kept. */
+/** A function that calls `make` once and keeps its result; after a failure the next call tries again. */
 export const once = <T>(make: () => Promise<T>): (() => Promise<T>) => {
   let made: Promise<T> | undefined;
   return () => {

@@ -3,36 +3,48 @@
  * limits, too (admission.ts).
  */
 
+import { checkRanges, type LimitRanges, MAX_COUNT } from './limit-ranges.ts';
+
+export const PENDING_RANGE: LimitRanges<{ readonly maxPending: number }> = {
+  maxPending: [1, MAX_COUNT],
+};
+
 export interface PendingPool {
   /** Counts what is pending at a listener from now on. */
   add(member: PoolMember): PoolPlace;
 }
 
-/** A listener. */
+/** A listener, as the pool sees it. */
 export interface PoolMember {
-  /** Its connections that are not authenticated yet. */
+  /** How many of its connections are not authenticated yet. */
   pending(): number;
-  /** The number that the host with most of them has. */
+  /** How many of them the host with the most has. */
   crowd(): number;
   /** Ends the oldest one of that host. */
   evictOldest(): void;
-  /** For a listener that admits on another thread: it must call `arrived()` when it has more than `count` pending. */
+  /**
+   * For a listener whose connections are admitted on another thread: from now on it must call `arrived()` when it
+   * has more than `count` pending.
+   */
   tellAbove?(count: number): void;
 }
 
+/** A listener's membership of the pool. */
 export interface PoolPlace {
-  /** One more is pending there. If the limit is passed, the oldest of another one is evicted. */
+  /** The listener has more pending connections than before. Over the limit, one or more are evicted. */
   arrived(): void;
   /** The listener is closed. Idempotent. */
   leave(): void;
 }
 
 /**
- * When more than `max` are pending, the oldest one goes of the host that has most of them at one listener.
+ * A pool of at most `max` pending connections. Above, the oldest one is evicted of the host that has most of them at
+ * one listener.
  *
- * @param max at least 1.
+ * @throws ERR_OPTIONS for a `max` that is out of the range of `maxPending`.
  */
 export const createPendingPool = (max: number): PendingPool => {
+  checkRanges({ maxPending: max }, PENDING_RANGE, 'a pending pool');
   const members = new Set<PoolMember>();
 
   const total = (): number => {
@@ -41,7 +53,7 @@ export const createPendingPool = (max: number): PendingPool => {
     return sum;
   };
 
-  /** Of several, not the one at which somebody has just arrived. */
+  /** The member with the most pending connections of one host; among equals, not `arrivedAt`. */
   const mostCrowded = (arrivedAt: PoolMember): PoolMember => {
     let victim = arrivedAt;
     let most = arrivedAt.crowd();
@@ -54,7 +66,7 @@ export const createPendingPool = (max: number): PendingPool => {
     return victim;
   };
 
-  /** Nobody alone can be over the limit with less than this. */
+  /** As long as no member is above its equal share, the total is not above the limit. */
   const share = (): void => {
     for (const member of members) member.tellAbove?.(Math.floor(max / members.size));
   };

@@ -1,6 +1,6 @@
 /**
  * Makes untrusted text safe to print: what a peer, a name server or Redis says must not move the cursor, forge a
- * line, reverse the direction of text or fill the screen. Everything printed for people goes through here.
+ * line, reverse the direction of text or fill the screen. All text from outside goes through here before it is printed.
  */
 
 /** The default limit of one text, characters. */
@@ -11,7 +11,7 @@ const MAX_TEXT = 300;
  * cannot be seen among them), lone surrogates, separators of lines and paragraphs.
  */
 const UNSAFE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
-/** Compiled on first use, as that takes a noticeable time. */
+/** Most text. Checked first, as compiling `UNSAFE`, which V8 does at its first use, takes noticeable time. */
 const PLAIN = /^[\x20-\x7e]*$/;
 
 /**
@@ -19,7 +19,7 @@ const PLAIN = /^[\x20-\x7e]*$/;
  * place of what exceeds `limit` characters. Printable text stays as it is, so the function is idempotent.
  */
 export const printable = (text: string, limit = MAX_TEXT): string => {
-  const cut = text.length > limit ? `${whole(text.slice(0, limit))}…` : text;
+  const cut = text.length > limit ? `${withoutHalfPair(text.slice(0, limit))}…` : text;
   return PLAIN.test(cut) ? cut : cut.replace(UNSAFE, escapeCharacter);
 };
 
@@ -27,8 +27,8 @@ export const printable = (text: string, limit = MAX_TEXT): string => {
 export const quote = (text: string, limit?: number): string =>
   `"${printable(text, limit).replaceAll('"', '\\"')}"`;
 
-/** Cutting must not split a surrogate pair. */
-const whole = (text: string): string => text.replace(/[\ud800-\udbff]$/, '');
+/** `text` without a high surrogate at its end, which cutting may have left. */
+const withoutHalfPair = (text: string): string => text.replace(/[\ud800-\udbff]$/, '');
 
 const SHORT: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
 

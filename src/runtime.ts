@@ -1,6 +1,6 @@
 /**
- * The abilities and defects of the JavaScript runtime, in one record. Code checks these, never which runtime
- * it runs on.
+ * The abilities and defects of the JavaScript runtime, in one record. Other code checks these, and never the
+ * runtime's name.
  */
 
 import { LeanError } from './errors.ts';
@@ -14,6 +14,8 @@ export interface Runtime {
   readonly quicCounts: boolean;
   /** `node:quic` loses FINs and, of long bursts, packets: quic/node/fin-gate.ts, write-budget.ts. */
   readonly quicLosesPackets: boolean;
+  /** `node:quic` has defects that end the process: quic/node/late-write.ts, never-opened.ts. */
+  readonly quicEndsProcess: boolean;
   /** `node:quic` reports the end of a stream before the reset, or the end of the connection, that caused it. */
   readonly quicEndsStreamsFirst: boolean;
   /** `node:quic` reports a peer that stopped reading only by a writer without room. */
@@ -34,6 +36,7 @@ export const RUNTIME: Runtime = {
   quicListens: bun === undefined,
   quicCounts: bun === undefined,
   quicLosesPackets: bun === undefined,
+  quicEndsProcess: bun === undefined,
   quicEndsStreamsFirst: bun !== undefined,
   quicHidesStops: bun !== undefined,
   quicTakesNoRoots: bun === undefined,

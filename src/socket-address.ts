@@ -5,7 +5,7 @@ export interface SocketAddress {
   readonly port: number;
 }
 
-/** `host` without a zone, and as IPv4 where it is an IPv4-mapped IPv6 address. */
+/** `host`, an IP literal, without a zone (`%eth0`); an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2) as IPv4. */
 export const plainHost = (host: string): string => {
   const [address = host] = host.split('%');
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
@@ -17,8 +17,8 @@ export const plainHost = (host: string): string => {
 };
 
 /**
- * Whether a socket that is bound to `local` can send to `remote`: of the same IP version, and not from
- * loopback to elsewhere, nor the other way round.
+ * Whether a socket that is bound to `local` can send to `remote`: both must have the same IP version, and both be
+ * loopback addresses or neither, unless `local` is unspecified (`0.0.0.0`, `::`).
  */
 export const canReach = (local: SocketAddress, remote: SocketAddress): boolean => {
   const [from, to] = [plainHost(local.host), plainHost(remote.host)];
@@ -26,5 +26,5 @@ export const canReach = (local: SocketAddress, remote: SocketAddress): boolean =
   return from === '0.0.0.0' || from === '::' || isLoopback(from) === isLoopback(to);
 };
 
-/** @param ip as of `plainHost`. */
+/** @param ip as `plainHost` returns it. */
 export const isLoopback = (ip: string): boolean => ip === '::1' || ip.startsWith('127.');

@@ -1,6 +1,6 @@
 /**
- * The participants that run on js-libp2p. They are a bundle of their own, dist/suites.cjs, so that what the
- * command line loads, and the transport image, stay small; `bin/libp2p-lean` starts it for their commands.
+ * The participants of test suites that run on js-libp2p. They have a bundle of their own, dist/suites.cjs, which
+ * `bin/libp2p-lean` starts for their commands: the command line and the transport image stay small.
  */
 
 import { endWith } from './cli/main.ts';
@@ -21,6 +21,6 @@ const run = async (args: readonly string[]): Promise<number> => {
   }
   throw new HarnessError(
     'ERR_CONFIG',
-    `${command} takes no arguments: its environment says it all`,
+    `${command} takes no arguments: environment variables configure it`,
   );
 };

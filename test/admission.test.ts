@@ -3,14 +3,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
+  type AdmittedConnection,
   createAdmission,
   DEFAULT_ADMISSION_LIMITS,
-  type Guest,
   hostKeyOf,
 } from '../src/admission.ts';
 
-/** Who was let in, if somebody was. */
-const guestOf = (entered: Guest | string): Guest | undefined =>
+/** The connection, if it was admitted. */
+const admittedOf = (entered: AdmittedConnection | string): AdmittedConnection | undefined =>
   typeof entered === 'string' ? undefined : entered;
 
 test('an IPv4 address is a host, and so is a /56 of IPv6', () => {
@@ -41,7 +41,7 @@ test('addresses of one host share its limit, however they are written', () => {
     ['fe80::1%eth0', 'fe80::2%eth1', true],
   ] as const) {
     const admission = createAdmission({ ...DEFAULT_ADMISSION_LIMITS, maxConnectionsPerHost: 1 });
-    guestOf(admission.enter(first, () => {}))?.authenticated();
+    admittedOf(admission.enter(first, () => {}))?.authenticated();
     const entered = admission.enter(second, () => {});
     assert.equal(entered === 'maxConnectionsPerHost', same, `${first}, ${second}`);
   }
@@ -51,7 +51,7 @@ test('who has left is not counted, however often it says so', () => {
   const admission = createAdmission({ ...DEFAULT_ADMISSION_LIMITS, maxConnections: 2 });
   const evicted: string[] = [];
   const entered = (name: string) => admission.enter('192.0.2.1', () => evicted.push(name));
-  const enter = (name: string) => guestOf(entered(name));
+  const enter = (name: string) => admittedOf(entered(name));
   const first = enter('first');
   first?.authenticated();
   first?.authenticated();

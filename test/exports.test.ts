@@ -20,23 +20,23 @@ const subpaths = Object.entries(packageJson.exports)
 
 /** Of src/, what each subpath is made of; beyond COMMON. */
 const PARTS: Readonly<Record<string, RegExp>> = {
-  quic: /^(admission|connection-memory|connection|pending-pool|runtime|socket-address|quic\/(select|engine|engine-name|limits)|limit-ranges|names)\.ts$/,
+  quic: /^(admission|connection-memory|connection|pending-pool|runtime|socket-address|quic\/(select|engine|engine-name|limits)|limit-ranges|check-names)\.ts$/,
   tls: /^(tls|identity)\//,
   noise:
-    /^(secure\/(noise|noise-payload|noise-state|noise-wire|chacha|secure-channel)\.ts|identity\/|wire\/(wire|socket-wire)\.ts)/,
+    /^(secure\/(noise|noise-payload|noise-state|noise-wire|chacha|secure-channel)\.ts|identity\/|wire\/(wire|socket-wire|pausing-receive)\.ts)/,
   yamux:
-    /^(mux\/(yamux|muxer|mux-stream)|wire\/(wire|socket-wire)|connection|connection-memory|limit-ranges)\.ts$/,
+    /^(mux\/(yamux|mux-limits|mux-session|mux-stream)|wire\/(wire|socket-wire|pausing-receive)|connection|connection-memory|limit-ranges)\.ts$/,
   mplex:
-    /^(mux\/(mplex|muxer|mux-stream)|wire\/(wire|socket-wire)|connection|connection-memory|limit-ranges)\.ts$/,
-  multistream: /^(multistream|wire\/(wire|socket-wire))\.ts$/,
+    /^(mux\/(mplex|mux-limits|mux-session|mux-stream)|wire\/(wire|socket-wire|pausing-receive)|connection|connection-memory|limit-ranges)\.ts$/,
+  multistream: /^(multistream|wire\/(wire|socket-wire|pausing-receive))\.ts$/,
   identity: /^identity\//,
   'web-streams': /^stream\.ts$/,
   'js-libp2p':
-    /^(js-libp2p\/|tls\/|identity\/|(admission|connection-memory|connection|multiaddr|multistream|once|runtime|socket-address|limit-ranges|names)\.ts$|quic\/(select|engine|engine-name|limits)\.ts$)/,
+    /^(js-libp2p\/|tls\/|identity\/|(admission|connection-memory|connection|multiaddr|multistream|once|pending-pool|resolve-multiaddr|runtime|socket-address|limit-ranges|check-names)\.ts$|quic\/(select|engine|engine-name|limits)\.ts$)/,
 };
 
 /** What anything may be made of: errors, waiting, and the stream contract. */
-const COMMON = /^(errors|close-reason|printable|deferred|deadline|stream|stream\/[\w-]+)\.ts$/;
+const COMMON = /^(errors|close-reason|printable|deadline|stream|stream\/[\w-]+)\.ts$/;
 
 /** Packages that a subpath loads. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {

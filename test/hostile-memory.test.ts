@@ -18,7 +18,6 @@ import {
   CONN_RESOURCE_LIMIT_EXCEEDED,
   STREAM_RESOURCE_LIMIT_EXCEEDED,
 } from '../src/connection-memory.ts';
-import { type Deferred, defer } from '../src/deferred.ts';
 import { MuxStream } from '../src/mux/mux-stream.ts';
 import type { MuxerName } from '../src/mux/muxer.ts';
 import { createNode, type LeanNode } from '../src/node/node.ts';
@@ -64,7 +63,7 @@ const startNode = async (
   limits: Limits = {},
 ): Promise<{ node: LeanNode; address: string; first: () => Promise<Connection> }> => {
   // Forgotten when it is taken, so that a test can let go of it.
-  let accepted: Deferred<Connection> | undefined = defer();
+  let accepted: PromiseWithResolvers<Connection> | undefined = Promise.withResolvers();
   const first = async (): Promise<Connection> => {
     assert(accepted !== undefined, 'taken before');
     const { promise } = accepted;
@@ -171,13 +170,14 @@ for (const stack of [...engines, 'yamux', 'mplex'] as const) {
       const { address, first } = await startNode(t, stack);
       // In functions of their own, after which nobody here holds a connection or a stream.
       const beHostile = async (): Promise<void> => {
-        // Few enough for node:quic to reset none of them.
-        const streams = stack === 'node' ? 24 : 1_100;
+        // Few enough for node:quic to reset none of them: with 24 it does on a busy machine, and the client (quiche)
+        // answers a STOP_SENDING with a final size that is none.
+        const streams = stack === 'node' ? 12 : 1_100;
         const { child } = startClient(t, stack, address, { streams });
         const hostile = await first();
         const { memory } = hostile;
-        // How many streams share a connection's window before it is full is chance: 15 were seen.
-        await flooded(hostile, { streams: 8, held: MIB });
+        // How many streams share a connection's window before it is full is chance: 8 of 12 were seen.
+        await flooded(hostile, { streams: 2, held: MIB });
         const { unread, unsent, peak } = memory;
         t.diagnostic(JSON.stringify({ streams: memory.streams, unread, unsent, peak }));
         assert(peak <= memory.limit, `${peak} bytes`);
@@ -204,7 +204,7 @@ for (const stack of [...engines, 'yamux', 'mplex'] as const) {
 
     test('has its streams reset when it takes nothing', HANG, async (t) => {
       const { address, first } = await startNode(t, stack, { stallTimeout: 500 });
-      const { said } = startClient(t, stack, address, { streams: 64 });
+      const { said } = startClient(t, stack, address, { streams: 32 });
       const hostile = await first();
       const { memory } = hostile;
       // Not what is held now: on a busy machine that may be over between two looks.

@@ -12,7 +12,7 @@ const HEAVY = [
   /\/node_modules\/ws\//,
   /\/src\/transports\/(quic|tcp|websocket|upgrade)\.ts/,
   /\/src\/quic\/(quinn|quiche|node)\//,
-  /\/src\/(secure|mux|wire)\//,
+  /\/src\/(secure|wire|mux\/(?!mux-limits\.ts))/,
   /\/src\/(harness|cli)\//,
   /\/src\/tls\//,
   /NativeModule (tls|http|https|dgram|_http_server)\n/,
@@ -34,7 +34,7 @@ test('a transport loads what it needs, and no other transport', () => {
   assertLoadsNone(tcp, [/\/node_modules\/ws\//, /\/src\/quic\/(quinn|quiche|node)\//]);
   const quic = loadedBy(`${use}/udp/0/quic-v1')`);
   assert.match(quic, /\/src\/transports\/quic\.ts/);
-  assertLoadsNone(quic, [/\/node_modules\/ws\//, /\/src\/(secure|mux|wire)\//]);
+  assertLoadsNone(quic, [/\/node_modules\/ws\//, /\/src\/(secure|wire|mux\/(?!mux-limits\.ts))/]);
 });
 
 test('of secure channels those are set up that were asked for', () => {

@@ -94,7 +94,7 @@ describe('addresses of a hole punch', () => {
 
   it('are dialled at few hosts, and each host so often, however many addresses it has', () => {
     const chosen = (maxHosts: number, maxDialsPerHost: number, ...list: string[]) =>
-      punchTargets(list.map(parseMultiaddr), { maxHosts, maxDialsPerHost, maxPunches: 1 }).map(
+      punchTargets(list.map(parseMultiaddr), { maxHosts, maxDialsPerHost }).map(
         ({ address, dials }) => [address.toString(), dials],
       );
     const [one, two, three, six] = [

@@ -207,4 +207,72 @@ mod tests {
             assert_eq!(frames, other);
         }
     }
+
+    /// `RUNS=10000000 cargo test --release random_frames` for more of them.
+    #[test]
+    fn random_frames_are_read_without_a_panic() {
+        let runs = std::env::var("RUNS").map_or(200_000, |runs| runs.parse().unwrap());
+        // Frame types, sizes of varints and what is right after them, more often than chance has them.
+        const LIKELY: [u8; 14] = [
+            PADDING,
+            PING,
+            ACK,
+            ACK_ECN,
+            TRANSPORT_CLOSE,
+            APPLICATION_CLOSE,
+            0x41,
+            0x2a,
+            MARK,
+            0x3f,
+            0x40,
+            0x80,
+            0xc0,
+            0xff,
+        ];
+        // xorshift64 (Marsaglia): the same frames each time.
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as usize
+        };
+        let (mut closes, mut refusals) = (0, 0);
+        for _ in 0..runs {
+            let mut frames: Vec<u8> = (0..random() % 32)
+                .map(|_| match random() {
+                    byte if byte % 4 == 0 => (byte >> 8) as u8,
+                    index => LIKELY[(index >> 8) % LIKELY.len()],
+                })
+                .collect();
+            if random() % 4 == 0 {
+                let at = random() % (frames.len() + 1);
+                frames.splice(at..at, [APPLICATION_CLOSE, CODE[0], CODE[1]]);
+            }
+            let before = frames.clone();
+            let close = read_close(&frames);
+            closes += usize::from(close.is_some());
+            refuse(&mut frames);
+            let start = find_close(&before).unwrap_or(before.len());
+            assert_eq!(frames[..start], before[..start]);
+            if frames == before {
+                continue;
+            }
+            // With a length, the marked close says the same as a transport close, without its mark.
+            let Some(marked) = close.filter(|close| !close.reason.is_empty()) else {
+                continue;
+            };
+            let refused = CloseFrame {
+                application: false,
+                code: u64::from(BAD_CERTIFICATE),
+                reason: marked.reason[1..].to_vec(),
+            };
+            assert_eq!(read_close(&frames), Some(refused), "{before:02x?}");
+            refusals += 1;
+        }
+        assert!(
+            closes > runs / 100 && refusals > runs / 10_000,
+            "{closes} closes, {refusals} refusals"
+        );
+    }
 }

@@ -20,10 +20,11 @@ use crate::connection::{Connected, Connection, Halves, Place, Slot};
 use crate::dial::{Bound, DialSlot, DialSockets};
 use crate::driving::Driver;
 use crate::events::{Event, EventQueue};
-use crate::limits::{Limits, trace_file};
+use crate::limits::Limits;
 use crate::listener::{Listener, ListenerOptions, server_config};
 use crate::stream::Stream;
 use crate::tls::{SERVER_NAME, Tls};
+use crate::trace::{Qlog, Traces};
 
 /// Failed handshakes that are kept until JavaScript asks for them; further ones are not reported.
 const MAX_FAILURES: usize = 1024;
@@ -32,6 +33,7 @@ const MAX_FAILURES: usize = 1024;
 pub struct Shared {
     pub events: Arc<EventQueue>,
     pub runtime: Handle,
+    pub traces: Arc<Traces>,
     connections: Mutex<HashMap<u32, Arc<Connection>>>,
     failures: Mutex<HashMap<u32, Failure>>,
     last_id: AtomicU32,
@@ -44,12 +46,12 @@ pub struct Failure {
 }
 
 impl Shared {
-    /// A number for a listener or connection; never 0.
+    /// A number for a listener or connection: never 0, nor that of a connection which is there. Peers can make all
+    /// numbers be given out in a day, as each of their first packets takes one.
     pub fn next_id(&self) -> u32 {
-        self.last_id
-            .fetch_add(1, Ordering::Relaxed)
-            .wrapping_add(1)
-            .max(1)
+        free_id(&self.last_id, |id| {
+            lock(&self.connections).contains_key(&id)
+        })
     }
 
     /// Keeps a connection until JavaScript releases it, and pushes `Event::Connected`.
@@ -107,8 +109,10 @@ impl Engine {
             .spawn(move || {
                 let _ = runtime.block_on(stopped);
             })?;
+        let events = Arc::new(events);
         let shared = Arc::new(Shared {
-            events: Arc::new(events),
+            traces: Traces::new(Arc::clone(&events)),
+            events,
             runtime: handle.clone(),
             connections: Mutex::default(),
             failures: Mutex::default(),
@@ -174,22 +178,21 @@ impl Engine {
         }
     }
 
-    /// Starts a dial, from the socket of the listener `from` unless that is 0. `qlog`: a directory for
-    /// traces, one file per connection.
+    /// Starts a dial, from the socket of the listener `from` unless that is 0.
     pub fn dial(
         &mut self,
         remote: SocketAddr,
         tls: &Tls,
         limits: &Limits,
-        qlog: Option<&str>,
+        qlog: Option<&Qlog>,
         from: u32,
     ) -> Result<u32, String> {
         let _within = self.shared.runtime.enter();
         let id = self.shared.next_id();
-        let trace = qlog.map(|qlog| trace_file(qlog, "dialer", id));
+        let trace = qlog.and_then(|qlog| self.shared.traces.begin(qlog, "dialer", id));
         let mut config = ClientConfig::new(tls.client());
         config
-            .transport_config(limits.transport(trace.as_deref()))
+            .transport_config(limits.transport(trace))
             // Tokens are stored by server name, which is the same for all peers.
             .token_store(Arc::new(NoneTokenStore));
         let (bound, connecting, slot) = self.connect(remote, config, from)?;
@@ -327,4 +330,25 @@ impl Drop for Engine {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn free_id(last: &AtomicU32, is_taken: impl Fn(u32) -> bool) -> u32 {
+    loop {
+        let id = last.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        if id != 0 && !is_taken(id) {
+            return id;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_begin_again_and_leave_out_those_in_use() {
+        let last = AtomicU32::new(u32::MAX - 1);
+        let next = || free_id(&last, |id| id == 1 || id == 2);
+        assert_eq!([next(), next(), next()], [u32::MAX, 3, 4]);
+    }
 }

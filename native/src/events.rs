@@ -27,6 +27,8 @@ pub enum Event {
     ListenerClosed = 9,
     /// A listener has more pending handshakes than the number set by `tell_above()`.
     PendingRose = 10,
+    /// There are as many traces as there may be, or they are as large.
+    TracesFull = 11,
 }
 
 /// Bytes of one event in `drain()`: kind, id and listener, each a `u32` in the machine's byte order.

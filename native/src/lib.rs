@@ -24,6 +24,7 @@ use limits::{Limits, varint};
 use listener::ListenerOptions;
 use stream::{Read, Write};
 use tls::Tls;
+use trace::Qlog;
 
 mod admission;
 mod certificate;
@@ -42,10 +43,11 @@ mod session;
 mod socket;
 mod stream;
 mod tls;
+mod trace;
 
 /// Version of the functions below: JavaScript refuses a binary with another one.
 #[napi]
-pub const INTERFACE: u32 = 4;
+pub const INTERFACE: u32 = 5;
 
 /// Returned in place of a byte count or a stream number: nothing now; an event follows.
 const BLOCKED: i32 = -1;
@@ -154,8 +156,7 @@ impl Credentials {
     }
 }
 
-/// Binds a socket and returns the listener's number. `qlog`: a directory for traces, one file per
-/// connection.
+/// Binds a socket and returns the listener's number. `qlog`: where traces go, one file per connection.
 #[napi(catch_unwind)]
 pub fn listen(
     engine: u32,
@@ -163,7 +164,7 @@ pub fn listen(
     port: u16,
     credentials: &Credentials,
     limits: Limits,
-    qlog: Option<String>,
+    qlog: Option<Qlog>,
 ) -> Result<u32> {
     let address = socket_address(&host, port)?;
     with(engine, |engine| {
@@ -255,12 +256,12 @@ pub fn dial(
     credentials: &Credentials,
     limits: Limits,
     from: u32,
-    qlog: Option<String>,
+    qlog: Option<Qlog>,
 ) -> Result<u32> {
     let remote = socket_address(&host, port)?;
     with(engine, |engine| {
         engine
-            .dial(remote, &credentials.tls, &limits, qlog.as_deref(), from)
+            .dial(remote, &credentials.tls, &limits, qlog.as_ref(), from)
             .map_err(failure)
     })
 }

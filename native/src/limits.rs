@@ -1,6 +1,5 @@
 //! `QuicLimits` of src/quic/engine.ts as quinn's configuration.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use quinn::{IdleTimeout, TransportConfig, VarInt};
 
 use crate::admission::AdmissionLimits;
 use crate::congestion::ClosableConfig;
+use crate::trace::Trace;
 
 /// Streams that a peer may open at first; when half of them are open, `max_streams` if that is more.
 /// quinn-proto inserts each stream that may be opened into two hash maps (`StreamsState::new`): 48 take 64
@@ -75,8 +75,8 @@ impl Limits {
         }
     }
 
-    /// quinn's configuration of a connection. `qlog`: the file for its trace.
-    pub fn transport(&self, qlog: Option<&Path>) -> Arc<TransportConfig> {
+    /// quinn's configuration of a connection.
+    pub fn transport(&self, trace: Option<Trace>) -> Arc<TransportConfig> {
         let mut transport = TransportConfig::default();
         let idle = IdleTimeout::from(varint(self.idle_timeout));
         transport
@@ -89,42 +89,14 @@ impl Limits {
             .datagram_receive_buffer_size(None)
             .keep_alive_interval(None)
             .congestion_controller_factory(Arc::new(ClosableConfig::default()));
-        trace(&mut transport, qlog);
+        if let Some(trace) = trace {
+            trace.write_by(&mut transport);
+        }
         Arc::new(transport)
     }
-}
-
-/// The file in the directory `qlog` for connection number `id`.
-pub fn trace_file(qlog: &str, role: &str, id: u32) -> PathBuf {
-    Path::new(qlog).join(format!("{}-{id}-{role}.sqlog", std::process::id()))
 }
 
 /// A JavaScript number as a varint, clamped to the largest.
 pub fn varint(value: f64) -> VarInt {
     VarInt::from_u64(value as u64).unwrap_or(VarInt::MAX)
 }
-
-#[cfg(feature = "qlog")]
-fn trace(transport: &mut TransportConfig, path: Option<&Path>) {
-    use std::fs::File;
-    use std::io::LineWriter;
-    use std::time::{SystemTime, UNIX_EPOCH};
-
-    // A connection works without its trace, too.
-    let Some(file) = path.and_then(|path| File::create(path).ok()) else {
-        return;
-    };
-    let mut config = quinn::QlogConfig::default();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let began = now.unwrap_or_default().as_secs_f64() * 1_000.0;
-    config
-        // An event is a line: so what there is of them is in the file even if the process is killed.
-        .writer(Box::new(LineWriter::new(file)))
-        .title(Some("libp2p-lean".to_owned()))
-        // Times count from here, and there is no other place that says when that was.
-        .description(Some(format!("reference_time {began:.3}")));
-    transport.qlog_stream(config.into_stream());
-}
-
-#[cfg(not(feature = "qlog"))]
-fn trace(_: &mut TransportConfig, _: Option<&Path>) {}

@@ -16,8 +16,9 @@ use crate::dial::Bound;
 use crate::driving::Driver;
 use crate::engine::Shared;
 use crate::events::Event;
-use crate::limits::{Limits, trace_file};
+use crate::limits::Limits;
 use crate::tls::Tls;
+use crate::trace::Qlog;
 
 /// How long a listener's socket stays open for the CONNECTION_CLOSE of its last connections.
 const CLOSE_GRACE: Duration = Duration::from_millis(5);
@@ -29,10 +30,10 @@ pub struct Listener {
     acceptor: Arc<Acceptor>,
 }
 
-/// A listener's limits, and a directory for traces, one file per connection.
+/// A listener's limits, and where traces of its connections go.
 pub struct ListenerOptions {
     pub limits: Limits,
-    pub qlog: Option<String>,
+    pub qlog: Option<Qlog>,
 }
 
 /// The configuration of a listener's connections.
@@ -114,7 +115,7 @@ impl Listener {
 struct Acceptor {
     id: u32,
     config: ServerConfig,
-    qlog: Option<String>,
+    qlog: Option<Qlog>,
     socket: SocketAddr,
     limits: Limits,
     admission: Arc<Mutex<Admission>>,
@@ -151,12 +152,12 @@ impl Acceptor {
     }
 
     fn accept(&self, incoming: Incoming, number: u32) -> Result<Connecting, ConnectionError> {
-        let Some(qlog) = &self.qlog else {
+        let begin = |qlog| self.shared.traces.begin(qlog, "listener", number);
+        let Some(trace) = self.qlog.as_ref().and_then(begin) else {
             return incoming.accept();
         };
-        let file = trace_file(qlog, "listener", number);
         let mut config = self.config.clone();
-        config.transport_config(self.limits.transport(Some(&file)));
+        config.transport_config(self.limits.transport(Some(trace)));
         incoming.accept_with(Arc::new(config))
     }
 

@@ -1,4 +1,4 @@
-/** Multiaddrs of the command line. */
+/** Parses the multiaddrs that the command line is given. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { messageOf } from '../errors.ts';
@@ -17,7 +17,7 @@ export const parseDialAddress = (text: string): Multiaddr =>
     return address;
   });
 
-/** `<relay>/p2p-circuit` of a relay's address. @throws ERR_CONFIG as `parseDialAddress()`, and without a peer id. */
+/** The address `<relay>/p2p-circuit` for a relay's address. @throws ERR_CONFIG as `parseDialAddress()`, and without a peer id. */
 export const parseRelay = (text: string): Multiaddr =>
   asConfiguration(() => {
     const address = circuitOf(parseDialAddress(text));
@@ -25,7 +25,7 @@ export const parseRelay = (text: string): Multiaddr =>
     return address;
   });
 
-/** @throws ERR_CONFIG in place of what `read` throws: the user has given what it reads. */
+/** Runs `read` on what the user has given: whatever it throws becomes ERR_CONFIG. */
 const asConfiguration = <T>(read: () => T): T => {
   try {
     return read();

@@ -8,7 +8,7 @@ import type { LeanNode } from '../node/node.ts';
 import { quote } from '../printable.ts';
 import { note } from './process.ts';
 
-/** Characters of one value: a message that names several addresses is that long. */
+/** The longest value, characters: error messages that name several addresses are long. */
 const MAX_VALUE = 2_000;
 
 export const createDebugLog = (): Log => {
@@ -19,7 +19,7 @@ export const createDebugLog = (): Log => {
   return (event, detail) => logger.debug(event, detail ?? {});
 };
 
-/** Logs what `node` does. */
+/** Logs the events of `node`. */
 export const debugNode = (node: LeanNode): void => logEvents(node, createDebugLog());
 
 /** `2026-01-25T10:00:00.123Z event key=value key=value` */

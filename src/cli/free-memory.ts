@@ -1,7 +1,7 @@
 /**
- * Gives memory back to the system after a burst. V8 does not collect what nothing happens in any more, and glibc keeps
- * what was freed: tens of MiB each. Only our native binary can ask glibc, whatever the transports are; without it,
- * memory stays as it is.
+ * Gives memory back to the system after a burst of connections. An idle V8 does not collect its garbage, and glibc keeps
+ * what was freed: tens of MiB each. Only quinn's binary can make glibc return it, whichever transports are in use;
+ * without that binary, only V8's garbage is collected.
  */
 
 import { setFlagsFromString } from 'node:v8';
@@ -9,28 +9,33 @@ import { runInNewContext } from 'node:vm';
 import { MEMORY_IS_SHORT } from '../node/memory-pressure.ts';
 import type { LeanNode } from '../node/node.ts';
 
-/** From the first connection that ends; whatever ends meanwhile is part of the burst. Milliseconds. */
+/** How long after the first connection that ends; those that end meanwhile belong to the same burst. Milliseconds. */
 const DELAY = 5_000;
-/** The same where it has not been worth it, as with a crowd that comes and goes; milliseconds. */
+/** The longest such delay: it doubles while freeing brings little, as when peers keep coming and going. Milliseconds. */
 const LONGEST_DELAY = 20_000;
-/** How long it takes, at most; milliseconds. */
+/** How long trimming takes at most; milliseconds. */
 const TRIM_TIME = 1_000;
-/** What is worth it: resident memory before, in parts of what there was in the beginning, and of what there is afterwards. */
+/**
+ * Freeing is tried when resident memory exceeds that at the start by this factor, or a connection was refused for lack of
+ * memory. It was worth it when memory before exceeded that afterwards by this factor.
+ */
 const WORTH = 1.1;
 
-/** A heap that has grown to so many times what it was may be mostly garbage. */
+/** A heap that has grown by this factor since the start may be mostly garbage. */
 const HEAP_GROWTH = 2;
-/** A heap in which less is in use than this is collected again and again until nothing is left: some tens of milliseconds. */
+/** With less than this in use, the heap is collected repeatedly until nothing is left, which takes tens of ms; bytes. */
 const SMALL_HEAP = 64 << 20;
-/** Collecting takes no more than one in so many milliseconds: a heap that is large because it is in use takes long, each time. */
+/**
+ * Collecting may take one part in so many of a processor's time: it takes long when the heap is large because it is in use.
+ */
 const SHARE = 100;
 
-/** Does so, now and then, while `node` loses connections. */
+/** Frees memory from time to time while connections of `node` end. */
 export const freeMemoryAfterBursts = (node: LeanNode): void => {
   const { rss: first, heapTotal } = process.memoryUsage();
   let timer: NodeJS.Timeout | undefined;
   let delay = DELAY;
-  /** Someone was refused for lack of memory: garbage may be all that there is too much of. */
+  /** A connection was refused for lack of memory, which may all be garbage. */
   let short = false;
   const later = (ms: number, act: () => void): void => {
     timer = setTimeout(act, ms).unref();
@@ -40,14 +45,15 @@ export const freeMemoryAfterBursts = (node: LeanNode): void => {
   };
   const look = async (): Promise<void> => {
     const before = process.memoryUsage.rss();
-    if (before <= WORTH * first) {
+    // Resident memory says nothing of an address space, or of a heap whose pages the system has reclaimed.
+    if (!short && before <= WORTH * first) {
       timer = undefined;
       return;
     }
     const collects = short || process.memoryUsage().heapTotal > HEAP_GROWTH * heapTotal;
     const took = collects ? collectGarbage() : 0;
     short = false;
-    if (!(await trim())) return;
+    await trim();
     later(TRIM_TIME, () => {
       const worth = before > WORTH * process.memoryUsage.rss();
       delay = Math.max(worth ? DELAY : Math.min(2 * delay, LONGEST_DELAY), SHARE * took);
@@ -65,25 +71,24 @@ let gc:
   | ((options?: { readonly type: 'major'; readonly flavor: 'last-resort' }) => void)
   | undefined;
 
-/** Returns how long it took, ms. */
+/** @returns the processor time that it took, milliseconds; on a busy machine the clock shows many times as much. */
 const collectGarbage = (): number => {
   if (gc === undefined) {
     setFlagsFromString('--expose-gc');
     gc = runInNewContext('gc') as NonNullable<typeof gc>;
   }
-  const start = performance.now();
+  const start = process.cpuUsage();
   gc();
   // One collection keeps caches, and pages that are almost empty.
   if (process.memoryUsage().heapUsed < SMALL_HEAP) gc({ type: 'major', flavor: 'last-resort' });
-  return performance.now() - start;
+  const { user, system } = process.cpuUsage(start);
+  return (user + system) / 1_000;
 };
 
-/** Whether it can be done here; if not, it is not tried again. */
-const trim = async (): Promise<boolean> => {
+/** Makes glibc return freed memory, if the binary is there and there is memory to load it and start its thread. */
+const trim = async (): Promise<void> => {
   try {
     const { loadQuinn } = await import('../quic/quinn/binding.ts');
-    return loadQuinn().trimMemory();
-  } catch {
-    return false;
-  }
+    loadQuinn().trimMemory();
+  } catch {}
 };

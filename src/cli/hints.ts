@@ -1,8 +1,8 @@
-/** What to do about an error, in terms of the command line, which the library does not know. */
+/** What the user can do about an error. The library does not know the command line's flags and variables. */
 
 import { type ErrorCode, isLeanError } from '../errors.ts';
 
-/** The end of the error's line: `; do this`, or nothing. */
+/** The hint for the end of the error's line: `; do this`, or an empty text. */
 export const hintFor = (error: unknown): string => {
   if (hasCode(error, 'ERR_WSS_CERTIFICATE')) return '; -k (--insecure) accepts it';
   if (!isLeanError(error)) return '';

@@ -1,4 +1,4 @@
-/** `libp2p-lean listen`: a node that answers until it is ended. */
+/** `libp2p-lean listen` and `relay`: a node that runs until it is ended. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { cappedLog } from '../capped-log.ts';
@@ -16,7 +16,7 @@ import { type TransportFlags, transportsOf } from './transports.ts';
 
 export interface ListenFlags extends TransportFlags {
   readonly debug?: boolean;
-  /** A node's, and a relay's. */
+  /** Limits of the node and of the relay, by name. */
   readonly limit?: Readonly<Record<string, number>>;
   /** Relays to be reached through. */
   readonly relay?: readonly string[];
@@ -46,7 +46,7 @@ export const listen = async (addresses: readonly string[], flags: ListenFlags): 
   if (flags.debug) (await import('./debug-log.ts')).debugNode(node);
   else notePeers(node);
   freeMemoryAfterBursts(node);
-  if (flags.perf) (await import('./perf-people.ts')).serve(node);
+  if (flags.perf) (await import('./perf-interactive.ts')).serve(node);
   try {
     for (const address of wanted) await bind(node, address);
     for (const relay of relays) await node.listen(relay);
@@ -59,7 +59,7 @@ export const listen = async (addresses: readonly string[], flags: ListenFlags): 
   }
 };
 
-/** @throws ERR_CONFIG for an address that is not one to listen on, such as a name; what `node.listen()` throws. */
+/** Listens on `address`. @throws ERR_CONFIG if that cannot be listened on, such as a name; what `node.listen()` throws. */
 const bind = async (node: LeanNode, address: Multiaddr): Promise<void> => {
   try {
     await node.listen(address);
@@ -76,7 +76,7 @@ const serve = async ({ host, port }: { readonly host: string; readonly port: num
   return server;
 };
 
-/** The limits of the node, and whether it is a relay, with which limits. */
+/** The node's options for `limit` and `serveRelay`. */
 const limitsOf = ({ limit = {}, serveRelay = false }: ListenFlags): NodeOptions => {
   if (!serveRelay) return { limits: limit };
   const [ofRelay, others] = [true, false].map((wanted) =>
@@ -85,17 +85,18 @@ const limitsOf = ({ limit = {}, serveRelay = false }: ListenFlags): NodeOptions 
   return { limits: others ?? {}, relay: ofRelay ?? {} };
 };
 
-/** Lines on stderr of each kind, per second; of what costs a peer little, and of what does not go well. */
-const MOST = 10;
-const MOST_REFUSALS = 5;
+/** The most lines of one kind on stderr, per second. */
+const MAX_LINES = 10;
+/** The same for refused connections, which peers can cause at the least cost. */
+const MAX_REFUSALS = 5;
 
-/** Logs peers on stderr. */
+/** Logs on stderr what peers do. */
 const notePeers = (node: LeanNode): void => {
   const on = <Type extends keyof NodeEvents>(
     type: Type,
     line: (detail: NodeEvents[Type]) => string,
     more: string,
-    most = MOST,
+    most = MAX_LINES,
   ): void => {
     const log = cappedLog<NodeEvents[Type]>(
       most,
@@ -119,7 +120,7 @@ const notePeers = (node: LeanNode): void => {
     'connection:refuse',
     ({ error, remote }) => `${remote} was refused: ${messageOf(error)}`,
     'were refused',
-    MOST_REFUSALS,
+    MAX_REFUSALS,
   );
   on(
     'relay:lost',

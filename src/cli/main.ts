@@ -1,4 +1,4 @@
-/** How every command of the command line begins and ends. */
+/** Runs a command: output errors, uncaught errors, exit code. */
 
 import { messageOf } from '../errors.ts';
 import { hintFor } from './hints.ts';
@@ -21,7 +21,7 @@ export const endWith = async (
   process.exit(code);
 };
 
-/** One line; with DEBUG=true, the stacks of the error and of its causes, too. */
+/** Prints one line; with DEBUG=true, also the stacks of the error and of its causes. */
 const complain = (error: unknown): void => {
   note(`libp2p-lean: ${messageOf(error)}${hintFor(error)}`);
   if (process.env.DEBUG !== 'true') return;
@@ -47,8 +47,8 @@ const framesOf = ({ stack = '', message }: Error): string[] => {
 };
 
 /**
- * Stdout was closed. Commands for people (`libp2p-lean ping … | head`) then end silently; a participant that
- * cannot report fails where it prints.
+ * Handles a closed stdout: commands for people (`libp2p-lean ping … | head`) end silently. A participant of a test
+ * suite fails when it prints its report.
  */
 const onClosedOutput = (args: readonly string[]): void => {
   const isForPeople = ['ping', 'listen', 'relay'].includes(args[0] ?? '');
@@ -58,7 +58,7 @@ const onClosedOutput = (args: readonly string[]): void => {
   process.stderr.on('error', () => undefined);
 };
 
-/** Nothing should get here; if it does, it is still one line and a failure. */
+/** Turns an uncaught error, which is a bug, into one line and exit code 1. */
 const onUncaughtError = (): void => {
   const end = (error: unknown): void => {
     complain(error);

@@ -2,13 +2,13 @@
 
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { LeanError, messageOf } from '../errors.ts';
 import { CONTENT_TYPE, createTextRegistry, type TextRegistry } from './prometheus.ts';
 
-/** Connections at a time. */
+/** The most connections: a newcomer ends the oldest one, so that idle connections cannot keep others out. */
 const MAX_CONNECTIONS = 16;
-/** Milliseconds for a request, and between two of a connection. */
+/** How long a request, and the pause between two on one connection, may take; milliseconds. */
 const TIMEOUT = 5_000;
 
 export interface MetricsServer {
@@ -19,7 +19,7 @@ export interface MetricsServer {
 }
 
 /**
- * Does not keep the process alive.
+ * Starts the server, which does not keep the process alive.
  *
  * @param host an IP address.
  * @throws ERR_LISTEN.
@@ -38,7 +38,13 @@ export const serveMetrics = async (host: string, port: number): Promise<MetricsS
       response.end(found ? registry.text() : 'GET /metrics\n');
     },
   );
-  server.maxConnections = MAX_CONNECTIONS;
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket) => {
+    const [oldest] = sockets;
+    if (sockets.size >= MAX_CONNECTIONS) oldest?.destroy();
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
   server.setTimeout(TIMEOUT);
   server.listen(port, host);
   try {

@@ -1,4 +1,4 @@
-/** How a participant of any suite runs as a command: until it has reported, or a signal ends it. */
+/** Runs the participant of any test suite as a command: until it has reported, or a signal ends it. */
 
 import type { RedisAddress } from '../harness/environment.ts';
 import { type Log, noLog } from '../harness/log.ts';
@@ -16,10 +16,10 @@ interface ParticipantConfig {
 }
 
 /**
- * Runs `run` to its end, and resolves to the exit code.
+ * Runs `run` to its end. Resolves with the exit code.
  *
  * @param title names suite and role in the log.
- * @param detail what else the log says of the run.
+ * @param detail what is logged besides the configuration.
  * @throws what `run` throws.
  */
 export const participate = async <Config extends ParticipantConfig>(

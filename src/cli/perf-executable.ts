@@ -25,8 +25,8 @@ export interface ExecutableFlags {
 }
 
 /**
- * The server's host key; go-libp2p's executable has the same. Clients must know its peer id, and nothing tells
- * them.
+ * The seed of the server's host key: that of go-libp2p's executable. Its clients expect this peer id, as the suite has
+ * no way to tell them another.
  */
 const SERVER_SEED = new Uint8Array(32);
 
@@ -47,8 +47,10 @@ export const runServer = async (flags: ExecutableFlags): Promise<number> => {
 };
 
 /**
- * One transfer, from the dial on. Prints a JSON line a second with that second's bytes, and a last one
- * with all of them. @throws ERR_CONFIG; what dialling and transfers throw.
+ * Dials and makes one transfer. Prints a JSON line per second with that second's bytes, and a last one with all bytes
+ * and the whole time, dial included.
+ *
+ * @throws ERR_CONFIG; what dialling and transfers throw.
  */
 export const runClient = async (flags: ExecutableFlags): Promise<number> => {
   const address = parseDialAddress(addressesOf(flags.serverAddress)[flags.transport]);

@@ -13,7 +13,7 @@ export interface ProgressBar {
 export type ShowProgress = (title: string, total: number) => ProgressBar;
 
 const WIDTH = 30;
-/** The rate is that of the last second or so, in updates. */
+/** How many updates the rate is measured over: about a second. */
 const WINDOW = 10;
 
 export const showProgress: ShowProgress = (title, total) => {

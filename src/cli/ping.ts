@@ -26,8 +26,8 @@ export interface PingFlags extends TransportFlags {
 }
 
 /**
- * Dials `addresses` at once, pings over the connection that was made first and prints what ping(8)
- * prints. Resolves with 0 when a ping was answered and the connection did not fail, else with 1.
+ * Dials all `addresses`, pings over the first connection and prints what ping(8) prints. Resolves with the exit code: 0
+ * when a ping was answered and the connection did not fail, else 1.
  *
  * @throws ERR_CONFIG when an address is malformed; what dialling throws.
  */
@@ -72,12 +72,12 @@ const dial = async (
   }
 };
 
-/** A hole is punched for a socket that listens: a node without one stays relayed. */
+/** Makes a hole punch possible, which needs a listening socket: without one the connection stays relayed. */
 const listenForPunches = async (node: LeanNode): Promise<void> => {
   const addresses = ['/ip4/0.0.0.0/udp/0/quic-v1', '/ip4/0.0.0.0/tcp/0'];
   const results = await Promise.allSettled(addresses.map((address) => node.listen(address)));
   for (const result of results) {
-    if (result.status === 'rejected') note(`stays relayed here: ${messageOf(result.reason)}`);
+    if (result.status === 'rejected') note(`no hole punch over it: ${messageOf(result.reason)}`);
   }
 };
 
@@ -102,9 +102,9 @@ const followDirect = (node: LeanNode, first: Connection, say: Say): Followed => 
 
 interface Sent {
   readonly sent: number;
-  /** Milliseconds, in the order of the answers; those of direct connections alone where there were any. */
+  /** Milliseconds, in the order of the answers. If the connection became direct, only those of the direct one. */
   readonly rtts: readonly number[];
-  /** Of the pings before, which went through a relay. */
+  /** Milliseconds, of the pings through a relay before that. */
   readonly relayedRtts: readonly number[];
   readonly timeMs: number;
   /** Why pinging ended early. */
@@ -155,7 +155,7 @@ const pingUntil = async (
       const via = followed.wasRelayed ? { relayed } : {};
       await say({ event: 'answer', peer: connection.remotePeer.toString(), seq, rttMs, ...via });
     } catch (error) {
-      if (signal.aborted) seq--; // it was on its way: neither answered nor lost
+      if (signal.aborted) seq--; // interrupted: it was neither answered nor lost
       if (either.aborted) break;
       await say({ event: 'lost', seq, error: messageOf(error) });
       stream?.reset();
@@ -168,7 +168,7 @@ const pingUntil = async (
   if (closed !== undefined && !signal.aborted) failure = describeClose(closed);
   const timeMs = performance.now() - start;
   if (rtts.length > 0) return { sent: seq, rtts, relayedRtts, timeMs, failure };
-  // It has never become direct.
+  // The connection never became direct.
   return { sent: seq, rtts: relayedRtts, relayedRtts: [], timeMs, failure };
 };
 
@@ -180,7 +180,7 @@ interface Statistics {
   readonly mdevMs: number;
 }
 
-/** undefined when there are none. */
+/** `undefined` when `rtts` is empty. */
 export const statistics = (rtts: readonly number[]): Statistics | undefined => {
   if (rtts.length === 0) return undefined;
   const mean = (values: readonly number[]): number =>

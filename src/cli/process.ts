@@ -1,10 +1,10 @@
-/** What commands need of the process: signals, exit codes, output. */
+/** The process: signals, exit codes, output. */
 
 import { isLeanError, LeanError } from '../errors.ts';
 import { isHarnessError } from '../harness/errors.ts';
 import { printable } from '../printable.ts';
 
-/** Exit codes; the harness's contract. */
+/** Exit codes, as the interop runners expect them. */
 export const EXIT = { ok: 0, failed: 1, usage: 2, unsupported: 127 } as const;
 
 /** 2 for a wrong configuration, 127 for what is not supported here, 1 for every other failure. */
@@ -15,7 +15,7 @@ export const exitCodeOf = (error: unknown): number => {
   return EXIT.failed;
 };
 
-/** After a signal, sockets have this long to close, ms. */
+/** How long sockets may take to close after a signal; milliseconds. */
 const CLOSING_TIME = 80;
 
 /**
@@ -35,10 +35,10 @@ export const onTermination = (exitCode: number): AbortSignal => {
   return controller.signal;
 };
 
-/** The longest line on stderr. */
+/** The longest line on stderr, characters. */
 const MAX_LINE = 4_000;
 
-/** One line on stderr; escaped and cut, as what peers said may be in it. */
+/** Writes one line to stderr, escaped and truncated, as it may contain a peer's text. */
 export const note = (line: string): void => {
   process.stderr.write(`${printable(line, MAX_LINE)}\n`);
 };

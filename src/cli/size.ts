@@ -10,7 +10,7 @@ const UNITS: ReadonlyMap<string, number> = new Map([
   ]),
 ]);
 
-/** Bytes in `1GiB`, `1.5 MB`, `64K` (KiB), `1000`; `undefined` when it is none of these or above 2^53 - 1. */
+/** The bytes of `1GiB`, `1.5 MB`, `64K` (KiB) or `1000`; `undefined` for other forms and above 2^53 - 1. */
 export const parseSize = (text: string): number | undefined => {
   const match = /^(\d{1,16}(?:\.\d{1,9})?) ?([kmgt]?i?b?)$/i.exec(text.trim());
   const unit = UNITS.get((match?.[2] ?? '').toLowerCase());
@@ -32,7 +32,7 @@ export const formatSize = (bytes: number): string => {
   return `${value.toFixed(digits)} ${units[unit]}`;
 };
 
-/** `1.23 Gbit/s`, decimal like every network's figures. */
+/** `1.23 Gbit/s`, with decimal units, as usual for networks. */
 export const formatRate = (bytes: number, milliseconds: number): string => {
   const megabits = milliseconds > 0 ? (bytes * 8) / milliseconds / 1000 : 0;
   return megabits >= 1000

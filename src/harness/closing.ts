@@ -1,16 +1,16 @@
-/** The end of a run: what it opened is closed, but not waited for without limit. */
+/** Closes what a run has opened, within a time limit. */
 
 import { withDeadline } from '../deadline.ts';
 import { messageOf } from '../errors.ts';
 
-/** How long closing may take, ms: js-libp2p's `stop()` has no time limit of its own. */
+/** How long closing may take; milliseconds. js-libp2p's `stop()` has no time limit of its own. */
 const CLOSE_TIMEOUT = 5_000;
 
 /**
  * Runs `close` and waits for it, up to {@link CLOSE_TIMEOUT}. Never rejects: whether a run passed does not
  * depend on how its node closes.
  *
- * @param what names it in the line that `note` is given when it takes too long or fails.
+ * @param what names what is closed, in the line for `note` when that takes too long or fails.
  */
 export const closeInTime = async (
   what: string,

@@ -1,11 +1,11 @@
 /**
- * The container's contract: what the interop runners set in the environment. There are two dialects, which the
- * names of the variables distinguish:
+ * The container's contract: the variables that the interop runners set in the environment. There are two dialects,
+ * told apart by the variables' names:
  *
  * - `legacy`: lower case, libp2p/test-plans `transport-interop/README.md`;
  * - `unified`: upper case, libp2p/unified-testing `docs/write-a-transport-test-app.md`.
  *
- * Reads a plain record and touches nothing else. An empty value and the literal `null` count as unset.
+ * An empty value and the literal `null` count as unset.
  */
 
 import { isIP } from 'node:net';
@@ -48,7 +48,7 @@ export interface RedisAddress {
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** The names of a dialect's variables. Of several for one purpose, the first that is set counts. */
+/** The names of a dialect's variables. Of several `timeout` names, the first that is set counts. */
 interface Names {
   readonly role: string;
   readonly transport: string;
@@ -81,7 +81,7 @@ const NAMES: Readonly<Record<Dialect, Names>> = {
   },
 };
 
-/** Every name that the matrices know, and whether this participant runs it. */
+/** Every name that the matrices know, and whether this participant supports it. */
 const namesOf = <Name extends string>(
   ours: Readonly<Record<Name, true>>,
   others: readonly string[],
@@ -106,7 +106,7 @@ const MAX_TIMEOUT_SECONDS = 86_400;
 const LEGACY_REDIS = 'redis:6379';
 const REDIS_PORT = 6379;
 
-/** Whether the environment holds a harness's variables at all: its role or its transport. */
+/** Whether the environment has variables of a harness: a role or a transport. */
 export const hasHarnessVariables = (environment: Environment): boolean =>
   detectDialect(environment) !== undefined;
 
@@ -129,7 +129,7 @@ export const isPerfSuite = (environment: Environment): boolean =>
   PERF_REDIS.test(read(environment, NAMES.unified.redis) ?? '') ||
   PERF_VARIABLES.some((name) => read(environment, name) !== undefined);
 
-/** Upper case wins where a runner sets both. */
+/** If both are set, upper case wins. */
 const detectDialect = (environment: Environment): Dialect | undefined => {
   for (const dialect of ['unified', 'legacy'] as const) {
     const { role, transport } = NAMES[dialect];
@@ -142,9 +142,8 @@ const detectDialect = (environment: Environment): Dialect | undefined => {
 /**
  * Reads and checks the whole contract.
  *
- * @throws ERR_CONFIG: a variable is missing or malformed; the message is one line that names it and
- * says what it may be. ERR_UNSUPPORTED: a transport, secure channel or muxer that the matrices know
- * and this participant does not run.
+ * @throws ERR_CONFIG when a variable is missing or malformed; the message names it and says what it may be.
+ * ERR_UNSUPPORTED for a transport, secure channel or muxer that the matrices know but this participant does not support.
  */
 export const readEnvironment = (environment: Environment): HarnessConfig => {
   const dialect = detectDialect(environment);
@@ -174,7 +173,7 @@ export const readEnvironment = (environment: Environment): HarnessConfig => {
     quicEngine: engineOf(environment),
     quicTrace: quicTraceOf(environment),
   };
-  // Last, so that a malformed variable is reported before a capability that is missing.
+  // Checked last, so that a malformed variable is reported before a missing capability.
   for (const [kind, choice, known] of [
     ['transport', transport, TRANSPORTS],
     ['secure channel', secureChannel, SECURE_CHANNELS],
@@ -182,7 +181,7 @@ export const readEnvironment = (environment: Environment): HarnessConfig => {
   ] as const) {
     if (choice !== undefined && !choice.supported) {
       const what = `the ${kind} ${choice.name} is not supported here`;
-      throw new LeanError('ERR_UNSUPPORTED', `${what}; these are: ${supportedOf(known)}`);
+      throw new LeanError('ERR_UNSUPPORTED', `${what}; supported: ${supportedOf(known)}`);
     }
   }
   return config;
@@ -235,7 +234,7 @@ const choiceOf = (
 const supportedOf = (known: ReadonlyMap<string, boolean>): string =>
   [...known].flatMap(([name, supported]) => (supported ? name : [])).join(', ');
 
-/** A standalone transport needs neither; a known name is then ignored; an unknown one is an error all the same. */
+/** A standalone transport needs no such choice: a known name is then ignored, but an unknown one is still an error. */
 const choiceUnless = (
   standalone: boolean,
   environment: Environment,
@@ -296,7 +295,7 @@ export const secondsOf = (name: string, value: string): number => {
   return Math.round(seconds * 1000);
 };
 
-/** The legacy dialect has no DEBUG: `true` is for us there, and any other value for other programs. */
+/** The legacy dialect does not define DEBUG: there only `true` is ours, and other values may be for other programs. */
 const debugOf = (environment: Environment, dialect: Dialect): boolean => {
   if (read(environment, 'DEBUG') === undefined) return false;
   if (dialect === 'legacy') return environment.DEBUG === 'true';

@@ -30,14 +30,17 @@ import { printable } from '../printable.ts';
 import { closeInTime } from './closing.ts';
 import type { GossipSubParams, Instruction } from './gossipsub-script.ts';
 
-/** Where every node listens. */
+/** The port on which every node listens. */
 const PORT = 9000;
-/** How long a node that does not answer yet is dialled, and the pause between two attempts, ms. */
+/** How long a node that does not answer yet is dialled; milliseconds. */
 const CONNECT_TIMEOUT = 20_000;
+/** Pause between two attempts; milliseconds. */
 const CONNECT_PAUSE = 200;
+/** Bytes of a message id. */
 const ID_LENGTH = 8;
-/** The longest RPC: go's node takes messages of 10 MiB. */
+/** The longest RPC, bytes: go's node accepts messages of 10 MiB. */
 const MAX_RPC = 11 << 20;
+/** Nanoseconds in a millisecond. */
 const NANOSECONDS = 1_000_000;
 
 export interface GossipsubNodeOptions {
@@ -54,7 +57,7 @@ export interface GossipsubNodeOptions {
   readonly note: (line: string) => void;
 }
 
-/** The key of a node: its number, little-endian, as the seed of an Ed25519 key. */
+/** The key of a node: an Ed25519 key whose seed is the node's number, little-endian. */
 export const nodeKey = (nodeId: number): Promise<PrivateKey> => {
   const seed = Buffer.alloc(32);
   seed.writeBigUInt64LE(BigInt(nodeId));
@@ -165,7 +168,7 @@ const partial = (): LeanError =>
 
 const pubsubOf = ({ pubsub }: State): GossipSub => {
   if (pubsub !== undefined) return pubsub;
-  throw new LeanError('ERR_OPTIONS', 'the script does something before initGossipSub');
+  throw new LeanError('ERR_OPTIONS', 'the script uses GossipSub before initGossipSub');
 };
 
 /** A method of GossipSub's class that its type does not declare. */
@@ -214,7 +217,7 @@ const startGossipSub = async (
   return pubsub;
 };
 
-/** go's name → js-libp2p's, and how many of go's units make one of js-libp2p's. */
+/** For each of go's parameters the name of js-libp2p's option, and how many of go's units make one of its units. */
 const NAMES: Readonly<Record<string, readonly [name: keyof GossipsubOpts, unit: number]>> = {
   D: ['D', 1],
   Dlo: ['Dlo', 1],
@@ -246,7 +249,7 @@ export const optionsOf = (
   const known: Record<string, number> = {};
   const unknown: string[] = [];
   for (const [name, value] of Object.entries(params)) {
-    const [ours, unit] = NAMES[name] ?? [];
+    const [ours, unit] = (Object.hasOwn(NAMES, name) && NAMES[name]) || [];
     if (ours === undefined || unit === undefined) unknown.push(name);
     else known[ours] = value / unit;
   }

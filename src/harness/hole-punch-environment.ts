@@ -101,7 +101,7 @@ const LEGACY_TRANSPORTS: Readonly<Record<string, string>> = { tcp: 'tcp', quic: 
 
 const readLegacy = (environment: Environment): HolePunchConfig => {
   const given = read(environment, 'TRANSPORT') ?? '';
-  const transport = LEGACY_TRANSPORTS[given];
+  const transport = Object.hasOwn(LEGACY_TRANSPORTS, given) ? LEGACY_TRANSPORTS[given] : undefined;
   if (transport === undefined) throw malformed('TRANSPORT', given, 'tcp or quic');
   const config = readUnified({
     ...environment,

@@ -21,7 +21,7 @@ import { formatReport, milliseconds } from './report.ts';
 import { type Run, runRole, type TestOptions } from './roles.ts';
 import { bindAddress, fetchAddress, startNode } from './test-node.ts';
 
-/** How long a peer may take to answer one ping, ms. */
+/** How long a peer may take to answer one ping; milliseconds. */
 const ANSWER_TIMEOUT = 10_000;
 
 /** What each role works with. */

@@ -1,5 +1,5 @@
 /**
- * Tolerates what other participants of the kad-dht suite do, though it is not in the specification.
+ * Makes js-libp2p's DHT tolerate what other participants of the kad-dht suite do against the specification.
  *
  * - Their provider keys are plain text, `interop-test-key-…`, where js-libp2p's server takes multihashes
  *   only (as the specification has it): it is given the SHA-256 of such a key.

@@ -30,9 +30,11 @@ import type { Log } from './log.ts';
 import { type Run, runRole, type TestOptions } from './roles.ts';
 
 const PROTOCOL = '/ipfs/kad/1.0.0';
-/** How often a querier asks before it gives up, how long one answer may take and how long it waits in between, ms. */
+/** How often a querier asks before it gives up. */
 const ATTEMPTS = 10;
+/** How long one answer may take; milliseconds. */
 const ANSWER_TIMEOUT = 10_000;
+/** Pause between two attempts; milliseconds. */
 const PAUSE = 500;
 /** The longest error message, or value, that is printed; characters. */
 const MAX_MESSAGE = 200;
@@ -175,7 +177,7 @@ const query = async (config: KadDhtConfig, node: Node, run: Run): Promise<void> 
   });
   if (value === undefined) throw notThere('no value was found');
   log('found the value', { value });
-  // As the other participants check it: each stores a greeting of its own.
+  // The same check as in the other participants: each of them stores its own greeting.
   if (!value.includes('hello from')) throw notThere(`the value is ${quote(value, MAX_MESSAGE)}`);
 };
 

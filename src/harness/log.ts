@@ -1,5 +1,5 @@
-/** Takes what the harness and the command line log: an event, and its details. */
+/** Logs one event of the harness or the command line, with its details. */
 export type Log = (event: string, detail?: Record<string, unknown>) => void;
 
-/** Discards it. */
+/** A log that discards everything. */
 export const noLog: Log = () => undefined;

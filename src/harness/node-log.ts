@@ -7,16 +7,17 @@ import type { NodeEvents } from '../node/events.ts';
 import type { LeanNode } from '../node/node.ts';
 import type { Log } from './log.ts';
 
-/** Entries of one type per second: more than any run of a test suite has, and fewer than a peer can cause. */
-const MOST = 100;
-const MOST_REFUSALS = 5;
+/** The most entries of one type per second: more than a run of a test suite has, but fewer than a peer can cause. */
+const MAX_ENTRIES = 100;
+/** The same for refused connections. */
+const MAX_REFUSALS = 5;
 
-/** Logs the events of `node`, each under its type; of many in one second the first ones, and how many more there were. */
+/** Logs the events of `node`, each under its type. Of too many in one second, only the number of the rest is logged. */
 export const logEvents = (node: LeanNode, log: Log): void => {
   const on = <Type extends keyof NodeEvents>(
     type: Type,
     detailOf: (detail: NodeEvents[Type]) => Record<string, unknown> = (detail) => ({ ...detail }),
-    most = MOST,
+    most = MAX_ENTRIES,
   ): void => {
     const logSome = cappedLog<NodeEvents[Type]>(
       most,
@@ -40,7 +41,7 @@ export const logEvents = (node: LeanNode, log: Log): void => {
     reason: describeClose(reason),
     ...connection.stats?.(),
   }));
-  on('connection:refuse', undefined, MOST_REFUSALS);
+  on('connection:refuse', undefined, MAX_REFUSALS);
   on('connection:direct', ({ connection, afterMs }) => ({
     ...whoIs(connection),
     via: connection.description,

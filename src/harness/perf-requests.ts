@@ -7,7 +7,7 @@
  * - `two-counts` (rust v0.56, dotnet v1.0, zig): how much will be uploaded; how much to download; the
  *   upload. dotnet's dialer keeps its side open until it has its download.
  *
- * A listener tells them apart by what arrives, a dialer by the answer to a small first request.
+ * A listener recognises the kind by what arrives, a dialer by the answer to a small first request.
  */
 
 import { LeanError } from '../errors.ts';
@@ -37,7 +37,7 @@ const PROBE_SECOND = 2;
 const MAX_SECOND = 2 ** 40;
 
 /**
- * Dialer: finds out which request the listener takes; uses up the stream.
+ * Dialer: finds out which kind of request the listener expects, and closes the stream.
  *
  * @throws ERR_PROTOCOL_VIOLATION when the answer fits neither; what `watch()` and the stream throw.
  */
@@ -62,7 +62,7 @@ export const probeRequest = (stream: Stream, options: PerfOptions = {}): Promise
   });
 };
 
-/** Dialer: one transfer, which uses up the stream. @throws as `perf()`. */
+/** Dialer: makes one transfer, and closes the stream. @throws as `perf()`. */
 export const requestPerf = async (
   stream: Stream,
   request: PerfRequest,
@@ -76,10 +76,10 @@ export const requestPerf = async (
 };
 
 /**
- * Listener: one transfer, whichever request it is. They are the same bytes where a `spec` dialer
- * uploads zeros, exactly 8 more than it downloads; that counts as `two-counts`.
+ * Listener: serves one transfer of either kind. They cannot be told apart when a `spec` dialer uploads zeros, exactly 8
+ * bytes more than it downloads; that counts as `two-counts`.
  *
- * @returns what was moved, and how it was asked for.
+ * @returns how many bytes were moved, and the kind of request.
  * @throws as `handlePerf()`.
  */
 export const handleEitherPerf = (

@@ -6,6 +6,7 @@
 
 import type { Connection } from '../connection.ts';
 import { startDeadline } from '../deadline.ts';
+import { MAX_TIMEOUT } from '../limit-ranges.ts';
 import type { LeanNode } from '../node/node.ts';
 import { PERF } from '../protocols/perf.ts';
 import type { Log } from './log.ts';
@@ -16,21 +17,19 @@ import { runRole, type TestOptions } from './roles.ts';
 import { during } from './step.ts';
 import { fetchAddress, publishAddress, startNode } from './test-node.ts';
 
-/** Milliseconds without a byte after which a transfer has failed, on either side. */
+/** A transfer fails, on either side, when nothing moves for this time; milliseconds. */
 const STALL_TIMEOUT = 10_000;
-/** The time limit of a run when the environment sets none: the most that a timer takes, ms. */
-const UNBOUNDED = 2 ** 31 - 1;
 
 /**
  * Runs one role to its end: a dialer until its report is printed, a listener until `signal` fires.
- * All sockets are closed when it settles. What has no bound in the environment is bounded by
- * `config.timeout` up to the connection and by the stall timeout from there.
+ * All sockets are closed when it settles. If the environment sets no time limit for the run, `config.timeout` limits the
+ * time until the connection is up, and from then on only the stall timeout applies.
  *
  * @throws as `runRole()` after `config.runTimeout`; ERR_TIMEOUT when a transfer stalls; ERR_REDIS;
  * ERR_ENGINE_UNAVAILABLE; what listening, dialling and transfers throw.
  */
 export const runPerfTest = (config: PerfConfig, options: TestOptions): Promise<void> =>
-  runRole({ ...config, timeout: config.runTimeout ?? UNBOUNDED }, options, async (run) => {
+  runRole({ ...config, timeout: config.runTimeout ?? MAX_TIMEOUT }, options, async (run) => {
     const { signal, log } = run;
     const meeting = startDeadline(config.timeout, 'the test', signal);
     try {

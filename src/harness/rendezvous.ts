@@ -28,32 +28,33 @@ export interface Rendezvous {
    * Publishes `multiaddr` in place of whatever the key held. Idempotent.
    *
    * @param as a list, which the transport suites' dialers pop, or a string, which the perf suite's get.
-   * @throws ERR_REDIS when Redis answers but refuses; ERR_TIMEOUT or ERR_ABORTED, as the signal says,
-   * with what Redis was waited for.
+   * @throws ERR_REDIS when Redis answers with an error; the code of the signal's reason, ERR_TIMEOUT or ERR_ABORTED,
+   * when it aborts. The message says what was waited for.
    */
   publish(multiaddr: string, as?: 'list' | 'string'): Promise<void>;
 
   /** Waits for the key and resolves with what it holds, trimmed. @throws as `publish()`. */
   fetch(): Promise<string>;
 
-  /** Drops the connection and ends what waits, with ERR_ABORTED. Idempotent; never throws. */
+  /** Closes the connection; whatever waits throws ERR_ABORTED. Idempotent; never throws. */
   close(): void;
 }
 
-/** How long one BLPOP blocks, seconds: the time after which a key that was `SET` is noticed. */
+/** How long one BLPOP blocks, seconds; after it, a key that was `SET` is noticed. */
 const BLOCK_SECONDS = '0.25';
-/** Waits between two attempts to reach Redis, ms: short, since every test waits for Redis. */
+/** The first pause between two attempts to reach Redis; milliseconds. Short, as every test waits for Redis. */
 const RETRY_MIN = 20;
+/** The longest such pause; milliseconds. */
 const RETRY_MAX = 250;
-/** A connection that stays silent for this long although BLPOP answers each round is dead, ms. */
+/** A connection that is silent for this long is dead, as BLPOP answers each round; milliseconds. */
 const SILENCE = 5_000;
 /** A multiaddr is a few hundred bytes at the most. */
 const MAX_VALUE_LENGTH = 4_096;
 
-/** Errors of a Redis that will be ready later. */
+/** Errors of a Redis that is not ready yet. */
 const TRANSIENT = /^(LOADING|BUSY|TRYAGAIN|MASTERDOWN|CLUSTERDOWN)\b/;
 
-/** Starts to connect at once; failures show in `publish()` and `fetch()`. */
+/** Starts to connect at once; failures are reported by `publish()` and `fetch()`. */
 export const openRendezvous = ({ redis, key, signal, log }: RendezvousOptions): Rendezvous => {
   const where = `Redis at ${redis.host.includes(':') ? `[${redis.host}]` : redis.host}:${redis.port}`;
   let trouble: string | undefined = 'not connected yet';

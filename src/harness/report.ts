@@ -5,7 +5,7 @@
 
 import type { Dialect } from './environment.ts';
 
-/** Milliseconds. */
+/** What a dialer has measured; milliseconds. */
 export interface Measurement {
   /** From the start of the dial to the first ping answered. */
   readonly handshakePlusOneRtt: number;
@@ -36,5 +36,5 @@ export const formatReport = (dialect: Dialect, measured: Measurement): string =>
   ].join('\n');
 };
 
-/** A float with microseconds, as go and rust print it; never in exponent form. */
+/** Milliseconds with three decimals, as go and rust print them; never in exponent form. */
 export const milliseconds = (value: number): string => value.toFixed(3);

@@ -1,4 +1,4 @@
-/** How a role of any suite runs: within one time limit, and with everything closed at its end. */
+/** Runs a role of any test suite: within one time limit, and with everything closed at the end. */
 
 import { startDeadline, untilAborted } from '../deadline.ts';
 import { LeanError, messageOf } from '../errors.ts';
@@ -22,12 +22,12 @@ export interface Run {
   readonly log: Log;
   readonly print: TestOptions['print'];
   /**
-   * Starts to connect to Redis. The connection is closed when the run ends, if it is not before.
+   * Starts to connect to Redis. The connection is closed when the run ends, if not before.
    *
-   * @param signal ends what waits there, instead of the run's signal.
+   * @param signal aborts what waits for Redis, in place of the run's signal.
    */
   rendezvous(key: string, signal?: AbortSignal): Rendezvous;
-  /** Returns `starting`; what it resolves to is closed when the run ends. */
+  /** Returns `starting`, and calls `close` with its value when the run ends. */
   closeAtEnd<T>(starting: Promise<T>, close: (started: T) => unknown): Promise<T>;
 }
 
@@ -38,15 +38,15 @@ interface RoleConfig {
   readonly timeout: number;
 }
 
-/** Whether a role reports a result and ends; the others serve it until they are told to end. */
+/** Whether a role reports a result and ends; the other roles serve it until they are told to end. */
 export const reportsResult = (role: string): boolean => role === 'dialer' || role === 'querier';
 
 /**
- * Runs `work`, and a role that serves then waits for the signal. All that was opened through the {@link Run}
- * is closed when it settles.
+ * Runs `work`; a role that serves then waits for the signal. Everything that was opened through the {@link Run} is
+ * closed when the returned promise settles.
  *
- * @throws ERR_TIMEOUT after `timeout`, for a role that serves too; ERR_ABORTED when `options.signal` ended a
- * role that reports; what `work` throws.
+ * @throws ERR_TIMEOUT after `timeout`, for every role; ERR_ABORTED when `options.signal` ended a role that reports;
+ * what `work` throws.
  */
 export const runRole = async (
   { role, redis, timeout }: RoleConfig,
@@ -82,7 +82,7 @@ export const runRole = async (
     await work(run);
     if (!reportsResult(role)) await untilAborted(signal);
   } catch (error) {
-    // To be told to end is how a role that serves ends.
+    // A role that serves ends normally when it is told to end.
     if (reportsResult(role) || !options.signal.aborted) throw error;
     log('ended', { reason: messageOf(options.signal.reason) });
   } finally {

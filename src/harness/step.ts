@@ -1,12 +1,12 @@
-/** A step of a test, named in the error when it fails. */
+/** Steps of a test: errors name the step that failed. */
 
 import { orAborted } from '../deadline.ts';
 import { LeanError, messageOf } from '../errors.ts';
 
 /**
- * `work`, or the reason of `signal`, whichever comes first; names the step in whatever goes wrong with it.
+ * Settles as `work` does, or rejects when `signal` aborts, whichever comes first.
  *
- * @throws a LeanError with the code of what went wrong, or ERR_DIAL where that has none.
+ * @throws a LeanError whose message names `step`, with the code of the original error, or ERR_DIAL if that has none.
  */
 export const during = async <T>(
   step: string,

@@ -1,4 +1,4 @@
-/** The node of a dialer or listener under test, and how the one learns the other's address. */
+/** The node of a dialer or listener under test, and the exchange of the listener's address. */
 
 import { isIP } from 'node:net';
 import type { Multiaddr } from '@multiformats/multiaddr';
@@ -45,7 +45,7 @@ const buildNode = async (
 
 type Meeting = Pick<HarnessConfig, 'transport' | 'listenerIp' | 'key'>;
 
-/** Listener: listens, publishes where (not a loopback address, if there is another), and leaves Redis. */
+/** Listener: listens, publishes its address (not on loopback, if there is another), and disconnects from Redis. */
 export const publishAddress = async (
   { log }: Run,
   config: Meeting,
@@ -61,7 +61,7 @@ export const publishAddress = async (
 };
 
 /**
- * Dialer: waits for the listener's address, and leaves Redis.
+ * Dialer: waits for the listener's address, and disconnects from Redis.
  *
  * @throws ERR_REDIS when what Redis held is not an address of the transport under test.
  */
@@ -87,7 +87,7 @@ export const fetchAddress = async (
   return address;
 };
 
-/** Where a listener listens: any free port. */
+/** The address that a listener binds, with any free port. */
 export const bindAddress = ({
   transport,
   listenerIp,

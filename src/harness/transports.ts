@@ -1,4 +1,4 @@
-/** The transport under test, from the harness's names of it and of its parts. */
+/** The transport under test, made from the names that the harness uses. */
 
 import { quic, tcp, websocket } from '../transports/factories.ts';
 import type { TransportFactory } from '../transports/transport.ts';

@@ -28,7 +28,7 @@ const PKCS8_PREFIX = Buffer.from('302e020100300506032b657004220420', 'hex');
 /** SubjectPublicKeyInfo up to the 32 bytes of the key, which follow (RFC 8410 section 4). */
 const SPKI_PREFIX_LENGTH = 12;
 
-/** `seed` is 32 bytes and must not change afterwards. */
+/** The key pair of `seed`, 32 bytes, which must not be changed afterwards. */
 export const keyPairFromSeed = (seed: Uint8Array): KeyPair =>
   isNative() ? nativeKeyPair(seed) : nobleKeyPair(seed);
 
@@ -46,9 +46,7 @@ export const nobleKeyPair = (seed: Uint8Array): KeyPair => ({
   sign: (message) => withSha512(() => noble.sign(message, seed)),
 });
 
-/**
- * Noble takes its hash function from a table shared by all its importers: ours is in it only while `use` runs.
- */
+/** Runs `use` with our SHA-512 in noble's table of hash functions, which all its importers share. */
 const withSha512 = <T>(use: () => T): T => {
   const before = noble.hashes.sha512;
   noble.hashes.sha512 = sha512;

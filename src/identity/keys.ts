@@ -14,6 +14,7 @@ import {
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { LeanError } from '../errors.ts';
 import { keyPairFromSeed, SEED_LENGTH } from './ed25519.ts';
+import { faultOfRsa } from './rsa-bounds.ts';
 import { isSecp256k1Point, verifySecp256k1 } from './secp256k1.ts';
 
 /** Names of the protobuf enum `KeyType`, whose numbers 0..3 are the positions in {@link KEY_TYPES}. */
@@ -49,9 +50,6 @@ export interface HostKey extends SigningKey {
 
 /** Room for an RSA key of 8192 bits (1,062 bytes of SubjectPublicKeyInfo), the largest allowed. */
 const MAX_PROTOBUF = 2048;
-/** go-libp2p's and ring's bounds, in bits. */
-const MIN_RSA_BITS = 2048;
-const MAX_RSA_BITS = 8192;
 /**
  * How SubjectPublicKeyInfos on P-256, P-384 and P-521 begin, hex: curve by name, point uncompressed
  * (RFC 5480). OpenSSL would also take curves by parameters and compressed points, which other
@@ -88,9 +86,9 @@ export const hostKeyFromSeed = (seed: Uint8Array): HostKey => {
 };
 
 /**
- * The public key of that type.
+ * Makes a public key.
  *
- * @param data as of {@link PublicKey}.
+ * @param data as in {@link PublicKey}.
  * @throws ERR_KEY_MALFORMED as {@link parsePublicKey}.
  */
 export const publicKeyOf = (type: KeyType, data: Uint8Array): PublicKey =>
@@ -98,8 +96,8 @@ export const publicKeyOf = (type: KeyType, data: Uint8Array): PublicKey =>
 
 /**
  * Parses a `PublicKey` message, at most 2 KiB. The encoding must be the deterministic one: both
- * fields, in tag order, minimal varints, nothing else. RSA keys must have 2048 to 8192 bits, ECDSA
- * keys be uncompressed points of P-256, P-384 or P-521, given by name. `data` and `protobuf` are copies.
+ * fields, in tag order, minimal varints, nothing else. RSA keys must have 2048 to 8192 bits and a public exponent below
+ * 2^31, ECDSA keys be uncompressed points of P-256, P-384 or P-521, given by name. `data` and `protobuf` are copies.
  *
  * @throws ERR_KEY_TYPE for an unknown key type; ERR_KEY_MALFORMED for everything else.
  */
@@ -194,10 +192,8 @@ const checkSpki = (type: 'RSA' | 'ECDSA', data: Uint8Array): void => {
     return;
   }
   if (key.asymmetricKeyType !== 'rsa') throw malformed(`${key.asymmetricKeyType} key, not RSA`);
-  const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
-  if (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS) {
-    throw malformed(`RSA key of ${bits} bits, not ${MIN_RSA_BITS} to ${MAX_RSA_BITS}`);
-  }
+  const fault = faultOfRsa(key);
+  if (fault !== undefined) throw malformed(fault);
 };
 
 /** A view, not a copy: `node:crypto` makes its own copy. */

@@ -108,7 +108,7 @@ const multihash = (code: number, digest: Uint8Array): Uint8Array => {
   return bytes;
 };
 
-/** Looks at every byte, whatever they are. */
+/** Compares in constant time. */
 const equalBytes = (a: Uint8Array, b: Uint8Array): boolean => {
   if (a.length !== b.length) return false;
   let difference = 0;

@@ -31,7 +31,7 @@ const make: Record<KeyType, (data: Uint8Array) => SigningKey> = {
     if (data.length !== 2 * SEED_LENGTH) throw new Error(`${data.length} bytes, not 64`);
     const key = hostKeyFromSeed(data.subarray(0, SEED_LENGTH));
     if (Buffer.compare(key.publicKey.data, data.subarray(SEED_LENGTH)) !== 0) {
-      throw new Error('its public key is that of another one');
+      throw new Error('its public key belongs to another private key');
     }
     return key;
   },

@@ -1,8 +1,7 @@
 /**
- * Signatures of Secp256k1 host keys: native where the runtime's `node:crypto` has the curve (Node),
- * through `@noble/curves` where it has not (Bun, whose BoringSSL lacks it). They are made by
- * `@noble/curves`, in constant time: OpenSSL's may have an `s` above half the curve's order, which
- * rust-libp2p refuses.
+ * Signatures of Secp256k1 host keys. They are verified natively where the runtime's `node:crypto` has the curve (Node),
+ * else by `@noble/curves` (Bun, whose BoringSSL lacks it). They are made by `@noble/curves`, in constant time: OpenSSL's
+ * may have an `s` above half the curve's order, which rust-libp2p refuses.
  */
 
 import { createPublicKey, type KeyObject, verify } from 'node:crypto';
@@ -69,7 +68,7 @@ const isNative = (): boolean => {
   return native;
 };
 
-/** Loaded on first use, as Node needs it for keys of this type only; synchronously, as verification is. */
+/** Loaded on first use, as Node needs it only to sign with keys of this type; synchronously, like verification. */
 const noble = (): typeof import('@noble/curves/secp256k1.js')['secp256k1'] => {
   const require = createRequire(import.meta.url);
   const loaded: typeof import('@noble/curves/secp256k1.js') = require('@noble/curves/secp256k1.js');

@@ -1,6 +1,6 @@
 /**
- * Signed envelopes (libp2p/specs RFC 0002): a payload and its type, signed by a host key for one purpose,
- * the domain.
+ * Signed envelopes (libp2p/specs RFC/0002-signed-envelopes.md): a payload and its type, signed by a host key for one
+ * purpose, the domain.
  */
 
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
@@ -17,7 +17,7 @@ export interface SignedEnvelope {
 /** The longest envelope accepted, bytes: a peer record with many addresses stays below it. */
 const MAX_ENVELOPE = 8 * 1024;
 
-/** The protobuf message `Envelope`. */
+/** Signs a payload, and encodes it as the protobuf message `Envelope`. */
 export const sealEnvelope = (
   hostKey: HostKey,
   domain: string,
@@ -36,9 +36,9 @@ export const sealEnvelope = (
     .finish();
 
 /**
- * Decodes a protobuf message `Envelope` and verifies its signature. The caller checks who may sign.
+ * Decodes a protobuf message `Envelope` and verifies its signature. The caller must check who may sign.
  *
- * @throws ERR_PROTOCOL_VIOLATION when it is malformed, or the signature is not that of `domain`;
+ * @throws ERR_PROTOCOL_VIOLATION when it is malformed, or its signature is wrong or for another domain;
  * ERR_KEY_MALFORMED, ERR_KEY_TYPE; ERR_MESSAGE_TOO_LONG.
  */
 export const openEnvelope = (bytes: Uint8Array, domain: string): SignedEnvelope => {
@@ -57,7 +57,8 @@ export const openEnvelope = (bytes: Uint8Array, domain: string): SignedEnvelope 
     throw malformed('it is not a protobuf message', cause);
   }
   const [, key, payloadType = NOTHING, payload = NOTHING, , signature] = fields;
-  if (key === undefined || signature === undefined) throw malformed('it has no key or signature');
+  if (key === undefined || signature === undefined)
+    throw malformed('it has no key or no signature');
   const publicKey = parsePublicKey(key);
   if (!verifySignature(publicKey, signedBytes(domain, payloadType, payload), signature)) {
     throw malformed(`its signature for ${domain} is wrong`);

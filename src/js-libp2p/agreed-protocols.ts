@@ -1,4 +1,4 @@
-/** What peers agreed to on streams of ours: a stream for one of these need not wait for the answer. */
+/** Protocols that peers have accepted on our streams: further streams for them need not wait for the peer's answer. */
 
 export interface AgreedProtocols {
   has(peer: string, protocol: string): boolean;

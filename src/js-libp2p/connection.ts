@@ -13,7 +13,7 @@ import { type CloseReason, describeClose } from '../close-reason.ts';
 import type { QuicConnection } from '../quic/engine.ts';
 import { resetCodeOf } from './errors.ts';
 
-/** Is given the bytes that the streams of a connection carry. */
+/** Is called with the bytes that the streams of a connection carry, for metrics. */
 export interface Traffic {
   sent(bytes: Uint8Array): void;
   received(bytes: Uint8Array): void;
@@ -30,7 +30,7 @@ export interface QuicMultiaddrConnectionInit {
 
 export class QuicMultiaddrConnection extends AbstractMultiaddrConnection {
   readonly #connection: QuicConnection;
-  /** `send()` is called by `traffic`: it reports, and sends nothing. */
+  /** `traffic` is calling `send()`, to report bytes: nothing is to be sent. */
   #counting = false;
 
   constructor({ connection, metrics, ...init }: QuicMultiaddrConnectionInit) {
@@ -51,9 +51,9 @@ export class QuicMultiaddrConnection extends AbstractMultiaddrConnection {
   }
 
   /**
-   * Reports bytes that a stream sent to js-libp2p's metrics, which wrap `send()`. Nothing is sent.
+   * Called by `traffic` to report bytes that a stream has sent: js-libp2p's metrics wrap this method. Nothing is sent.
    *
-   * @throws when it is not called by a stream.
+   * @throws when anybody else calls it.
    */
   override send(data: Parameters<AbstractMultiaddrConnection['send']>[0]): boolean {
     return this.#counting ? true : super.send(data);
@@ -81,7 +81,7 @@ export class QuicMultiaddrConnection extends AbstractMultiaddrConnection {
     void this.#connection.close(resetCodeOf(error));
   }
 
-  /** QUIC's flow control does it, for each stream. */
+  /** Nothing to do: QUIC's flow control pauses each stream. */
   override sendPause(): void {}
 
   override sendResume(): void {}

@@ -1,4 +1,4 @@
-/** What dials and listeners of one js-libp2p node share: engine, certificate, sockets. */
+/** What the dials and listeners of one js-libp2p node share: engine, certificate, sockets. */
 
 import type { Role } from '../connection.ts';
 import type { PeerId } from '../identity/peer-id.ts';
@@ -7,7 +7,7 @@ import type { DialOptions, QuicEngine, QuicListener } from '../quic/engine.ts';
 import type { EngineName } from '../quic/engine-name.ts';
 import type { QuicLimits } from '../quic/limits.ts';
 import { selectEngine } from '../quic/select.ts';
-import { isLoopback, plainHost, type SocketAddress } from '../socket-address.ts';
+import { canReach, type SocketAddress } from '../socket-address.ts';
 import { issueCertificate, type TlsIdentity } from '../tls/issue.ts';
 import { createVerifier } from '../tls/verify.ts';
 import { type AgreedProtocols, createAgreedProtocols } from './agreed-protocols.ts';
@@ -20,15 +20,15 @@ export interface Endpoint {
   /** @throws ERR_KEY_MALFORMED */
   tls(): TlsIdentity;
   /**
-   * Loads and makes what a first dial would wait for: the engine and the certificate. Resolves with this node's peer id, as
-   * peers read it from the certificate; rejects as `engine()` and `tls()` do.
+   * Loads the engine and issues the certificate, which the first dial would otherwise wait for. Resolves with this node's
+   * peer id, read from the certificate; rejects as `engine()` and `tls()` do.
    */
   prepare(): Promise<PeerId>;
   readonly verifyCertificate: ReturnType<typeof createVerifier>;
   readonly limits: Partial<QuicLimits>;
-  /** With lazy negotiation. */
+  /** `undefined` if negotiation is eager. */
   readonly agreed: AgreedProtocols | undefined;
-  /** Listeners that are open. */
+  /** The open listeners. */
   readonly listeners: Set<QuicListener>;
   /** `from` for a dial to `remote`: the socket of a listener that can reach it. */
   leaveFrom(engine: QuicEngine, remote: SocketAddress): Pick<DialOptions, 'from'>;
@@ -76,18 +76,11 @@ export const createEndpoint = (components: QuicComponents, options: QuicOptions)
   };
 };
 
-/** Prefers a wildcard address. A socket bound to a loopback address reaches loopback only. */
+/** A listener whose socket can send to `remote`, preferably one on an unspecified address. */
 const listenerFor = (
   listeners: Iterable<QuicListener>,
   remote: SocketAddress,
 ): QuicListener | undefined => {
-  const to = plainHost(remote.host);
-  let found: QuicListener | undefined;
-  for (const listener of listeners) {
-    const { host } = listener.address;
-    if (host.includes(':') !== to.includes(':')) continue;
-    if (host === '0.0.0.0' || host === '::') return listener;
-    if (isLoopback(host) === isLoopback(to)) found ??= listener;
-  }
-  return found;
+  const able = [...listeners].filter(({ address }) => canReach(address, remote));
+  return able.find(({ address: { host } }) => host === '0.0.0.0' || host === '::') ?? able[0];
 };

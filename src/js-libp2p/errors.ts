@@ -1,4 +1,4 @@
-/** Maps our errors to js-libp2p's, which are distinguished by `name`. */
+/** Maps our errors to js-libp2p's, which programs tell apart by `name`. */
 
 import {
   AbortError,

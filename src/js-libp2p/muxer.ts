@@ -14,22 +14,24 @@ import type { Stream } from '../stream.ts';
 import type { AgreedProtocols } from './agreed-protocols.ts';
 import type { Traffic } from './connection.ts';
 import { libp2pErrorOf } from './errors.ts';
-import { QuicStream, type QuicStreamInit } from './stream.ts';
+import { QuicStream, type QuicStreamInit, type ReadAhead } from './stream.ts';
 
 const PROTOCOL = 'quic';
-/** How a stream ends whose peer does not agree to its protocol: some refuse by a reset. */
+/** What a connection's streams may read ahead together, as a part of its `connectionMemory`. */
+const AHEAD_PART = 4;
+/** The errors with which a stream ends if the peer refuses its protocol: some peers do so by a reset. */
 const REFUSED: ReadonlySet<string> = new Set(['UnsupportedProtocolError', 'StreamResetError']);
 
 export interface QuicMuxerInit extends StreamMuxerOptions {
   readonly connection: QuicConnection;
-  /** Is given the bytes that streams carry. */
+  /** Is called with the bytes that streams carry. */
   readonly traffic?: Traffic | undefined;
   readonly remotePeer: PeerId;
-  /** Without it, every stream waits until the peer has agreed to its protocol. */
+  /** Without it, every stream waits until the peer has accepted its protocol. */
   readonly agreed?: AgreedProtocols | undefined;
 }
 
-/** For one connection: its muxer gets that connection's streams. */
+/** A factory for the muxer of one connection. */
 export const quicMuxerFactory = (init: QuicMuxerInit): StreamMuxerFactory => ({
   protocol: PROTOCOL,
   createStreamMuxer: (maConn) => new QuicStreamMuxer(maConn, init),
@@ -40,18 +42,20 @@ class QuicStreamMuxer extends AbstractStreamMuxer<QuicStream> {
   readonly #traffic: Traffic | undefined;
   readonly #agreed: AgreedProtocols | undefined;
   readonly #peer: string;
+  readonly #ahead: ReadAhead;
   #accepting = false;
 
   constructor(maConn: MessageStream, init: QuicMuxerInit) {
     const { connection, traffic, remotePeer, agreed, ...options } = init;
     super(maConn, { ...options, protocol: PROTOCOL, name: PROTOCOL });
     this.#connection = connection;
+    this.#ahead = { bytes: 0, most: Math.floor(connection.memory.limit / AHEAD_PART) };
     this.#traffic = traffic;
     this.#peer = remotePeer.toString();
     this.#agreed = agreed;
   }
 
-  /** Streams are accepted once there is a listener for them: there are no early ones. */
+  /** Starts to accept streams when a listener for them is added, so that none arrives before it. */
   override addEventListener(
     ...args: Parameters<AbstractStreamMuxer<QuicStream>['addEventListener']>
   ): void {
@@ -71,8 +75,8 @@ class QuicStreamMuxer extends AbstractStreamMuxer<QuicStream> {
   }
 
   /**
-   * With a protocol that the peer has agreed to before, the stream is negotiated lazily, as go-libp2p does it: what is
-   * written to it leaves with the proposal. Its other streams js-libp2p negotiates.
+   * If the peer has accepted `protocol` before, negotiates the stream lazily, as go-libp2p does: what is written to it is
+   * sent with the proposal. Other streams are negotiated by js-libp2p.
    */
   override async onCreateStream(init: CreateStreamOptions): Promise<QuicStream> {
     const { signal, protocol, ...options } = init;
@@ -100,18 +104,20 @@ class QuicStreamMuxer extends AbstractStreamMuxer<QuicStream> {
   #wrap(
     stream: Stream,
     direction: 'inbound' | 'outbound',
-    options: Omit<QuicStreamInit, 'stream' | 'direction' | 'log'> | undefined = this.streamOptions,
+    options: Omit<QuicStreamInit, 'stream' | 'ahead' | 'direction' | 'log'> | undefined = this
+      .streamOptions,
   ): QuicStream {
     return new QuicStream({
       ...options,
       stream,
+      ahead: this.#ahead,
       traffic: this.#traffic,
       direction,
       log: this.log.newScope(`${direction}:${stream.id}`),
     });
   }
 
-  /** Streams with unread bytes go on without the connection, which no longer lists them. */
+  /** Streams with unread bytes outlive the connection, which no longer lists them. */
   override onTransportClosed(error?: Error): void {
     super.onTransportClosed(error);
     this.streams = [];

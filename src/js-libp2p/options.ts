@@ -18,8 +18,8 @@ export interface QuicOptions {
    */
   readonly dialFromListener?: boolean;
   /**
-   * `lazy`: `newStream()` does not wait for the answer of a peer that has agreed to the protocol before, which saves a
-   * round trip. If it does not agree any more, the stream is aborted with `UnsupportedProtocolError`. `eager`:
+   * `lazy`: `newStream()` does not wait for the answer of a peer that has accepted the protocol before, which saves a
+   * round trip. If the peer no longer does, the stream is aborted with `UnsupportedProtocolError`. `eager`:
    * `newStream()` always waits. Default: `lazy`.
    */
   readonly negotiation?: 'lazy' | 'eager';

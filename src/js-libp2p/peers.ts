@@ -1,4 +1,4 @@
-/** Keys and peer ids, from js-libp2p's and into them. */
+/** Converts js-libp2p's keys to ours, and our peer ids to js-libp2p's. */
 
 import { publicKeyFromProtobuf } from '@libp2p/crypto/keys';
 import type { PrivateKey, PeerId as RemotePeer } from '@libp2p/interface';
@@ -15,13 +15,13 @@ const KEY_TYPES: Record<PrivateKey['type'], KeyType> = {
   ECDSA: 'ECDSA',
 };
 
-/** @throws ERR_KEY_MALFORMED */
+/** js-libp2p's private key, to sign with. @throws ERR_KEY_MALFORMED. */
 export const signingKeyFrom = (key: PrivateKey): SigningKey =>
   signingKeyOf(KEY_TYPES[key.type], key.raw);
 
 /**
- * With its public key, but for an ECDSA peer: js-libp2p reads and writes those in a form of its own, and has
- * no peer ids of them.
+ * `peer` as js-libp2p's peer id, with its public key unless that is ECDSA: js-libp2p has its own encoding of ECDSA keys,
+ * and no peer ids that contain them.
  */
 export const remotePeerOf = (peer: PeerId): RemotePeer => {
   const known = remotePeers.get(peer);
@@ -35,5 +35,5 @@ export const remotePeerOf = (peer: PeerId): RemotePeer => {
   return made;
 };
 
-/** A verifier gives one peer id for all connections of a peer; making one of js-libp2p's is slow. */
+/** The results of `remotePeerOf`, which is slow. A verifier returns the same `PeerId` for all connections of a peer. */
 const remotePeers = new WeakMap<PeerId, RemotePeer>();

@@ -22,15 +22,23 @@ import { libp2pErrorOf, resetCodeOf } from './errors.ts';
  */
 const READ_AHEAD = 64 << 10;
 
-/** A listener for one of these learns that the peer has finished. */
+/** What the streams of a connection have read ahead together, bytes. `connectionMemory` does not count it. */
+export interface ReadAhead {
+  bytes: number;
+  /** With more, nothing is read ahead. */
+  readonly most: number;
+}
+
+/** The events whose listeners learn that the peer has finished. */
 const FINISH_EVENTS = ['message', 'remoteCloseWrite', 'end'];
 
-/** Chunks are handed to QUIC in pieces of this size while there is room. */
+/** Chunks are handed to QUIC in pieces of this size while there is room; bytes. */
 const PIECE = 256 << 10;
 
 export interface QuicStreamInit extends StreamOptions {
   readonly stream: Stream;
-  /** Is given the bytes that the stream carries. */
+  readonly ahead: ReadAhead;
+  /** Is called with the bytes that the stream carries. */
   readonly traffic?: Traffic | undefined;
   readonly direction: 'inbound' | 'outbound';
   readonly protocol?: string;
@@ -42,6 +50,9 @@ type SendList = Parameters<AbstractStream['sendData']>[0];
 
 export class QuicStream extends AbstractStream {
   readonly #stream: Stream;
+  readonly #ahead: ReadAhead;
+  /** How much of it is this stream's; `undefined` once it is closed. */
+  #aheadBytes: number | undefined = 0;
   readonly #traffic: Traffic | undefined;
   /** Resumes reading, which waits for the stream to be consumed. */
   #goOn: (() => void) | undefined;
@@ -54,12 +65,15 @@ export class QuicStream extends AbstractStream {
   /** The error of the peer's reset. */
   #reset: StreamResetError | undefined;
 
-  constructor({ stream, traffic, ...init }: QuicStreamInit) {
+  constructor({ stream, ahead, traffic, ...init }: QuicStreamInit) {
     super({ ...init, id: stream.id });
     this.#stream = stream;
+    this.#ahead = ahead;
     this.#traffic = traffic;
-    // Before any other listener.
+    // Added before any other listener, as it completes the error.
     this.addEventListener('close', ({ error }) => {
+      ahead.bytes -= this.#aheadBytes ?? 0;
+      this.#aheadBytes = undefined;
       this.#drained?.reject(error ?? new ConnectionClosedError('the stream was closed'));
       this.#drained = undefined;
       const by = this.#reset;
@@ -72,7 +86,7 @@ export class QuicStream extends AbstractStream {
 
   // ── Called by AbstractStream ─────────────────────────────────────────────────────────────────
 
-  /** Takes as much as there is room for; the rest waits in `writeBuffer`. */
+  /** Sends as much as there is room for; the rest stays in `writeBuffer`. */
   override sendData(data: SendList): SendResult {
     let sentBytes = 0;
     try {
@@ -94,7 +108,7 @@ export class QuicStream extends AbstractStream {
     return { sentBytes: data.byteLength, canSendMore: true };
   }
 
-  /** Replaces the one of `@libp2p/utils` 7.4, which resolves at once when called a second time. */
+  /** Replaces the method of `@libp2p/utils` 7.4, which resolves at once when called a second time. */
   override onDrain({ signal }: AbortOptions = {}): Promise<void> {
     if (!this.writableNeedsDrain) return Promise.resolve();
     this.#drained ??= Promise.withResolvers();
@@ -129,6 +143,7 @@ export class QuicStream extends AbstractStream {
 
   protected override dispatchReadBuffer(): void {
     super.dispatchReadBuffer();
+    this.#countAhead();
     this.#wake();
   }
 
@@ -174,14 +189,17 @@ export class QuicStream extends AbstractStream {
           this.#traffic?.received(chunk);
           this.onData(chunk);
         } else if (this.#connectionEnded) {
-          throw new LeanError('ERR_CONNECTION_CLOSED', 'the connection ended, and nobody read');
+          throw new LeanError(
+            'ERR_CONNECTION_CLOSED',
+            'the connection ended before all bytes were read',
+          );
         } else {
           this.#stream.unread(chunk);
           await this.#woken();
         }
       }
-      // The last bytes of protocol negotiation may have come with the finish. js-libp2p handles them in this turn, and
-      // then calls the protocol's handler, which is to be told of the finish.
+      // The last bytes of protocol negotiation may have come with the peer's FIN. js-libp2p handles them in this turn, and
+      // then calls the protocol's handler, which must learn of the FIN.
       if (this.protocol === '') await nextTurn();
       while (!this.#maySayFinished()) await this.#woken();
       this.#reading = false;
@@ -193,16 +211,26 @@ export class QuicStream extends AbstractStream {
     if (this.#connectionEnded) this.onTransportClosed();
   }
 
-  #takes(chunk: Uint8Array): boolean {
+  /** Whether `chunk` may be passed on: somebody listens, or it fits into the read-ahead. */
+  #takes({ length }: Uint8Array): boolean {
     if (this.readStatus === 'readable' && this.listenerCount('message') > 0) return true;
-    const most = this.#connectionEnded ? Number.POSITIVE_INFINITY : READ_AHEAD;
-    return this.readBufferLength + chunk.length <= Math.min(most, this.maxReadBufferLength);
+    const buffered = this.readBufferLength + length;
+    if (this.#connectionEnded) return buffered <= this.maxReadBufferLength;
+    const { bytes, most } = this.#ahead;
+    return buffered <= Math.min(READ_AHEAD, this.maxReadBufferLength) && bytes + length <= most;
+  }
+
+  #countAhead(): void {
+    if (this.#aheadBytes === undefined) return;
+    const now = this.readBufferLength;
+    this.#ahead.bytes += now - this.#aheadBytes;
+    this.#aheadBytes = now;
   }
 
   /**
-   * Iterators of js-libp2p's streams end with `remoteCloseWrite` even if there are bytes to read, and not at all
-   * if it came before them: so it comes after the bytes, and when somebody listens. A stream that this side
-   * has finished does not wait for that.
+   * Whether `remoteCloseWrite` may be dispatched. Iterators of js-libp2p's streams end with it even if there are bytes to
+   * read, and not at all if it was dispatched before they were created. So it is dispatched after the bytes, and when
+   * somebody listens; or when this side has finished the stream.
    */
   #maySayFinished(): boolean {
     if (this.#connectionEnded || this.status !== 'open') return true;
@@ -230,7 +258,7 @@ export class QuicStream extends AbstractStream {
       this.#reset = error;
       this.onRemoteReset();
     } else if (isLeanError(error, 'ERR_CONNECTION_CLOSED')) {
-      // The peer had not finished: nobody is to take what came for all there was.
+      // The peer had not finished: what arrived must not look like the whole.
       this.#connectionEnded = false;
       super.onTransportClosed(new ConnectionClosedError(error.message));
     } else if (this.status === 'open') this.abort(libp2pErrorOf(error));
@@ -265,7 +293,7 @@ export class QuicStream extends AbstractStream {
     if (this.writeStatus === 'closed') return;
     const closing = this.writeStatus === 'closing';
     if (!closing) this.writeStatus = 'closed';
-    // Those who wait for room find out.
+    // Wakes those who wait for room: their next write fails.
     this.#hasRoom();
     if (!closing && this.remoteWriteStatus === 'closed') this.onTransportClosed();
   }

@@ -20,7 +20,6 @@ import {
   kindOf,
   multiaddrOf,
   peerOf,
-  resolveMultiaddr,
   socketAddressOf,
   withoutPeer,
   withPeer,
@@ -28,6 +27,7 @@ import {
 import type { QuicConnection } from '../quic/engine.ts';
 import { checkEngineChoice } from '../quic/engine-name.ts';
 import { quicLimitsOf } from '../quic/limits.ts';
+import { resolveMultiaddr } from '../resolve-multiaddr.ts';
 import { checkRuntime } from '../runtime.ts';
 import type { SocketAddress } from '../socket-address.ts';
 import { QuicMultiaddrConnection } from './connection.ts';
@@ -128,10 +128,10 @@ const createTransport = (
     dial,
     createListener: ({ upgrader }): Listener =>
       createQuicListener({ endpoint, upgrader, components, muxerOptions }),
-    /** So that the first dial does not wait for it. If it fails, dials and listeners say so. */
+    /** Saves the first dial the time that loading takes. If that fails, so do dials and listeners. */
     start: async () => {
       try {
-        await rehearse(await endpoint.prepare());
+        await warmUp(await endpoint.prepare());
       } catch (error) {
         log.error('cannot dial - %e', error);
       }
@@ -158,13 +158,13 @@ const targetOf = async (address: Multiaddr): Promise<Target> => {
   return { expected: peerOf(address), remotes: resolved.map(socketAddressOf) };
 };
 
-/** Does with `self` what a dial does with a peer and its address: the first time takes milliseconds. Nothing is sent. */
-const rehearse = async (self: PeerId): Promise<void> => {
+/** Runs the code of a dial that takes milliseconds the first time, with `self` as the peer. Nothing is sent. */
+const warmUp = async (self: PeerId): Promise<void> => {
   remotePeerOf(self);
   await targetOf(withPeer(multiaddrOf('quic-v1', { host: '127.0.0.1', port: 1 }), self));
 };
 
-/** Dials the addresses that `address` resolves to; the first one that answers. */
+/** Dials the addresses that `address` resolves to, one after the other, until one answers. */
 const dialAny = async (
   endpoint: Endpoint,
   address: Multiaddr,

@@ -1,42 +1,37 @@
 /**
- * mplex (libp2p/specs mplex/README.md). It has no backpressure of its own: a stream whose reader
- * falls behind blocks the whole connection for a while, and is then reset.
+ * The muxer mplex (libp2p/specs mplex/README.md). The protocol has no back-pressure per stream: a stream whose reader
+ * falls behind blocks the whole connection for `slowReaderTimeout`, and is then reset.
  */
 
 import type { Role } from '../connection.ts';
 import { encodeVarint } from '../stream/bytes.ts';
+import type { MuxLimits } from './mux-limits.ts';
+import { MAX_FRAME_PAYLOAD, MuxSession, SMALL_FRAME, violation } from './mux-session.ts';
 import { MuxStream, type MuxStreamOwner } from './mux-stream.ts';
-import {
-  type Carrier,
-  type CreateMuxer,
-  MAX_FRAME_PAYLOAD,
-  type MuxLimits,
-  MuxSession,
-  SMALL_FRAME,
-  violation,
-} from './muxer.ts';
+import type { Carrier, CreateMuxer } from './muxer.ts';
 
 export const MPLEX = '/mplex/6.7.0';
 
 export const createMplex: CreateMuxer = (carrier, role, limits = {}) =>
   new Mplex(carrier, role, limits);
 
-/** The longest message accepted. */
+/** The longest message accepted, bytes. */
 const MAX_MESSAGE = 1 << 20;
-/** Length of the longest varint accepted: 49 bits, a stream id of 46. */
+/** Length of the longest varint accepted, bytes: 49 bits, of which 46 are the stream's number. */
 const MAX_VARINT = 7;
 
-/** Flags. The odd ones after NEW_STREAM come from the stream's receiver, the even from its opener. */
+/** Flags, as sent by the side that did not open the stream. */
 const NEW_STREAM = 0;
 const MESSAGE = 1;
 const CLOSE = 3;
 const RESET = 5;
-/** Added to the three above when the sender opened the stream. */
+/** Added to MESSAGE, CLOSE and RESET by the side that opened the stream. */
 const INITIATOR = 1;
 
 class MplexStream extends MuxStream {
-  /** The stream's number and who opened it, as its frames' headers have them, without the flag. */
+  /** The stream's number, as in the headers of its messages; either side may have opened a stream of that number. */
   readonly number: number;
+  /** NEW_STREAM has not been sent yet. */
   newStreamDue = false;
 
   constructor(owner: MuxStreamOwner<MuxStream>, number: number, inbound: boolean) {
@@ -45,7 +40,7 @@ class MplexStream extends MuxStream {
   }
 }
 
-/** Both sides number their streams from 0. */
+/** A key that is unique within the connection, as both sides number their streams from 0. */
 const keyOf = (number: number, inbound: boolean): number => number * 2 + (inbound ? 1 : 0);
 
 class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStream> {
@@ -55,7 +50,7 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
   #varint = 0;
   #varintScale = 1;
   #varintLength = 0;
-  /** -1: not yet known. */
+  /** Its first varint, stream number and flag; -1: not complete yet. */
   #head = -1;
   #bodyLeft = 0;
   #bodyStream: MplexStream | undefined;
@@ -84,7 +79,7 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
         if (this.#bodyLeft === 0) this.#bodyStream = undefined;
         if (stream?.isReadable !== true) continue;
         stream.push(piece);
-        if (this.isHeldUp(stream)) {
+        if (this.mustWaitForReaders(stream)) {
           return this.receiveLater(stream, chunk.subarray(at));
         }
         continue;
@@ -101,7 +96,7 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
     }
   }
 
-  /** Takes one byte of a varint; its value after the last, -1 before. */
+  /** Takes one byte of a varint. @returns the value after the last byte, -1 before. */
   #readVarint(byte: number): number {
     this.#varint += (byte & 0x7f) * this.#varintScale;
     if (byte >= 0x80) {
@@ -122,14 +117,14 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
     this.#bodyLeft = length;
     this.#bodyStream = undefined;
     if (flag === NEW_STREAM) {
-      // The body is a name for debugging: skipped.
+      // The body is the stream's name, for debugging: it is skipped.
       this.#onNewStream(number);
       return;
     }
-    // Odd: the sender did not open the stream, so we did.
+    // An odd flag: the sender did not open the stream, so we did.
     const inbound = flag % 2 === 0;
     const stream = this.streams.get(keyOf(number, inbound));
-    // A stream that ended or was reset; its last messages may still arrive.
+    // Late messages of a stream that has ended or was reset.
     if (stream === undefined) return;
     const kind = inbound ? flag - INITIATOR : flag;
     if (kind === MESSAGE) this.#bodyStream = stream;
@@ -142,16 +137,17 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
     if (this.streams.has(key)) throw violation(`mplex: the peer opened stream ${number} twice`);
     const stream = new MplexStream(this, number, true);
     if (!this.hasRoom()) {
-      this.sendAnswer(frame(stream, RESET, 0));
+      this.sendAnswer(header(stream, RESET, 0));
       return;
     }
-    this.remember(stream);
+    this.add(stream);
     this.offer(stream);
   }
 
-  protected override isHeldUp(stream: MplexStream): boolean {
+  protected override mustWaitForReaders(stream: MplexStream): boolean {
     const { streamBuffer } = this.limits;
-    return (stream.isReadable && stream.unreadBytes > streamBuffer) || super.isHeldUp(stream);
+    const isFull = stream.isReadable && stream.unreadBytes > streamBuffer;
+    return isFull || super.mustWaitForReaders(stream);
   }
 
   protected refusesStreams(): boolean {
@@ -163,7 +159,7 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
   protected createStream(): MplexStream {
     const stream = new MplexStream(this, this.#nextNumber++, false);
     stream.newStreamDue = true;
-    this.remember(stream);
+    this.add(stream);
     return stream;
   }
 
@@ -176,12 +172,12 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
   }
 
   onReset(stream: MplexStream): void {
-    if (!stream.newStreamDue) this.sendControl(frame(stream, RESET, 0));
+    if (!stream.newStreamDue) this.sendControl(header(stream, RESET, 0));
     this.onFinished(stream);
   }
 
   onFinished(stream: MplexStream): void {
-    this.forget(stream);
+    this.remove(stream);
     this.onRead();
   }
 
@@ -191,11 +187,11 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
     if (stream.isReset) return false;
     if (stream.newStreamDue) {
       stream.newStreamDue = false;
-      this.send(encodeHead(stream.number, NEW_STREAM, 0));
+      this.send(encodeHeader(stream.number, NEW_STREAM, 0));
     }
     const length = Math.min(stream.pendingBytes, MAX_FRAME_PAYLOAD);
     if (length > 0) {
-      const head = frame(stream, MESSAGE, length);
+      const head = header(stream, MESSAGE, length);
       if (length <= SMALL_FRAME) {
         const whole = new Uint8Array(head.length + length);
         whole.set(head);
@@ -212,7 +208,7 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
     }
     stream.wakeWriter();
     if (this.mayEnd(stream)) {
-      this.send(frame(stream, CLOSE, 0));
+      this.send(header(stream, CLOSE, 0));
       stream.onEndSent();
       return false;
     }
@@ -225,11 +221,11 @@ class Mplex extends MuxSession<MplexStream> implements MuxStreamOwner<MplexStrea
   }
 }
 
-/** The head of a message from us; we opened the streams that are not inbound. */
-const frame = (stream: MplexStream, flag: number, length: number): Uint8Array =>
-  encodeHead(stream.number, stream.inbound ? flag : flag + INITIATOR, length);
+/** The header of a message that we send; we opened the streams that are not inbound. */
+const header = (stream: MplexStream, flag: number, length: number): Uint8Array =>
+  encodeHeader(stream.number, stream.inbound ? flag : flag + INITIATOR, length);
 
-const encodeHead = (number: number, flag: number, length: number): Uint8Array => {
+const encodeHeader = (number: number, flag: number, length: number): Uint8Array => {
   const head = encodeVarint(number * 8 + flag);
   const size = length === 0 ? ZERO : encodeVarint(length);
   const out = new Uint8Array(head.length + size.length);

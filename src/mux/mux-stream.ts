@@ -1,4 +1,4 @@
-/** A stream of a muxer: queues in both directions, with the muxer's protocol behind {@link MuxStreamOwner}. */
+/** A stream of a muxer: queues in both directions. What yamux and mplex do differently is behind {@link MuxStreamOwner}. */
 
 import { type ConnectionMemory, STREAM_RESOURCE_LIMIT_EXCEEDED } from '../connection-memory.ts';
 import { LeanError } from '../errors.ts';
@@ -9,24 +9,24 @@ import { SendSide, type SendSink } from '../stream/send-side.ts';
 import type { StallWatch, WaitingWriter } from '../stream/stall-watch.ts';
 import { type Stream, StreamResetError } from '../stream.ts';
 
-/** Bytes written and not yet sent above which the writer is told to wait. */
+/** With this many bytes written but not sent, the writer must wait. */
 const WRITE_HIGH_WATER = 256 << 10;
-/** Bytes not yet sent at which a waiting writer goes on. */
+/** With fewer unsent bytes than this, a waiting writer goes on. */
 const WRITE_LOW_WATER = 128 << 10;
-/** What a peer may still send after `stopSending()` before the stream is reset. */
+/** Bytes that the peer may still send after `stopSending()`; with more, the stream is reset. */
 const STOPPED_ALLOWANCE = 256 << 10;
-/** How many bytes received before the peer's reset can still be read: enough for a multistream-select answer. */
-const LAST_WORDS = 1024;
+/** Unread bytes that stay readable after the peer's reset, at most: enough for a multistream-select answer. */
+const READABLE_AFTER_RESET = 1024;
 
-/** What a stream asks of its muxer. */
+/** What a stream needs from its muxer. */
 export interface MuxStreamOwner<S> {
   readonly memory: ConnectionMemory;
   readonly stalls: StallWatch;
-  /** There is something to send: payload, or the end of it. */
+  /** There is something to send: payload, or the stream's end. */
   onWritable(stream: S): void;
-  /** The application has taken `bytes` that came in, or they were discarded. */
+  /** `bytes` received bytes were read, or discarded. */
   onConsumed(stream: S, bytes: number): void;
-  /** The application abandoned the stream. */
+  /** This side reset the stream. */
   onReset(stream: S, code: number): void;
   /** Both directions have ended. */
   onFinished(stream: S): void;
@@ -37,17 +37,17 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
   readonly key: number;
   /** Whether the peer opened it. */
   readonly inbound: boolean;
-  /** Bytes written that were sent. */
+  /** Bytes sent so far. */
   sentBytes = 0;
 
   readonly #owner: MuxStreamOwner<MuxStream>;
-  /** Where it is counted: until both directions have ended. */
+  /** The connection's account; `undefined` once both directions have ended, as the stream no longer counts. */
   #memory: ConnectionMemory | undefined;
 
   readonly #receive: ReceiveSide;
   /** The peer has finished writing. */
   #remoteEnded = false;
-  /** Bytes discarded since `stopSending()`; -1: not called. */
+  /** Bytes discarded since `stopSending()`; -1 before that. */
   #discarded = -1;
 
   readonly #send: SendSide;
@@ -69,12 +69,12 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
     return `${this.inbound ? 'in' : 'out'}-${this.key}`;
   }
 
-  /** Bytes received and not yet read, or put back. */
+  /** Bytes received, or put back, but not read. */
   get unreadBytes(): number {
     return this.#receive.bytes;
   }
 
-  /** Bytes written and not yet sent. */
+  /** Bytes written but not sent. */
   get pendingBytes(): number {
     return this.#pending.bytes;
   }
@@ -141,7 +141,7 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
     this.#owner.onReset(this, code);
   }
 
-  // Its sides'.
+  // Called by ReceiveSide and SendSide.
 
   onTaken(bytes: number): void {
     this.#owner.onConsumed(this, bytes);
@@ -159,12 +159,12 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
 
   // The muxer's side.
 
-  /** Whether anything more may come in: not after the peer's end or a reset. */
+  /** Whether the peer may still send: not after its end, or a reset. */
   get isReadable(): boolean {
     return !this.#remoteEnded && !this.isReset;
   }
 
-  /** Receives payload. The chunk is kept, or copied if it is small. */
+  /** Receives payload. `piece` is kept, or copied if it is small. */
   push(piece: Uint8Array): void {
     if (this.#discarded >= 0) {
       this.#discarded += piece.length;
@@ -183,20 +183,20 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
   }
 
   /**
-   * The peer abandoned the stream. What came before is discarded, as in QUIC, but for a few bytes on a
-   * stream of ours: a peer that refuses its protocol answers `na` and resets the stream at once.
+   * The peer reset the stream. Unread bytes are discarded, as in QUIC, except for a few on a stream that we opened:
+   * a peer that refuses its protocol answers `na` and resets the stream at once.
    */
   onRemoteReset(code: number): void {
     const what = 'the stream was reset by the peer';
     const error = new StreamResetError('ERR_STREAM_RESET', code, what);
     this.#abandoned = true;
-    if (!this.inbound && this.unreadBytes <= LAST_WORDS) this.#receive.close(error);
+    if (!this.inbound && this.unreadBytes <= READABLE_AFTER_RESET) this.#receive.close(error);
     else if (!this.#remoteEnded) this.#receive.abandon(error);
     if (!this.#finSent) this.#endWriting(new StreamResetError('ERR_STREAM_STOPPED', code, what));
     this.#finish();
   }
 
-  /** The connection ended. What came can still be read. */
+  /** The connection ended. Bytes received before can still be read. */
   onConnectionClosed(error: LeanError): void {
     this.#receive.close(error);
     this.#endWriting(error);
@@ -204,12 +204,12 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
     this.#memory = undefined;
   }
 
-  /** Whether `closeWrite()` was called, everything before it was sent, and its end was not yet. */
+  /** Whether `closeWrite()` was called and everything but the end was sent. */
   get isEndDue(): boolean {
     return this.#send.isClosed && this.pendingBytes === 0 && !this.#finSent;
   }
 
-  /** The end of what we write was sent. */
+  /** Our end was sent. */
   onEndSent(): void {
     this.#finSent = true;
     this.#finishIfDone();
@@ -226,7 +226,7 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
     this.#memory?.addUnsent(-length);
   }
 
-  /** Lets the writer go on if there is room. */
+  /** Resumes a waiting writer if there is room. */
   wakeWriter(): void {
     if (this.#send.hasWriter && this.hasRoom(WRITE_LOW_WATER)) this.#send.wake();
   }
@@ -235,14 +235,14 @@ export class MuxStream implements Stream, ReceiveSource, SendSink, WaitingWriter
     if (this.#remoteEnded && this.#finSent) this.#finish();
   }
 
-  /** Both directions are over: the muxer forgets the stream, and unread bytes count no longer. */
+  /** Both directions are over: the muxer removes the stream, and its unread bytes are no longer counted. */
   #finish(): void {
     this.#receive.release();
     this.#memory = undefined;
     this.#owner.onFinished(this);
   }
 
-  /** Throws away what was received. */
+  /** Discards unread bytes. */
   dropUnread(): void {
     this.#receive.dropUnread();
   }

@@ -1,17 +1,11 @@
-/** yamux (libp2p/specs yamux/README.md): frames of a 12-byte header and, for data, a body. */
+/** The muxer yamux (libp2p/specs yamux/README.md): frames of a 12-byte header and, for data, a body. */
 
 import type { CloseReason } from '../close-reason.ts';
 import type { Role } from '../connection.ts';
+import type { MuxLimits } from './mux-limits.ts';
+import { MAX_FRAME_PAYLOAD, MuxSession, SMALL_FRAME, violation } from './mux-session.ts';
 import { MuxStream, type MuxStreamOwner } from './mux-stream.ts';
-import {
-  type Carrier,
-  type CreateMuxer,
-  MAX_FRAME_PAYLOAD,
-  type MuxLimits,
-  MuxSession,
-  SMALL_FRAME,
-  violation,
-} from './muxer.ts';
+import type { Carrier, CreateMuxer } from './muxer.ts';
 
 export const YAMUX = '/yamux/1.0.0';
 
@@ -36,12 +30,12 @@ const RST = 8;
 const PROTOCOL_ERROR = 1;
 const INTERNAL_ERROR = 2;
 
-/** Both windows of every new stream, in bytes. */
+/** The windows of a new stream in both directions, bytes. */
 const INITIAL_WINDOW = 256 << 10;
-/** Streams that we opened and the peer has not acknowledged; more wait with their SYN. */
+/** The most streams of ours without the peer's ACK; the SYN of further ones waits (specs, "ACK backlog"). */
 const ACK_BACKLOG = 256;
 const MAX_STREAM_ID = 0xffff_ffff;
-/** Milliseconds: a window that is half read within twice the round-trip time, or this, is doubled. */
+/** A window of which half is read within twice the round-trip time, or within this time, is doubled; milliseconds. */
 const MIN_TUNING_TIME = 10;
 /** Milliseconds between measurements of the round-trip time, taken while data flows. */
 const PING_INTERVAL = 10_000;
@@ -49,25 +43,31 @@ const PING_INTERVAL = 10_000;
 class YamuxStream extends MuxStream {
   /** Bytes that we may still send. */
   sendWindow = INITIAL_WINDOW;
-  /** Size of the receive window, and what the peer may still send of it. */
+  /** Size of the receive window, bytes. */
   window = INITIAL_WINDOW;
+  /** Bytes that the peer may still send. */
   receiveLeft = INITIAL_WINDOW;
-  /** Bytes read since the window was last opened, and by how much it is to be opened now. */
+  /** Bytes read since the window was last extended. */
   consumed = 0;
+  /** Bytes by which the next WINDOW_UPDATE extends the window. */
   credit = 0;
+  /** When the window was last extended, by `performance.now()`. */
   openedAt = 0;
-  /** Whether our next frame must carry SYN or ACK, and whether the peer's ACK is still to come. */
+  /** Our next frame must carry SYN. */
   synDue = false;
+  /** Our next frame must carry ACK. */
   ackDue = false;
+  /** The peer has not acknowledged the stream yet. */
   awaitsAck = false;
-  /** Whether its SYN waits for the peer to acknowledge other streams. */
+  /** Its SYN waits until the peer acknowledges other streams. */
   isParked = false;
 }
 
 class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStream> {
   #nextId: number;
-  /** Streams of ours whose ACK is still to come, and those that wait because these are too many. */
+  /** How many streams of ours the peer has not acknowledged. */
   #unacknowledged = 0;
+  /** Streams whose SYN waits because those are too many. */
   #parked: YamuxStream[] = [];
   readonly #maxWindow: number;
   #windowBudget: number;
@@ -87,7 +87,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
   #pingSentAt = -PING_INTERVAL;
   #pingPending = false;
 
-  /** Headers are cut from it. */
+  /** Memory for headers; each is a view of it. */
   #slab = new Uint8Array(0);
   #slabUsed = 0;
 
@@ -98,7 +98,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
   constructor(carrier: Carrier, role: Role, limits: Partial<MuxLimits>) {
     super(carrier, role, limits);
     this.#nextId = role === 'dialer' ? 1 : 2;
-    // Half of what may be unread, so that grown windows leave room for other streams.
+    // Half of what may be unread, so that windows that have grown leave room for other streams.
     const most = Math.floor(this.memory.unreadShare / 2);
     this.#maxWindow = Math.min(this.limits.maxWindow, Math.max(most, INITIAL_WINDOW));
     this.#windowBudget = Math.min(this.limits.windowBudget, most);
@@ -122,7 +122,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
           this.#bodyStream = undefined;
           if (stream !== undefined) this.#onFlags(stream, this.#bodyFlags);
         }
-        if (stream !== undefined && this.isHeldUp(stream)) {
+        if (stream !== undefined && this.mustWaitForReaders(stream)) {
           return this.receiveLater(stream, chunk.subarray(at));
         }
         continue;
@@ -174,7 +174,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
       return;
     }
     if (stream === undefined) {
-      // A stream that we reset or that ended; its last data may still arrive.
+      // Late data of a stream that we reset, or that has ended.
       this.#skipBody(length);
       return;
     }
@@ -199,7 +199,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
     this.#bodyStream = undefined;
   }
 
-  /** A stream of the peer's; `undefined` when it is refused. */
+  /** The peer opens a stream. @returns `undefined` when it is refused. */
   #onSyn(id: number): YamuxStream | undefined {
     const peersParity = this.role === 'dialer' ? 0 : 1;
     if (id % 2 !== peersParity)
@@ -211,7 +211,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
     }
     const stream = new YamuxStream(this, id, true);
     stream.ackDue = true;
-    this.remember(stream);
+    this.add(stream);
     this.offer(stream);
     return stream;
   }
@@ -246,7 +246,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
     const application = code !== PROTOCOL_ERROR && code !== INTERNAL_ERROR;
     const reason = GO_AWAY_REASONS[code] ?? '';
     this.#goneAway = { by: 'remote', code, application, reason };
-    // After a normal GO_AWAY, existing streams may finish.
+    // After a GO_AWAY with code 0, existing streams may finish.
     if (code !== 0 || this.streams.size === 0) this.end(this.#goneAway);
   }
 
@@ -267,7 +267,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
     this.#nextId += 2;
     const stream = new YamuxStream(this, id, false);
     stream.synDue = true;
-    this.remember(stream);
+    this.add(stream);
     return stream;
   }
 
@@ -317,7 +317,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
     if (stream.awaitsAck) this.#onAcknowledged(stream);
     this.#windowBudget += stream.window - INITIAL_WINDOW;
     stream.window = INITIAL_WINDOW;
-    this.forget(stream);
+    this.remove(stream);
     this.onRead();
     if (this.#goneAway !== undefined && this.streams.size === 0) this.end(this.#goneAway);
   }
@@ -350,7 +350,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
     return stream.pendingBytes > 0 && stream.sendWindow > 0;
   }
 
-  /** Opens the receive window if that is due, and sends one data frame if there is data. */
+  /** Sends a WINDOW_UPDATE if one is due, and one data frame if there is data; `flags` go with the first of them. */
   #sendPayload(stream: YamuxStream, flags: number): void {
     let due = flags;
     if (stream.credit > 0) {
@@ -389,7 +389,7 @@ class Yamux extends MuxSession<YamuxStream> implements MuxStreamOwner<YamuxStrea
     );
   }
 
-  /** A frame without a body. */
+  /** A frame's header: the whole frame, if it has no body. */
   #frame(type: number, flags: number, id: number, length: number): Uint8Array {
     if (this.#slabUsed === this.#slab.length) {
       this.#slab = new Uint8Array(64 * HEADER_LENGTH);

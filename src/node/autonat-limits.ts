@@ -2,17 +2,19 @@
 
 import { checkRanges, type LimitRanges } from '../limit-ranges.ts';
 
-/** For both versions of the protocol together; defaults as go-libp2p's. Requests above a limit are rejected. */
+/**
+ * For both versions of the protocol together. The defaults are go-libp2p's. Requests beyond a limit are rejected.
+ */
 export interface AutonatLimits {
-  /** Requests in a minute: 60. */
+  /** Requests in a minute, default 60. */
   readonly requestsPerMinute: number;
-  /** Requests of one peer in a minute: 12. */
+  /** Requests of one peer in a minute, default 12. */
   readonly requestsPerMinutePerPeer: number;
-  /** Requests of one peer at once: 2. */
+  /** Requests of one peer at the same time, default 2. */
   readonly requestsAtOncePerPeer: number;
-  /** Dials of hosts other than the client's, in a minute: 12. Each costs the client 30,000 bytes or more. */
+  /** Dials to hosts other than the client's in a minute, default 12. Each costs the client 30,000 bytes or more. */
   readonly otherHostsPerMinute: number;
-  /** Milliseconds until a dial counts as failed: 10,000, which is also the maximum. */
+  /** A dial fails after this time; milliseconds, default 10,000, which is also the maximum. */
   readonly dialTimeout: number;
 }
 
@@ -34,7 +36,7 @@ const RANGES: LimitRanges<AutonatLimits> = {
   dialTimeout: [0, DEFAULT_AUTONAT_LIMITS.dialTimeout],
 };
 
-/** @returns all of them. @throws ERR_OPTIONS for a limit that is unknown or out of range. */
+/** Completes `given` with the defaults. @throws ERR_OPTIONS for a limit that is unknown or out of range. */
 export const autonatLimitsOf = (given: Partial<AutonatLimits>): AutonatLimits => ({
   ...DEFAULT_AUTONAT_LIMITS,
   ...checkRanges(given, RANGES, 'an AutoNAT server'),

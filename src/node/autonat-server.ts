@@ -1,4 +1,4 @@
-/** An AutoNAT server, of both versions: which requests it accepts, and which addresses it dials. */
+/** An AutoNAT server, v1 and v2: which requests it accepts, and which addresses it dials. */
 
 import { networkInterfaces } from 'node:os';
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr';
@@ -11,6 +11,7 @@ import { once } from '../once.ts';
 import { AUTONAT_V1, handleAutonatV1 } from '../protocols/autonat-v1.ts';
 import { AUTONAT_DIAL_REQUEST, handleDialRequest } from '../protocols/autonat-v2.ts';
 import type { AutonatLimits } from './autonat-limits.ts';
+import { createMinuteCount } from './minute-count.ts';
 import type { Protocols } from './protocols.ts';
 
 /** The node that dials, as far as the server needs it. */
@@ -24,9 +25,9 @@ export interface AutonatDialer {
 
 export interface AutonatServerOptions {
   readonly limits: AutonatLimits;
-  /** Dials addresses that are not public, too: for networks without them. */
+  /** Whether addresses that are not public are dialled, too: for networks without public addresses. */
   readonly allowPrivate: boolean;
-  /** Makes the node that dials: with its own identity and sockets, so that dialling opens no NAT for ours. */
+  /** Makes the node that dials. It has its own identity and sockets: a dial from ours would open our NAT for the client. */
   readonly createDialer: () => Promise<AutonatDialer>;
   /** Fires when the node closes. */
   readonly closing: AbortSignal;
@@ -100,28 +101,22 @@ const hasIPv6 = (): boolean =>
       return family === 'IPv6' && !internal && !/^fe[89ab]/i.test(address);
     });
 
-const MINUTE = 60_000;
-
-/** Counts the requests of the last minute. Its memory is bounded by the limits. */
+/** Counts requests. Its memory is bounded by the limits. */
 const createRequestCount = (limits: AutonatLimits) => {
-  let recent: { readonly peer: string; readonly at: number }[] = [];
-  let others: number[] = [];
+  const [requests, others] = [createMinuteCount(), createMinuteCount()];
   const atOnce = new Map<string, number>();
   return {
     admit: (id: PeerId): { end(): void } | undefined => {
       const peer = id.toString();
-      const now = performance.now();
-      recent = recent.filter(({ at }) => now - at < MINUTE);
       const running = atOnce.get(peer) ?? 0;
-      const own = recent.filter((it) => it.peer === peer).length;
       if (
-        recent.length >= limits.requestsPerMinute ||
-        own >= limits.requestsPerMinutePerPeer ||
+        requests.total() >= limits.requestsPerMinute ||
+        requests.of(peer) >= limits.requestsPerMinutePerPeer ||
         running >= limits.requestsAtOncePerPeer
       ) {
         return undefined;
       }
-      recent.push({ peer, at: now });
+      requests.add(peer);
       atOnce.set(peer, running + 1);
       const end = (): void => {
         const left = (atOnce.get(peer) ?? 1) - 1;
@@ -131,10 +126,8 @@ const createRequestCount = (limits: AutonatLimits) => {
       return { end };
     },
     admitOther: (): boolean => {
-      const now = performance.now();
-      others = others.filter((at) => now - at < MINUTE);
-      if (others.length >= limits.otherHostsPerMinute) return false;
-      others.push(now);
+      if (others.total() >= limits.otherHostsPerMinute) return false;
+      others.add('');
       return true;
     },
   };

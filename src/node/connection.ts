@@ -1,4 +1,4 @@
-/** Connections as a node's user sees them: they cannot accept streams. */
+/** A connection as a node's user sees it: it cannot accept streams. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type {
@@ -14,19 +14,19 @@ import { select, selectLazily } from '../multistream.ts';
 import type { Stream } from '../stream.ts';
 import type { Metrics } from './metrics.ts';
 
-/** Milliseconds that a peer has to allow one more stream. */
+/** How long to wait for the peer's stream limit; milliseconds. */
 const OPEN_TIMEOUT = 30_000;
-/** Milliseconds that a peer has to agree to one of several protocols; go-libp2p's value. */
+/** How long the peer may take to agree to one of several protocols; milliseconds, go-libp2p's value. */
 const NEGOTIATION_TIMEOUT = 10_000;
 
-/** @param onClosing called when our side closes it, before the peer is told. */
+/** @param onClosing called when our side closes the connection, before the peer is notified. */
 export const nodeConnection = (
   transport: TransportConnection,
   onClosing: () => void,
   metrics?: Metrics,
 ): Connection => new NodeConnection(transport, onClosing, metrics);
 
-/** A class, as V8 makes a dictionary of an object with getters of its own: a KiB for each connection, and slow. */
+/** A class: V8 turns an object literal with getters into a dictionary, which takes 1 KiB per connection and is slow. */
 class NodeConnection implements Connection {
   readonly role: Connection['role'];
   readonly localPeer: Connection['localPeer'];
@@ -114,9 +114,9 @@ const newStream = async (
   const stop = new AbortController();
   const opening = transport.openStream(stop.signal);
   const tooLate = (): void => {
-    // A peer that allows no stream would leave one more waiting each time, before all later ones.
+    // Otherwise the request would stay in the queue for the peer's stream limit, ahead of all later ones.
     stop.abort();
-    // It may have opened just then.
+    // The stream may have been opened just then.
     opening.then((late) => late.reset()).catch(() => {});
   };
   const stream = await withDeadline(opening, timeout, what, tooLate, signal);

@@ -13,13 +13,13 @@ import { MEMORY_IS_SHORT, memoryGauge } from './memory-pressure.ts';
 import type { Metrics } from './metrics.ts';
 import type { Protocols } from './protocols.ts';
 
-/** Milliseconds that relayed connections get to close before the connections to their relays are closed. */
+/** How long relayed connections may take to close before the connections to their relays are closed; milliseconds. */
 const RELAYED_CLOSE = 300;
 
 export interface Connections {
   /** Adds a connection that we dialled and serves its streams. */
   add(transport: TransportConnection): Connection;
-  /** Adds one that a listener accepted, or closes it if a limit is reached. */
+  /** Adds a connection that a listener accepted and serves its streams, or closes it if a limit is reached. */
   accept(transport: TransportConnection): void;
   /** The open connections, the oldest first: all of them, or those with `peer`. */
   list(peer?: PeerId): Connection[];
@@ -31,9 +31,9 @@ export interface Connections {
 
 interface Entry {
   readonly connection: Connection;
-  /** Its key in `open`. */
+  /** Its key in `open`: the peer id. */
   readonly peer: string;
-  /** Of an accepted one: `countedHostOf` its remote address. */
+  /** The host that it is counted for, if it was accepted: `countedHostOf` its remote address. */
   readonly host: string | undefined;
 }
 
@@ -41,16 +41,17 @@ export const createConnections = (
   limits: ConnectionLimits,
   events: Events,
   protocols: Protocols,
-  /** Called with each connection when it is open. */
+  /** Called with each connection when it has been added. */
   onOpen: (connection: Connection) => void,
   metrics?: Metrics,
 ): Connections => {
-  /** By peer id; without those that our side is closing. */
+  /** The open connections by peer id, without those that our side is closing. */
   const open = new Map<string, Set<Connection>>();
-  /** All that have not ended, also those that our side is closing. */
+  /** All connections that have not ended, including those that our side is closing. */
   const entries = new Set<Entry>();
-  /** Those that listeners accepted, in all and by host. */
+  /** How many of them listeners accepted. */
   let accepted = 0;
+  /** The same by host. */
   const hosts = new Map<string, number>();
   const shortMemory = memoryGauge(limits.maxMemoryPercent);
   let closing = false;
@@ -91,7 +92,7 @@ export const createConnections = (
     return connection;
   };
 
-  /** Why an accepted connection has to be refused, if it has. */
+  /** Why an accepted connection must be refused; `undefined` if it need not be. */
   const refusal = (
     transport: TransportConnection,
     host: string | undefined,
@@ -137,7 +138,7 @@ export const createConnections = (
     close: async () => {
       closing = true;
       const all = [...entries].map(({ connection }) => connection);
-      // Relayed ones first: they need the connections to their relays to close properly.
+      // Relayed ones first: to notify their peers they need the connections to the relays.
       const relayed = all.filter(({ circuit }) => circuit !== undefined);
       const ended = Promise.all(relayed.map((connection) => connection.close()));
       if (relayed.length > 0) await Promise.race([ended, pause(RELAYED_CLOSE)]);

@@ -1,4 +1,4 @@
-/** The host that connections, reservations and votes are counted for. */
+/** The host that connections, reservations and AutoNAT results are counted for. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { hostKeyOf } from '../admission.ts';

@@ -12,21 +12,22 @@ import type { TransportConnection } from '../connection.ts';
 import { LeanError, messageOf } from '../errors.ts';
 import { kindOf } from '../multiaddr.ts';
 
-/** Milliseconds; RFC 8305's Connection Attempt Delay. */
+/** How long QUIC dials run alone; milliseconds, the Connection Attempt Delay of RFC 8305 section 5. */
 const HEAD_START = 250;
 
 export interface RaceOptions {
   /** Dials one address. Must settle soon after `signal` aborts. */
   readonly dialOne: (address: Multiaddr, signal: AbortSignal) => Promise<TransportConnection>;
-  /** Ends the race; its reason is what `race` then throws. */
+  /** Ends the race; `race` then throws its reason. */
   readonly signal: AbortSignal;
+  /** Milliseconds; default 250. */
   readonly headStart?: number;
 }
 
 /**
- * @param addresses at least one.
- * @throws for one address, its error; for several, an error with the reason of each, whose code is the common one,
- * or ERR_DIAL; the signal's reason.
+ * Dials all `addresses`, of which there is at least one, and returns the first connection.
+ *
+ * @throws {@link failureOf} all dials; the signal's reason.
  */
 export const race = (
   addresses: readonly Multiaddr[],
@@ -39,7 +40,7 @@ export const race = (
     let running = 0;
     let over = false;
 
-    /** `reason`: for dials that are still under way, if there are any. */
+    /** @param reason aborts the dials that are still under way; `undefined` if there are none. */
     const end = (reason?: Error): void => {
       over = true;
       clearTimeout(timer);
@@ -96,7 +97,10 @@ export interface Failure {
   readonly error: unknown;
 }
 
-/** One error for all of `failures`, of which there is at least one. */
+/**
+ * One error for `failures`, of which there is at least one. A single failure's error is returned as it is; for several
+ * the message has the reason of each, and the code is the one that all share, else ERR_DIAL.
+ */
 export const failureOf = (failures: readonly Failure[]): Error => {
   const [first] = failures;
   const errors = failures.map(({ error }) => error);

@@ -1,24 +1,19 @@
-/** Dialling: one connection to a peer, over whichever of its addresses answers first. */
+/** Dialling: one connection to a peer, by the address that answers first. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { Connection, Role, TransportConnection } from '../connection.ts';
 import { aborted, orAborted, startDeadline } from '../deadline.ts';
 import { errorOf, LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
-import {
-  checkDialable,
-  parseMultiaddr,
-  peerOf,
-  resolveMultiaddr,
-  withoutPeer,
-} from '../multiaddr.ts';
+import { checkDialable, parseMultiaddr, peerOf, withoutPeer } from '../multiaddr.ts';
+import { resolveMultiaddr } from '../resolve-multiaddr.ts';
 import type { TransportDialOptions } from '../transports/transport.ts';
 import type { Connections } from './connections.ts';
 import { type Failure, failureOf, race } from './dial-race.ts';
 import type { Events } from './events.ts';
 import type { Transports } from './transports.ts';
 
-/** Addresses that one dial tries, after names are resolved. */
+/** The most addresses that one dial tries, after names were resolved. */
 const MAX_ADDRESSES = 32;
 
 export interface DialOptions {
@@ -59,8 +54,9 @@ export interface Dialing {
 interface Attempt {
   readonly addresses: ReadonlySet<string>;
   readonly result: Promise<Connection>;
-  /** Ends it. */
+  /** Aborts the dial. */
   readonly abort: AbortController;
+  /** The number of callers. */
   waiting: number;
 }
 
@@ -72,8 +68,9 @@ export const createDialing = (
   /** Fires when the node closes. */
   closing: AbortSignal,
 ): Dialing => {
-  const sockets = new Set<Promise<void>>();
-  /** By peer id. */
+  /** The dials under way, each as a promise that never rejects. */
+  const underWay = new Set<Promise<void>>();
+  /** Shared dials by peer id. */
   const attempts = new Map<string, Attempt>();
 
   const dialOne = async (
@@ -103,14 +100,14 @@ export const createDialing = (
     }
   };
 
-  /** Waited for by `settled()`. */
+  /** Registers `dial`, so that `settled()` waits for it. */
   const tracked = <T>(dial: Promise<T>): Promise<T> => {
     const settled = dial.then(
       () => {},
       () => {},
     );
-    sockets.add(settled);
-    settled.finally(() => sockets.delete(settled));
+    underWay.add(settled);
+    settled.finally(() => underWay.delete(settled));
     return dial;
   };
 
@@ -145,7 +142,7 @@ export const createDialing = (
       dialled = raceAll(found, expectedPeer, deadline.signal);
       return connections.add(await orAborted(dialled, deadline.signal));
     } catch (error) {
-      // It may have completed just as it was aborted.
+      // The dial may have completed just as it was aborted.
       dialled?.then((connection) => connection.close()).catch(() => {});
       throw deadline.signal.aborted ? deadline.signal.reason : error;
     } finally {
@@ -167,18 +164,25 @@ export const createDialing = (
     return started;
   };
 
-  /** Waits for `on`, which is aborted when nobody waits for it any more. */
-  const wait = async (on: Attempt, signal: AbortSignal | undefined): Promise<Connection> => {
-    on.waiting++;
+  /** Waits for `dial`, which is aborted when its last caller stops waiting. */
+  const wait = async (dial: Attempt, signal: AbortSignal | undefined): Promise<Connection> => {
+    dial.waiting++;
     try {
-      return await (signal === undefined ? on.result : orAborted(on.result, signal, 'the dial'));
+      return await (signal === undefined
+        ? dial.result
+        : orAborted(dial.result, signal, 'the dial'));
     } finally {
-      on.waiting--;
-      if (on.waiting === 0) on.abort.abort(new LeanError('ERR_ABORTED', 'the dial was aborted'));
+      dial.waiting--;
+      if (dial.waiting === 0) {
+        dial.abort.abort(new LeanError('ERR_ABORTED', 'the dial was aborted'));
+      }
     }
   };
 
-  /** Waits for the dial to `peer` that is under way, or starts one. */
+  /**
+   * Waits for the dial to `peer` that is under way, or starts one. If a dial that others started fails, those of the
+   * given addresses that it did not try are dialled.
+   */
   const share = async (
     peer: string,
     given: readonly Multiaddr[],
@@ -216,7 +220,7 @@ export const createDialing = (
       const either = AbortSignal.any([signal, closing]);
       return connections.add(await tracked(dialOne(address, peer, either, holePunch)));
     },
-    settled: async () => void (await Promise.all(sockets)),
+    settled: async () => void (await Promise.all(underWay)),
   };
 };
 
@@ -228,7 +232,7 @@ const onlyPeerOf = (addresses: readonly Multiaddr[]): PeerId | undefined => {
   throw new LeanError('ERR_ADDRESS', `the addresses name different peers, ${peer} and ${other}`);
 };
 
-/** All addresses with their names resolved, and the errors of those that could not be. */
+/** Resolves the names in all addresses. @returns the results, and the errors of those that could not be resolved. */
 const resolveAll = async (
   given: readonly Multiaddr[],
 ): Promise<{ found: Multiaddr[]; failures: Failure[] }> => {

@@ -7,17 +7,18 @@ import { type IpScope, scopeOf } from '../ip-scope.ts';
 import { hostOf, ipOf, isCircuit, kindOf, peerOf, withoutPeer } from '../multiaddr.ts';
 import type { HolePunchLimits } from './hole-punch-limits.ts';
 
-/** Addresses that are sent, or dialled at once, at most. */
+/** The most addresses that are sent, or dialled at the same time. */
 const MAX_ADDRESSES = 8;
 
 /**
- * Those of `addresses` that can be dialled between this node and a peer, connected through a relay whose address is of
- * `scope`.
+ * Those of `addresses` that may lead from this node to a peer, or from the peer to this node: IP literals of QUIC and
+ * TCP, QUIC first, at most 8.
  *
- * A private address means another host in another network. It is used only if the relay's address is of the same
- * block, so that all three are in one network. IP literals of QUIC and TCP only; QUIC first.
+ * A private address belongs to different hosts in different networks. It is used only if the relay's address is in the
+ * same block: then this node, the peer and the relay are taken to be in one network.
  *
- * @param peer whose addresses they are.
+ * @param scope the scope of the relay's address.
+ * @param peer the peer that sent the addresses; those that name another peer are left out.
  */
 export const directAddresses = (
   addresses: readonly Multiaddr[],
@@ -47,7 +48,7 @@ export const directAddresses = (
 /** An address that a hole punch dials. */
 export interface PunchTarget {
   readonly address: Multiaddr;
-  /** The number of dials in one attempt. */
+  /** How often it is dialled in one attempt. */
   readonly dials: number;
 }
 
@@ -59,12 +60,12 @@ export interface PunchTarget {
  */
 export const punchTargets = (
   addresses: readonly Multiaddr[],
-  { maxHosts, maxDialsPerHost }: HolePunchLimits,
+  { maxHosts, maxDialsPerHost }: Pick<HolePunchLimits, 'maxHosts' | 'maxDialsPerHost'>,
 ): PunchTarget[] => {
   const hosts = new Map<string, number>();
   const chosen: { readonly address: Multiaddr; readonly host: string }[] = [];
   for (const address of addresses) {
-    const host = hostKeyOf(ipOf(address) ?? '');
+    const host = punchedHostOf(address);
     const count = hosts.get(host) ?? 0;
     if (count === 0 ? hosts.size >= maxHosts : count >= maxDialsPerHost) continue;
     hosts.set(host, count + 1);
@@ -75,6 +76,9 @@ export const punchTargets = (
     dials: Math.floor(maxDialsPerHost / (hosts.get(host) ?? 1)),
   }));
 };
+
+/** The host that dials to `address`, an IP literal, are counted for. Unlike in `countedHostOf`, loopback counts. */
+export const punchedHostOf = (address: Multiaddr): string => hostKeyOf(ipOf(address) ?? '');
 
 const isOfAnother = (address: Multiaddr, peer: PeerId): boolean => {
   try {

@@ -10,35 +10,36 @@ import type { Listener } from './listener.ts';
 import type { PortMapping } from './mapped-port.ts';
 import type { Reachability } from './reachability-status.ts';
 
-/** The `detail` of each event by its type. Messages of errors may quote a peer: escape them before printing. */
+/** The `detail` of each event, by its type. Messages of errors may contain a peer's text: escape them before printing. */
 export interface NodeEvents extends TransportEvents {
-  /** A peer has connected, or was dialled, and is authenticated. */
+  /** A connection, inbound or outbound, is open: its peer is authenticated. */
   'connection:open': { readonly connection: Connection };
   'connection:close': { readonly connection: Connection; readonly reason: CloseReason };
-  /** An inbound connection was refused: the handshake failed, or a limit is reached. `remote`: its address. */
+  /** An inbound connection was refused: its handshake failed, or a limit is reached. `remote`: where it came from. */
   'connection:refuse': { readonly error: Error; readonly remote: string };
-  /** One address is dialled; one dial may have several. */
+  /** An address is dialled; `node.dial()` may dial several. */
   'dial:start': { readonly address: Multiaddr };
+  /** The dial to one address failed. */
   'dial:error': { readonly address: Multiaddr; readonly error: Error };
   'listen:open': { readonly listener: Listener };
   'listen:close': { readonly listener: Listener };
   /**
-   * There is now a direct connection to the peer of `relayed`, `afterMs` milliseconds after `relayed` was opened,
-   * whose streams go on. It is closed when they have ended.
+   * There is now a direct connection to the peer of `relayed`, `afterMs` milliseconds after `relayed` was opened.
+   * Streams on `relayed` go on; it is closed when they have ended.
    */
   'connection:direct': {
     readonly connection: Connection;
     readonly relayed: Connection;
     readonly afterMs: number;
   };
-  /** A hole punch begins: the peer's `addresses` that limits allow are dialled. */
+  /** An attempt at a hole punch begins: those `addresses` of the peer that limits allow are dialled. `role`: ours. */
   'punch:start': {
     readonly peer: PeerId;
     readonly attempt: number;
     readonly role: Role;
     readonly addresses: readonly Multiaddr[];
   };
-  /** An attempt failed. Attempt 0: the hole punch has failed, and the connection stays relayed. */
+  /** An attempt failed. Attempt 0: the whole hole punch failed, and the connection stays relayed. */
   'punch:error': { readonly peer: PeerId; readonly attempt: number; readonly error: Error };
   /** A relay has granted or renewed a reservation of ours. `expires`: milliseconds since 1970. */
   'relay:reserve': {
@@ -46,7 +47,7 @@ export interface NodeEvents extends TransportEvents {
     readonly expires: number;
     readonly limit: CircuitLimit | undefined;
   };
-  /** A reservation of ours was lost; the node asks for it again. */
+  /** A reservation of ours was lost; the node requests it again. */
   'relay:lost': { readonly relay: PeerId; readonly error: Error };
   /** This node, as a relay, has granted or renewed a reservation. */
   'relay:grant': { readonly peer: PeerId; readonly expires: number };
@@ -54,30 +55,30 @@ export interface NodeEvents extends TransportEvents {
   'relay:circuit': { readonly source: PeerId; readonly target: PeerId };
   /** A router forwards a port to a listener of ours; see {@link NatOptions.mapPorts}. */
   'port:map': PortMapping;
+  /** No router forwards a port to the listener bound to `listening`. */
   'port:error': { readonly listening: Multiaddr; readonly error: Error };
   /** AutoNAT servers changed the result for an address of this node; see {@link NatOptions.reachability}. */
   'reachability:change': Reachability;
-  /** A peer has pushed its identify message, as something in it has changed. */
+  /** A peer has pushed its identify message, because something in it has changed. */
   'identify:push': { readonly connection: Connection; readonly info: IdentifyInfo };
   /** A peer opened a stream for a protocol that is handled here. */
   'stream:open': StreamDetail & { readonly protocol: string };
-  /** A peer opened a stream and no protocol was agreed on. */
+  /** A peer opened a stream, but no protocol was agreed on, or a limit is reached. */
   'stream:refuse': StreamDetail & { readonly error: Error };
   /** A handler failed; its stream was reset. */
   'stream:error': StreamDetail & { readonly protocol: string; readonly error: Error };
 }
 
-/** Of a stream that a peer opened. */
+/** A stream that a peer opened. */
 export interface StreamDetail {
   readonly connection: Connection;
+  /** `Stream.id`. */
   readonly streamId: string;
 }
 
 export type NodeEvent<Type extends keyof NodeEvents> = CustomEvent<NodeEvents[Type]>;
 
-/**
- * `EventTarget`'s methods, typed. What a listener throws is an uncaught exception, as with every `EventTarget`.
- */
+/** `EventTarget`'s methods, typed. An error thrown by a listener is an uncaught exception, as with every `EventTarget`. */
 export interface NodeEventTarget {
   addEventListener<Type extends keyof NodeEvents>(
     type: Type,
@@ -93,7 +94,7 @@ export interface NodeEventTarget {
 export interface Events {
   /** The target that the node's users see. */
   readonly target: EventTarget & NodeEventTarget;
-  /** Whether a listener was ever added; checked before making the details of frequent events. */
+  /** Whether a listener was ever added for `type`; checked before making the details of frequent events. */
   has(type: keyof NodeEvents): boolean;
   emit<Type extends keyof NodeEvents>(type: Type, detail: NodeEvents[Type]): void;
 }

@@ -1,7 +1,8 @@
 /**
  * Upgrades relayed connections to direct ones (libp2p/specs relay/DCUtR.md). The peer that accepted a relayed
  * connection first dials the other one, then initiates a hole punch: both dial at the same moment, so that each NAT
- * takes the other's packets for replies. A relayed connection that was replaced is closed when its streams have ended.
+ * takes the packets from the other side for replies. A relayed connection that was replaced is closed when its streams
+ * have ended.
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
@@ -15,29 +16,36 @@ import { handleDcutr, initiateDcutr } from '../protocols/dcutr.ts';
 import { identify } from '../protocols/identify.ts';
 import type { Connections } from './connections.ts';
 import type { Dialing } from './dialing.ts';
-import { directAddresses, type PunchTarget, punchTargets } from './direct-addresses.ts';
+import {
+  directAddresses,
+  type PunchTarget,
+  punchedHostOf,
+  punchTargets,
+} from './direct-addresses.ts';
 import type { Events } from './events.ts';
 import type { HolePunchLimits } from './hole-punch-limits.ts';
+import { createMinuteCount } from './minute-count.ts';
 import type { StreamHandler } from './protocols.ts';
 import type { Transports } from './transports.ts';
 
 /** Attempts for one relayed connection (libp2p/specs relay/DCUtR.md), both as the initiator and as the other side. */
 const MAX_ATTEMPTS = 3;
-/** The attempt in which the initiator is the dialer: go-libp2p before v0.41 has the roles reversed. */
+/** The attempt in which the initiator is the dialer, for go-libp2p before v0.41, which has the roles reversed. */
 const SWAPPED_ATTEMPT = 2;
-/** Milliseconds for one attempt; go-libp2p's and rust-libp2p's for QUIC. */
+/** How long one attempt may take; milliseconds, go-libp2p's value, and rust-libp2p's for QUIC. */
 const ATTEMPT_TIMEOUT = 5_000;
-/** Milliseconds that dialling the peer's addresses gets before the hole punch. */
+/** How long dialling the peer's addresses may take before the hole punch begins; milliseconds. */
 const HEAD_START = 500;
 /**
- * Milliseconds until an address is dialled again in an attempt, as the first packets may arrive before there is a
- * hole, and the factor by which that grows with each dial. Over QUIC dials overlap, and each retransmits its packets;
- * over TCP one begins when the previous one has failed.
+ * When an address is dialled again in an attempt, as the first packets may arrive before the hole is open: after
+ * `first` milliseconds, which grow by `factor` with each dial. Over QUIC the dials overlap, and each retransmits its
+ * packets; over TCP one begins when the previous one has failed.
  */
 const QUIC_REDIAL = { first: 200, factor: 2 };
 const TCP_REDIAL = { first: 25, factor: 3 };
-/** A replaced connection without streams is closed after this time, in which none was opened; milliseconds. */
+/** A replaced connection is closed when it has had no stream for this time; milliseconds. */
 const RETIRE_AFTER = 2_000;
+/** How often that is checked; milliseconds. */
 const RETIRE_CHECK = 500;
 
 export interface HolePunching {
@@ -70,6 +78,8 @@ export const createHolePunching = ({
 }: HolePunchingOptions): HolePunching => {
   /** The peer ids of hole punches that we initiate. */
   const running = new Set<string>();
+  /** Those that were begun, by peer id, and how often each host was dialled. */
+  const [begun, dialledHosts] = [createMinuteCount(), createMinuteCount()];
   const agreements = new WeakMap<Connection, number>();
   /** Those that wait for a direct connection, by peer id. */
   const waiting = new Map<string, Set<(direct: Connection) => void>>();
@@ -156,11 +166,15 @@ export const createHolePunching = ({
     const { signal } = deadline;
     try {
       const direct = untilDirect(peer, signal);
-      for (const target of punchTargets(list, limits)) {
-        if (kindOf(target.address) !== 'quic-v1') dialTcp(target, peer, role, signal);
+      const targets = punchTargets(list, limits);
+      const overQuic = targets.filter(({ address }) => kindOf(address) === 'quic-v1');
+      for (const target of targets) {
+        if (!overQuic.includes(target)) dialTcp(target, peer, role, signal);
         else if (role === 'dialer') dialQuic(target, peer, signal);
         else {
-          transports.punch(target.address, signal);
+          const host = punchedHostOf(target.address);
+          const sharing = overQuic.filter(({ address }) => punchedHostOf(address) === host).length;
+          transports.punch(target.address, sharing, signal);
           // If our NAT is symmetric, only we can reach the peer. Delayed, as the peer's own dial mostly gets
           // through before.
           dialQuic(target, peer, signal, rtt);
@@ -173,12 +187,27 @@ export const createHolePunching = ({
     }
   };
 
-  /** Those of the peer's addresses that are dialled. */
+  /** Those of the peer's addresses that are dialled now: their hosts are counted. */
   const dialable = (said: readonly Multiaddr[], relayed: Connection): Multiaddr[] => {
     const own = new Set(addresses().map(String));
-    const list = directAddresses(said, scopeOfRelay(relayed), relayed.remotePeer);
-    const usable = list.filter((it) => !own.has(it.toString()) && transports.has(it));
-    return punchTargets(usable, limits).map(({ address }) => address);
+    const named = directAddresses(said, scopeOfRelay(relayed), relayed.remotePeer);
+    const usable = named.filter((it) => !own.has(it.toString()) && transports.has(it));
+    const list = punchTargets(usable, limits).map(({ address }) => address);
+    const hosts = new Set(list.map(punchedHostOf));
+    for (const host of hosts) {
+      if (dialledHosts.of(host) < limits.attemptsPerMinutePerHost) dialledHosts.add(host);
+      else hosts.delete(host);
+    }
+    return list.filter((address) => hosts.has(punchedHostOf(address)));
+  };
+
+  /** Whether a hole punch with `id` may begin; it is counted then. */
+  const mayBegin = (id: string): boolean => {
+    if (running.has(id) || running.size >= limits.maxPunches) return false;
+    if (begun.total() >= limits.punchesPerMinute) return false;
+    if (begun.of(id) >= limits.punchesPerMinutePerPeer) return false;
+    begun.add(id);
+    return true;
   };
 
   /** Dials the addresses that the peer's identify message lists: some peers are not behind a NAT. */
@@ -214,7 +243,11 @@ export const createHolePunching = ({
         if (agreement === undefined) return;
         const list = dialable(agreement.addresses, relayed);
         events.emit('punch:start', { peer, attempt, role: 'listener', addresses: list });
-        if (list.length === 0) throw new LeanError('ERR_DIAL', 'the peer has no address for us');
+        if (list.length === 0)
+          throw new LeanError(
+            'ERR_DIAL',
+            'none of the addresses that the peer sent may be dialled',
+          );
         await Promise.race([found, pause(agreement.rtt / 2, signal)]);
         const role = attempt === SWAPPED_ATTEMPT ? 'dialer' : 'listener';
         try {
@@ -277,10 +310,16 @@ export const createHolePunching = ({
       const asked = agreements.get(connection) ?? 0;
       // Only the peer that accepted our relayed connection initiates, a limited number of times.
       if (connection.circuit === undefined || connection.role !== 'dialer') {
-        throw new LeanError('ERR_PROTOCOL_VIOLATION', 'dcutr: the connection is not relayed to it');
+        throw new LeanError(
+          'ERR_PROTOCOL_VIOLATION',
+          'dcutr: the peer must not initiate on this connection',
+        );
       }
       if (asked >= MAX_ATTEMPTS) {
-        throw new LeanError('ERR_PROTOCOL_VIOLATION', 'dcutr: the peer asks without end');
+        throw new LeanError(
+          'ERR_PROTOCOL_VIOLATION',
+          `dcutr: the peer made more than ${MAX_ATTEMPTS} attempts`,
+        );
       }
       agreements.set(connection, asked + 1);
       const own = directAddresses(addresses(), scopeOfRelay(connection));
@@ -306,7 +345,7 @@ export const createHolePunching = ({
       openedAt.set(connection, performance.now());
       const direct = directTo(peer);
       if (direct !== undefined) replace(connection, direct);
-      else if (role === 'listener' && !running.has(id) && running.size < limits.maxPunches) {
+      else if (role === 'listener' && mayBegin(id)) {
         running.add(id);
         initiate(connection).finally(() => running.delete(id));
       }

@@ -31,7 +31,7 @@ export interface IdentifyingOptions {
   readonly agentVersion: string;
   /** Where this node can be dialled. */
   readonly addresses: () => readonly Multiaddr[];
-  /** Gets the addresses that peers observe. */
+  /** Collects the addresses that peers observe. */
   readonly observed: ObservedAddresses;
   readonly protocols: Protocols;
   readonly connections: Connections;
@@ -40,7 +40,7 @@ export interface IdentifyingOptions {
   readonly closing: AbortSignal;
 }
 
-/** Addresses in our message, of which rust-libp2p accepts up to 4 KiB. */
+/** The most addresses in our message: rust-libp2p accepts messages of up to 4 KiB. */
 const MAX_TOLD_ADDRESSES = 64;
 /** The protocol family that go-libp2p and js-libp2p name by default. */
 const PROTOCOL_VERSION = 'ipfs/0.1.0';

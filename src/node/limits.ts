@@ -12,19 +12,19 @@ import {
 import type { TransportLimits } from '../transports/transport.ts';
 
 /**
- * Each is described where it is defined, with its default and what happens at the limit: `AdmissionLimits`
- * (connections and handshakes, in all and per host), `MemoryLimits` (memory, stalled writers),
- * `TransportLimits` (times, streams).
+ * The limits of a node. `AdmissionLimits` has those on connections and handshakes, in total and per host;
+ * `MemoryLimits` those on memory and stalled writers; `TransportLimits` those on times and streams.
  */
 export interface NodeLimits extends TransportLimits {
   /**
-   * Connections with one peer: 64, including those that we dialled. At the limit, inbound ones are closed; dials
-   * are still allowed.
+   * Connections with one peer, including those that we dialled; default 64. At the limit, inbound ones are closed;
+   * dials are still allowed.
    */
   readonly maxConnectionsPerPeer: number;
   /**
-   * How full memory may be for connections of peers to be let in: 85 % of V8's heap, of what the cgroup may have, and
-   * of what a limit on the address space (`ulimit -v`) left when the node was made. Those that there are go on. 100: always.
+   * Percentage of memory, default 85, above which inbound connections are refused; open ones go on. It applies to V8's
+   * heap, to the cgroup's limit, and to what a limit on the address space (`ulimit -v`) left when the node was made.
+   * 100: no limit.
    */
   readonly maxMemoryPercent: number;
 }
@@ -54,11 +54,11 @@ const RANGES: LimitRanges<NodeLimits> = {
   idleTimeout: [1, MAX_TIMEOUT],
 };
 
-/** @returns what was given. @throws ERR_OPTIONS for a limit that is unknown or out of range. */
+/** Returns `given`. @throws ERR_OPTIONS for a limit that is unknown or out of range. */
 export const checkLimits = (given: Partial<NodeLimits> = {}): Partial<NodeLimits> =>
   checkRanges(given, RANGES, 'a node');
 
-/** Those that each transport applies. */
+/** The limits that each transport applies. */
 export const transportLimitsOf = ({
   maxConnectionsPerPeer: _ofPeers,
   maxMemoryPercent: _ofMemory,

@@ -54,17 +54,26 @@ export interface Metrics {
 /** Seconds: from handshakes over loopback to those with many retransmissions. */
 const HANDSHAKE_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10];
 
-/** Registers what a node counts with `registry`, and counts from now on. */
+/** Registers a node's metrics with `registry`, and counts from now on. */
 export const createMetrics = (registry: MetricsRegistry, events: Events): Metrics => {
   const counter = (name: string, help: string, ...labelNames: string[]): MetricCounter =>
     registry.counter({ name: `libp2p_${name}_total`, help, labelNames });
   const VIA = ['transport', 'engine', 'direction'];
   const opened = counter('connections_opened', 'Connections, authenticated', ...VIA);
   const closed = counter('connections_closed', 'Connections that have ended', ...VIA);
-  const refused = counter('connections_refused', 'Connections not let in, by error code', 'reason');
-  const dialsFailed = counter('dials_failed', 'Dials of one address', 'transport', 'reason');
-  const streams = counter('streams_opened', 'Streams with a protocol', 'direction', 'protocol');
-  const streamsRefused = counter('streams_refused', 'Streams of peers without one', 'reason');
+  const refused = counter('connections_refused', 'Inbound connections that were refused', 'reason');
+  const dialsFailed = counter('dials_failed', 'Failed dials of one address', 'transport', 'reason');
+  const streams = counter(
+    'streams_opened',
+    'Streams whose protocol was agreed on',
+    'direction',
+    'protocol',
+  );
+  const streamsRefused = counter(
+    'streams_refused',
+    'Streams that peers opened, but were refused',
+    'reason',
+  );
   const streamsFailed = counter(
     'streams_failed',
     'Streams whose handler failed',
@@ -74,7 +83,7 @@ export const createMetrics = (registry: MetricsRegistry, events: Events): Metric
   const bytes = counter('stream_bytes', 'Payload of streams', 'transport', 'engine', 'direction');
   const handshakes = registry.histogram({
     name: 'libp2p_handshake_seconds',
-    help: 'From the first packet, or the open socket of a listener, to an authenticated connection; not of QUIC listeners',
+    help: "From the dial, or a listener's accepted socket, to the authenticated peer; not for connections accepted over QUIC",
     labelNames: VIA,
     buckets: HANDSHAKE_BUCKETS,
   });

@@ -45,7 +45,7 @@ export interface NatOptions {
 }
 
 export interface ReachabilityPolicy {
-  /** Servers that have to agree on an address, and outnumber those that say the opposite: 3. */
+  /** How many servers must agree on an address, and outnumber those that disagree; default 3. */
   readonly confirmations?: number;
 }
 
@@ -85,7 +85,7 @@ export const createNat = async (options: NatOptions, context: NatContext): Promi
   const autonatLimits = autonatLimitsOf(given(autonat));
   const { confirmations = CONFIRMATIONS } = given(reachability);
   if (!Number.isInteger(confirmations) || confirmations < 1) {
-    const message = `nat.reachability.confirmations must be a whole number from 1 on, not ${confirmations}`;
+    const message = `nat.reachability.confirmations must be a whole number above 0, not ${confirmations}`;
     throw new LeanError('ERR_OPTIONS', message);
   }
 

@@ -34,13 +34,13 @@ import { type RelayLimits, relayLimitsOf } from './relay-limits.ts';
 import { createTransports } from './transports.ts';
 
 export interface NodeOptions {
-  /** The key that the node's peer id is made of; default: a new one. */
+  /** The key that identifies the node; default: a new one. */
   readonly hostKey?: HostKey;
   /** Default: `[quic(), tcp(), websocket()]`. For an address, the first one that handles it is used. */
   readonly transports?: readonly TransportFactory[];
   /** Limits on what peers may use; those not given have their defaults. */
   readonly limits?: Partial<NodeLimits>;
-  /** Milliseconds that a whole dial may take, from resolving names to the upgrade. Default 15,000. */
+  /** How long a whole dial may take, from resolving names to the upgrade; milliseconds, default 15,000. */
   readonly dialTimeout?: number;
   /**
    * Makes the node a relay (circuit relay v2); `true`: with the default limits. Default: false. Listening and
@@ -78,13 +78,13 @@ export interface LeanNode extends NodeEventTarget, AsyncDisposable {
   addresses(): Multiaddr[];
 
   /**
-   * Connects to a peer at whichever of its addresses answers first; see `race` in dial-race.ts. Names are
+   * Connects to a peer by the address that answers first: QUIC addresses have a head start of 250 ms. Names are
    * resolved. If an address ends in `/p2p/<peer id>`, only that peer is accepted; an open connection to it, inbound
    * or outbound, is reused, and a dial to it that is under way is shared. `force: true` makes a new connection.
    *
-   * @throws ERR_ADDRESS when an address is malformed or two name different peers; what
-   * `Transport.dial` throws if there was one address; else ERR_DIAL with all reasons; ERR_TIMEOUT;
-   * ERR_ABORTED.
+   * @throws ERR_ADDRESS when an address is malformed or two name different peers; what `Transport.dial` throws if
+   * there was one address; else the code that all addresses failed with, or ERR_DIAL, with all reasons in the message;
+   * ERR_TIMEOUT; ERR_ABORTED.
    */
   dial(
     address: Multiaddr | string | readonly (Multiaddr | string)[],
@@ -104,10 +104,10 @@ export interface LeanNode extends NodeEventTarget, AsyncDisposable {
   unhandle(protocol: string): void;
 
   /**
-   * Loads the transports for `addresses` (without: all of them) ahead of time, so that dials, or listeners, do not
-   * wait for it.
+   * Loads the transports for `addresses`, or all of them, ahead of time, so that later dials (or, with the `role`
+   * `listener`, listeners) need not wait for that.
    *
-   * @throws when no transport could be loaded: ERR_ENGINE_UNAVAILABLE.
+   * @throws ERR_ENGINE_UNAVAILABLE when none of them could be loaded.
    */
   prepare(options?: {
     readonly role?: Role;
@@ -120,7 +120,7 @@ export interface LeanNode extends NodeEventTarget, AsyncDisposable {
 
 const DIAL_TIMEOUT = 15_000;
 const UNKNOWN: Reachability = { status: 'unknown', addresses: [] };
-/** Milliseconds that `close()` waits for transports. */
+/** How long `close()` waits for transports; milliseconds. */
 const CLOSE_TIMEOUT = 2_000;
 
 /**
@@ -171,7 +171,7 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
   const listening = createListening(peerId, transports, connections, events, pendingPool, signal);
   const observed = createObservedAddresses(listening.bound);
   let nat: Nat | undefined;
-  /** Where this node can be dialled; with `guesses`, also addresses that too few peers have observed. */
+  /** Where this node can be dialled. @param guesses includes addresses that too few peers have observed. */
   const ownAddresses = (guesses = false): Multiaddr[] => {
     const mapped = nat?.mappings?.addresses() ?? [];
     const seen = guesses ? observed.candidates() : observed.confirmed();
@@ -198,7 +198,8 @@ export const createNode = async (options: NodeOptions = {}): Promise<LeanNode> =
     events,
     candidates: () => ownAddresses(true),
     bound: listening.bound,
-    createDialer: () => createNode({ transports: factories, agentVersion }),
+    createDialer: () =>
+      createNode({ transports: factories, agentVersion, limits, nat: { holePunching: false } }),
     closing: signal,
   });
   if (relay) {

@@ -1,7 +1,7 @@
 /**
  * The addresses of this node that peers observe: behind a NAT they differ from those it listens on. An observation
- * counts as long as its connection is open, and only if the connection uses a listener's port: other ports have
- * another mapping in the NAT.
+ * counts as long as its connection is open, and only if the connection uses a listener's port: a NAT maps other ports
+ * differently.
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
@@ -10,15 +10,15 @@ import type { Connection } from '../connection.ts';
 import { scopeOf } from '../ip-scope.ts';
 import { hostOf, ipOf, isCircuit, kindOf, withoutPeer } from '../multiaddr.ts';
 
-/** Networks whose peers must have observed an address before it is confirmed. */
+/** An address is confirmed when peers of so many networks have observed it. */
 const CONFIRMATIONS = 3;
-/** Addresses that are kept, and observers of each; further ones are ignored. */
+/** The most addresses that are kept, and observers of each; further ones are ignored. */
 const MAX_ADDRESSES = 64;
 const MAX_OBSERVERS = 64;
-/** The same, of one network, so that it cannot take all places. */
+/** The same for one network, so that it cannot take all places. */
 const MAX_ADDRESSES_OF_NETWORK = 4;
 const MAX_OBSERVERS_OF_NETWORK = 4;
-/** The bytes of an IPv4 address that are taken for its network. */
+/** How many bytes of an IPv4 address identify its network. */
 const IPV4_NETWORK_BYTES = 2;
 
 export interface ObservedAddresses {

@@ -1,6 +1,6 @@
 /**
- * Has the router of this network forward ports to this node's listeners: by UPnP, or by NAT-PMP if no router speaks
- * UPnP. Uses `@achingbrain/nat-port-mapper`, which the user installs and which does not speak PCP (RFC 6887): docs/nat.md.
+ * Has the router of this network forward ports to this node's listeners, by UPnP, or by NAT-PMP (RFC 6886) if no router
+ * speaks UPnP. Uses `@achingbrain/nat-port-mapper`, which the user must install (docs/nat.md).
  */
 
 import { readFile } from 'node:fs/promises';
@@ -15,28 +15,29 @@ import type { Events } from './events.ts';
 import type { PortMapping } from './mapped-port.ts';
 
 export interface PortMappings {
-  /** The addresses outside the router that lead to listeners. */
+  /** The external addresses that lead to listeners. */
   addresses(): Multiaddr[];
 }
 
-/** Milliseconds to find a router, and for one mapping. */
+/** How long finding a router may take; milliseconds. */
 const SEARCH_TIMEOUT = 5_000;
+/** How long one mapping may take; milliseconds. */
 const MAP_TIMEOUT = 5_000;
 /**
- * Milliseconds until a router drops a mapping that is not renewed, and between renewals. Short, as the library
- * (4.0.5) cannot remove UPnP mappings: its request names no protocol. Over UPnP the library asks for an hour. Over
- * NAT-PMP it takes milliseconds for seconds, and asks for two hours (RFC 6886 section 3.3) if the number is not an
- * integer: hence the half.
+ * A router drops a mapping that is not renewed within this time; milliseconds. Short, as the library (4.0.5) cannot
+ * remove UPnP mappings: its request names no protocol. Over UPnP the library asks for an hour. Over NAT-PMP it takes
+ * milliseconds for seconds, and asks for two hours (RFC 6886 section 3.3) if the number is not an integer: hence the .5.
  */
 const LEASE = 600_000.5;
+/** Time between renewals; milliseconds. */
 const RENEWAL = 240_000;
-/** Milliseconds until the next search for routers after none was found. */
+/** When no router was found, the next search begins after this time; milliseconds. */
 const SEARCH_AGAIN = 300_000;
 const MAX_MAPPINGS = 32;
 
 /**
- * Maps the ports of all listeners, also of later ones, until `closing` aborts; the router then drops them within two
- * hours.
+ * Maps the ports of all listeners, including later ones, until `closing` aborts; the router then drops the mappings
+ * within two hours.
  *
  * @param listening the bound addresses.
  * @throws ERR_OPTIONS when the library is not installed.
@@ -72,7 +73,7 @@ export const mapPorts = async (
     if (router !== undefined) gateways = [pmpNat(router)];
   };
 
-  /** Closes their sockets. Never rejects. */
+  /** Closes the sockets of the known gateways and forgets them. Never rejects. */
   const forgetGateways = async (): Promise<void> => {
     const old = gateways;
     gateways = [];
@@ -80,7 +81,7 @@ export const mapPorts = async (
     await Promise.allSettled(old.map(async (gateway) => gateway.stop({ signal })));
   };
 
-  /** Maps `bound`, or renews that. @throws what the library throws when no router does it. */
+  /** Maps the port of `bound`, or renews its mapping. @throws what the library throws when the router does not do it. */
   const map = async (bound: Multiaddr): Promise<void> => {
     const kind = kindOf(bound);
     if (kind === undefined) return;
@@ -107,7 +108,7 @@ export const mapPorts = async (
     }
   };
 
-  /** @param renew also what is mapped already. */
+  /** Maps the ports of new listeners and forgets closed ones. @param renew renews the existing mappings, too. */
   const refresh = async (renew = false): Promise<void> => {
     const wanted = new Map(
       listening()

@@ -27,18 +27,19 @@ export interface HandleOptions {
    */
   readonly maxInboundStreams?: number;
   /**
-   * Whether the protocol is also served on relayed connections that the relay limits; default: true. Otherwise it is
-   * refused there like one that is not handled.
+   * Whether the protocol is also served on relayed connections whose relay sets limits; default: true. If not, it is
+   * refused there like a protocol without a handler.
    */
   readonly runOnLimitedConnection?: boolean;
 }
 
-/** Milliseconds that a peer has to agree on a protocol for a stream it opened; go's, rust's value. */
+/** How long negotiating the protocol of a stream may take; milliseconds, go-libp2p's and rust-libp2p's value. */
 const NEGOTIATION_TIMEOUT = 10_000;
-/** Streams of one connection that may negotiate at once; further ones wait in the transport. */
+/** The most streams of one connection that negotiate at the same time; further ones wait in the transport. */
 const MAX_NEGOTIATIONS = 32;
-/** What a peer may still send after the handler has finished: bytes, milliseconds. */
+/** How much a peer may still send after the handler has finished; bytes. */
 const MAX_LEFTOVER = 64 * 1024;
+/** For how long it may do so; milliseconds. */
 const LEFTOVER_TIMEOUT = 10_000;
 
 export interface Protocols {
@@ -46,7 +47,7 @@ export interface Protocols {
   handle(protocol: string, handler: StreamHandler, options?: HandleOptions): void;
   /** Refuses it from now on. */
   unhandle(protocol: string): void;
-  /** The protocols that are handled, on some connections at least. */
+  /** The protocols that have a handler. */
   names(): string[];
   /** Serves the streams that a peer opens. Resolves when the connection has ended. */
   serve(transport: TransportConnection, connection: Connection): Promise<void>;
@@ -55,7 +56,7 @@ export interface Protocols {
 interface Entry {
   readonly handler: StreamHandler;
   readonly options: HandleOptions;
-  /** Streams that are open, by connection; counted where there is a limit. */
+  /** Open streams by connection; counted only if there is a limit. */
   readonly open: WeakMap<Connection, number>;
 }
 
@@ -66,7 +67,7 @@ export const createProtocols = (
 ): Protocols => {
   const entries = new Map<string, Entry>();
 
-  /** What a peer may open on `connection`. */
+  /** The protocols that a peer may use on `connection`. */
   const offered = function* ({ circuit }: Connection): Generator<string> {
     const limited = circuit?.limit !== undefined;
     for (const [protocol, { options }] of entries) {
@@ -74,7 +75,7 @@ export const createProtocols = (
     }
   };
 
-  /** Counts one more stream. @throws ERR_STREAM_LIMIT when there are as many as there may be. */
+  /** Counts one more stream. @throws ERR_STREAM_LIMIT when `maxInboundStreams` are open. */
   const count = (entry: Entry, protocol: string, connection: Connection): void => {
     const { maxInboundStreams: most } = entry.options;
     if (most === undefined) return;
@@ -91,14 +92,14 @@ export const createProtocols = (
     if (now !== undefined) open.set(connection, now - 1);
   };
 
-  /** Resolves when the protocol is negotiated, or that has failed; the handler then runs on. Never rejects. */
+  /** Resolves when negotiation has succeeded, with the handler running, or failed. Never rejects. */
   const serveStream = async (stream: Stream, connection: Connection): Promise<void> => {
     try {
       const what = 'agreeing on a protocol';
       const agreed = negotiate(stream, offered(connection));
       const protocol = await withDeadline(agreed, NEGOTIATION_TIMEOUT, what, () => stream.reset());
       const entry = entries.get(protocol);
-      // It was removed meanwhile.
+      // The handler was removed meanwhile.
       if (entry === undefined) throw new LeanError('ERR_PROTOCOL_NOT_SUPPORTED', protocol);
       count(entry, protocol, connection);
       if (events.has('stream:open')) {
@@ -133,7 +134,7 @@ export const createProtocols = (
     handle: (protocol, handler, options = {}) => {
       const { maxInboundStreams: most } = options;
       if (most !== undefined && !(Number.isInteger(most) && most > 0)) {
-        const message = `maxInboundStreams must be a whole number from 1 on, not ${most}`;
+        const message = `maxInboundStreams must be a whole number above 0, not ${most}`;
         throw new LeanError('ERR_OPTIONS', message);
       }
       entries.set(protocol, { handler, options, open: new WeakMap() });
@@ -153,7 +154,7 @@ export const createProtocols = (
           negotiating--;
           goOn();
         });
-        // Not Promise.race(): each would leave something with those that last, as long as they do.
+        // Not Promise.race(): each call would leave a reaction on every promise that is still pending.
         if (negotiating >= MAX_NEGOTIATIONS) await new Promise<void>((done) => (goOn = done));
       }
     },
@@ -172,6 +173,6 @@ const endStream = async (stream: Stream): Promise<void> => {
     }
     stop();
   };
-  // The peer has its answer: errors do not matter any more.
+  // The handler is done: errors do not matter any more.
   await withDeadline(discard(), LEFTOVER_TIMEOUT, 'the end of the stream', stop).catch(() => {});
 };

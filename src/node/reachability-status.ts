@@ -1,14 +1,14 @@
-/** What is known of where a node can be reached. */
+/** The result of checking a node's reachability. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 
-/** `public`: can be dialled; `private`: cannot; `unknown`: too few servers have said. */
+/** `public`: can be dialled; `private`: cannot be dialled; `unknown`: too few servers agree. */
 export type ReachabilityStatus = 'unknown' | 'public' | 'private';
 
 export interface Reachability {
-  /** `public` when one address is; `private` when all that were checked are. */
+  /** `public` when one address is; `private` when all checked addresses are; else `unknown`. */
   readonly status: ReachabilityStatus;
-  /** Those that are checked, without `/p2p`. */
+  /** The addresses that are checked, without `/p2p`. */
   readonly addresses: readonly {
     readonly address: Multiaddr;
     readonly status: ReachabilityStatus;

@@ -1,4 +1,4 @@
-/** Reachability: which addresses of this node can be dialled from outside, as AutoNAT v2 servers find out. */
+/** Finds out, by AutoNAT v2 servers, which addresses of this node can be dialled from outside. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../connection.ts';
@@ -12,7 +12,7 @@ import type { Protocols } from './protocols.ts';
 import type { Reachability, ReachabilityStatus } from './reachability-status.ts';
 
 export interface ReachabilityOptions {
-  /** Servers that have to agree on an address, and outnumber those that say the opposite. */
+  /** How many servers must agree on an address, and outnumber those that disagree. */
   readonly confirmations: number;
   /** Also checks addresses that are not public. */
   readonly allowPrivate: boolean;
@@ -25,20 +25,23 @@ export interface ReachabilityOptions {
 }
 
 export interface ReachabilityCheck {
+  /** The result so far. */
   current(): Reachability;
-  /** Something has changed: asks servers about what they have not been asked yet. */
+  /** Something has changed: asks servers about addresses that they have not been asked about yet. */
   refresh(): void;
 }
 
-/** Addresses that are checked; further candidates are not. */
+/** The most addresses that are checked; further candidates are not. */
 const MAX_ADDRESSES = 8;
-/** Answers that are kept for one address: the latest. */
+/** The most answers that are kept for one address: the latest. */
 const MAX_VOTES = 16;
-/** Milliseconds for which an answer counts, and between two rounds. */
+/** How long an answer counts; milliseconds. */
 const VOTE_LIFETIME = 3_600_000;
+/** Time between two rounds; milliseconds. */
 const ROUND = 900_000;
-/** Milliseconds until a server is asked the same again, and servers for which that is remembered: the latest. */
+/** A server is not asked about the same addresses again within this time; milliseconds. */
 const ASK_AGAIN = 60_000;
+/** For how many servers that is remembered: the latest. */
 const MAX_ASKED = 1_024;
 
 /** What a server was asked, and when. */
@@ -60,15 +63,17 @@ export const watchReachability = (
   const { confirmations, allowPrivate, candidates, connections, events, closing } = options;
   const dialBacks = createDialBacks();
   protocols.handle(AUTONAT_DIAL_BACK, dialBacks.handle);
-  /** By address, then by voter, the oldest first. */
+  /** The servers' answers by address, then by voter, the oldest first. */
   const votes = new Map<string, Map<string, Vote>>();
-  /** By voter, the oldest first. */
+  /** The last question by voter, the oldest first. */
   const asked = new Map<string, Question>();
+  /** Connections whose peer does not serve AutoNAT. */
   const noServers = new WeakSet<Connection>();
   let last: Reachability = { status: 'unknown', addresses: [] };
   let running = false;
   let again = false;
 
+  /** The addresses that are checked. */
   const checked = (): Multiaddr[] => {
     const wanted = new Map<string, Multiaddr>();
     for (const candidate of candidates()) {
@@ -100,8 +105,8 @@ export const watchReachability = (
   };
 
   /**
-   * Whether a server may be asked: not the same again soon, or peers that come and go would make us ask others, and a
-   * host that does not answer keep us waiting with each of its connections.
+   * Whether a server may be asked about `open`: not about the same again soon. Otherwise peers that come and go would
+   * make us ask all other servers each time, and a host that does not answer would delay us with each connection.
    */
   const mayAsk = (voter: string, open: readonly Multiaddr[]): boolean => {
     const addresses = open.map(String).sort().join();
@@ -115,7 +120,7 @@ export const watchReachability = (
     return true;
   };
 
-  /** Asks one server about what it has not been asked yet. Never rejects. */
+  /** Asks one server about the addresses that it has not answered for yet. Never rejects. */
   const ask = async (connection: Connection): Promise<void> => {
     const voter = voterOf(connection);
     if (voter === undefined) return;
@@ -135,7 +140,7 @@ export const watchReachability = (
     } catch (error) {
       if (!isLeanError(error, 'ERR_PROTOCOL_NOT_SUPPORTED')) return;
       noServers.add(connection);
-      // Another peer of the host may be one.
+      // Another peer of the same host may be a server.
       asked.delete(voter);
     }
   };
@@ -176,7 +181,7 @@ export const watchReachability = (
   };
 
   const refresh = (): void => {
-    // Asking a user's transport for its addresses may throw: the next round tries again.
+    // A custom transport's addresses() may throw: the next round tries again.
     round().catch(() => {});
   };
   const timer = setInterval(refresh, ROUND);

@@ -1,10 +1,11 @@
-/** A node as a client of relays: dials circuits through them, and keeps its reservations. */
+/** A node as a client of relays: dials circuits through them, and renews its reservations. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../connection.ts';
 import { aborted, pause } from '../deadline.ts';
 import { errorOf, LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
+import { MAX_TIMEOUT } from '../limit-ranges.ts';
 import { isCircuit, kindOf, peerOf } from '../multiaddr.ts';
 import { connectThrough, type Reservation, reserve } from '../protocols/circuit-hop.ts';
 import { acceptCircuit, CIRCUIT_STOP } from '../protocols/circuit-stop.ts';
@@ -14,19 +15,18 @@ import type { Dialing } from './dialing.ts';
 import type { Events } from './events.ts';
 import type { Protocols, StreamHandler } from './protocols.ts';
 
-/** Milliseconds between pings that keep the connection to a relay, and the mapping of a NAT, open. */
+/** Time between pings, which keep the connection to a relay and the mapping in a NAT open; milliseconds. */
 const KEEP_ALIVE = 10_000;
-/** Milliseconds until a lost reservation is requested again: at first, then doubled each time up to the second one. */
+/** A lost reservation is requested again after this time, which doubles with each failure; milliseconds. */
 const FIRST_RETRY = 1_000;
+/** The longest of these times; milliseconds. */
 const LAST_RETRY = 60_000;
-/** Milliseconds between renewals, at least, however short the reservation. */
+/** The shortest time between renewals, however short the reservation; milliseconds. */
 const MIN_RENEWAL = 5_000;
-/** The longest timer. */
-const MAX_RENEWAL = 2 ** 31 - 1;
-/** Addresses of a relay that are published in addition to the one that was dialled. */
+/** The most addresses of a relay that are published in addition to the one that was dialled. */
 const MAX_ADDRESSES = 8;
 
-/** A reservation that is kept. */
+/** A listener at a relay, which has a reservation or asks for one. */
 interface Place {
   readonly relay: Multiaddr;
   readonly peer: PeerId;
@@ -35,7 +35,7 @@ interface Place {
 
 /**
  * @param closing aborts when the node closes.
- * @param onRelay called with each connection to a relay that is used.
+ * @param onRelay called with each connection to a relay when it is used for a circuit or a reservation.
  */
 export const createRelayClient = (
   dialing: () => Dialing,
@@ -44,7 +44,7 @@ export const createRelayClient = (
   closing: AbortSignal,
   onRelay: (connection: Connection) => void,
 ): Relays => {
-  /** By the relay's peer id. */
+  /** The listeners at relays by the relay's peer id. */
   const places = new Map<string, Place>();
 
   /** A connection to the relay that does not go through a relay itself. */
@@ -68,7 +68,7 @@ export const createRelayClient = (
   };
 
   const ends = new WeakMap<Connection, AbortSignal>();
-  /** Aborts when `connection` has ended: one signal for all renewals over it. */
+  /** A signal that aborts when `connection` has ended: one for all renewals over it. */
   const endOf = (connection: Connection): AbortSignal => {
     const known = ends.get(connection);
     if (known !== undefined) return known;
@@ -171,7 +171,7 @@ const renewalTime = async (
 ): Promise<void> => {
   if (reservation === undefined) return;
   const left = reservation.expires - Date.now();
-  const wait = Math.min(Math.max((left * 3) / 4, MIN_RENEWAL), MAX_RENEWAL);
+  const wait = Math.min(Math.max((left * 3) / 4, MIN_RENEWAL), MAX_TIMEOUT);
   const until = performance.now() + wait;
   const either = AbortSignal.any([signal, ended]);
   for (;;) {
@@ -191,7 +191,7 @@ const renewalTime = async (
   }
 };
 
-/** The relay's address that we dialled, and others that it sent. */
+/** The address at which we dialled the relay, and others that it sent. */
 const addressesOf = (relay: Multiaddr, peer: PeerId, { addresses }: Reservation): Multiaddr[] => {
   const others = addresses.filter((address) => {
     const isOne = kindOf(address) !== undefined && !isCircuit(address) && !address.equals(relay);

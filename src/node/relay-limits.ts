@@ -2,21 +2,26 @@
 
 import { checkRanges, type LimitRanges, MAX_TIMEOUT } from '../limit-ranges.ts';
 
-/** Defaults are those of go-libp2p and rust-libp2p where they agree. There is no limit per host for loopback. */
+/**
+ * The defaults are those of go-libp2p and rust-libp2p where they agree. Requests beyond a limit are refused. There is no
+ * limit per host for loopback.
+ */
 export interface RelayLimits {
-  /** Reservations at once, one per peer: 128. Further ones are refused. */
+  /** Reservations at the same time, one per peer; default 128. */
   readonly maxReservations: number;
-  /** Those of one host (an IPv4 address or an IPv6 /56): 8. */
+  /** Reservations of one host (an IPv4 address or an IPv6 /56), default 8. */
   readonly maxReservationsPerHost: number;
-  /** Milliseconds for which a reservation is valid: 3,600,000. Clients renew it before. */
+  /** How long a reservation is valid; milliseconds, default 3,600,000. Clients renew it before it expires. */
   readonly reservationTime: number;
-  /** Circuits at once: 1,024. */
+  /** Circuits at the same time, default 1,024. */
   readonly maxCircuits: number;
-  /** Circuits at once from one peer, and to one peer: 16 each. */
+  /** Circuits at the same time from one peer, and to one peer; default 16 each. */
   readonly maxCircuitsPerPeer: number;
-  /** How long a circuit may last until it is reset, milliseconds: 120,000; 0: no limit. */
+  /** Circuits at once that peers of one host ask for, default 64. */
+  readonly maxCircuitsPerHost: number;
+  /** A circuit is reset after this time; milliseconds, default 120,000; 0: no limit. */
   readonly circuitTime: number;
-  /** Bytes that a circuit may carry in each direction until it is reset: 131,072; 0: no limit. */
+  /** A circuit is reset when it has carried more bytes in one direction; default 131,072; 0: no limit. */
   readonly circuitData: number;
 }
 
@@ -26,6 +31,7 @@ export const DEFAULT_RELAY_LIMITS: RelayLimits = {
   reservationTime: 3_600_000,
   maxCircuits: 1_024,
   maxCircuitsPerPeer: 16,
+  maxCircuitsPerHost: 64,
   circuitTime: 120_000,
   circuitData: 128 << 10,
 };
@@ -38,6 +44,7 @@ const RANGES: LimitRanges<RelayLimits> = {
   reservationTime: [1_000, MAX_TIMEOUT],
   maxCircuits: [0, MAX_COUNT],
   maxCircuitsPerPeer: [0, MAX_COUNT],
+  maxCircuitsPerHost: [0, MAX_COUNT],
   circuitTime: [0, MAX_TIMEOUT],
   circuitData: [0, 2 ** 48],
 };
@@ -45,7 +52,7 @@ const RANGES: LimitRanges<RelayLimits> = {
 export const isRelayLimit = (name: string): name is keyof RelayLimits =>
   Object.hasOwn(RANGES, name);
 
-/** @returns all of them. @throws ERR_OPTIONS for a limit that is unknown or out of range. */
+/** Completes `given` with the defaults. @throws ERR_OPTIONS for a limit that is unknown or out of range. */
 export const relayLimitsOf = (given: Partial<RelayLimits>): RelayLimits => ({
   ...DEFAULT_RELAY_LIMITS,
   ...checkRanges(given, RANGES, 'a relay'),

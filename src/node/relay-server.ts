@@ -1,4 +1,4 @@
-/** A relay (libp2p/specs relay/circuit-v2.md): its reservations and circuits. */
+/** A node as a relay (libp2p/specs relay/circuit-v2.md): the reservations and circuits that it grants. */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { CircuitLimit, Connection } from '../connection.ts';
@@ -26,19 +26,18 @@ export interface RelayServerOptions {
   readonly events: Events;
 }
 
-interface Held {
+/** A reservation that this relay has granted. */
+interface Granted {
   readonly message: ReservationMessage;
   readonly grantedAt: number;
   readonly host: string | undefined;
 }
 
-/**
- * A peer that asks again soon gets the same reservation, as signing a new one is slow: within this many milliseconds,
- * and within this part of the reservation's time.
- */
+/** A peer that asks again within this time gets the same reservation, as signing a new one is slow; milliseconds. */
 const SAME_ANSWER = 60_000;
+/** The same as a part of the reservation's time; the shorter of the two applies. */
 const SAME_ANSWER_SHARE = 0.1;
-/** Addresses of ours in a reservation. */
+/** The most addresses of ours in a reservation. */
 const MAX_TOLD_ADDRESSES = 16;
 
 /** Answers the hop protocol from now on. */
@@ -46,11 +45,12 @@ export const serveRelay = (protocols: Protocols, options: RelayServerOptions): v
   const { hostKey, limits, connections, events } = options;
   const relay = peerIdOf(hostKey.publicKey);
   const limit = limitOf(limits);
-  /** By peer id, the oldest first. */
-  const reservations = new Map<string, Held>();
-  /** Circuits from and to each peer. */
+  /** The reservations by peer id, the oldest first. */
+  const reservations = new Map<string, Granted>();
+  /** The number of circuits from and to each peer, and from each host. */
   const from = createCounts();
   const to = createCounts();
+  const fromHosts = createCounts();
   let circuits = 0;
 
   /** Removes reservations that have expired. */
@@ -80,7 +80,7 @@ export const serveRelay = (protocols: Protocols, options: RelayServerOptions): v
   };
 
   const watched = new WeakSet<Connection>();
-  /** A reservation ends with the last direct connection to its peer. */
+  /** Ends the reservation of the connection's peer when the last direct connection to it has ended. */
   const watch = (connection: Connection): void => {
     if (watched.has(connection)) return;
     watched.add(connection);
@@ -122,13 +122,19 @@ export const serveRelay = (protocols: Protocols, options: RelayServerOptions): v
     if (!reservations.has(target.toString()) || there === undefined) {
       return { status: 'NO_RESERVATION' };
     }
+    const [sourceId, targetId] = [source.toString(), target.toString()];
+    const host = countedHostOf(connection.remoteAddress);
     const most = limits.maxCircuitsPerPeer;
-    const full = from.of(source) >= most || to.of(target) >= most;
+    const full =
+      from.of(sourceId) >= most ||
+      to.of(targetId) >= most ||
+      (host !== undefined && fromHosts.of(host) >= limits.maxCircuitsPerHost);
     if (circuits >= limits.maxCircuits || full) return { status: 'RESOURCE_LIMIT_EXCEEDED' };
     const count = (step: 1 | -1): void => {
       circuits += step;
-      from.add(source, step);
-      to.add(target, step);
+      from.add(sourceId, step);
+      to.add(targetId, step);
+      if (host !== undefined) fromHosts.add(host, step);
     };
     count(1);
     let stream: Stream;
@@ -170,16 +176,15 @@ const limitOf = ({ circuitTime, circuitData }: RelayLimits): CircuitLimit | unde
   };
 };
 
-/** A counter for each peer. */
+/** A counter for each key. */
 const createCounts = () => {
   const counts = new Map<string, number>();
   return {
-    of: (peer: PeerId): number => counts.get(peer.toString()) ?? 0,
-    add: (peer: PeerId, step: 1 | -1): void => {
-      const id = peer.toString();
-      const now = (counts.get(id) ?? 0) + step;
-      if (now === 0) counts.delete(id);
-      else counts.set(id, now);
+    of: (key: string): number => counts.get(key) ?? 0,
+    add: (key: string, step: 1 | -1): void => {
+      const now = (counts.get(key) ?? 0) + step;
+      if (now === 0) counts.delete(key);
+      else counts.set(key, now);
     },
   };
 };
@@ -211,7 +216,7 @@ const pass = async (source: Stream, target: Stream, most: number): Promise<void>
     if (chunk === null) break;
     passed += chunk.length;
     if (passed > most) {
-      throw new LeanError('ERR_RELAY', `a circuit was to carry more than ${most} bytes`);
+      throw new LeanError('ERR_RELAY', `the circuit's limit of ${most} bytes is exceeded`);
     }
     if (!target.write(chunk)) await target.drain();
   }

@@ -7,22 +7,22 @@ import { isCircuit, relayOf } from '../multiaddr.ts';
 import type { Transport, TransportContext, TransportFactory } from '../transports/transport.ts';
 
 export interface Transports {
-  /** @throws ERR_UNSUPPORTED when there is none for `address`. */
+  /** The first transport that handles `address`. @throws ERR_UNSUPPORTED when there is none. */
   find(address: Multiaddr): Transport;
-  /** Whether there is one for `address`. */
+  /** Whether a transport handles `address`. */
   has(address: Multiaddr): boolean;
   /** @see Transport.punch. Never rejects. */
-  punch(address: Multiaddr, signal: AbortSignal): Promise<boolean>;
+  punch(address: Multiaddr, sharing: number, signal: AbortSignal): Promise<boolean>;
   /**
-   * Loads those that `addresses` need, all of them without addresses.
+   * Loads the transports that `addresses` need, or all of them.
    *
-   * @throws when none of them could be loaded: the first one's error.
+   * @throws the first one's error if none of them could be loaded.
    */
   prepare(role: Role, addresses?: readonly Multiaddr[]): Promise<void>;
 }
 
 /**
- * @param own transports that every node has.
+ * @param own transports that every node has, besides those of the factories.
  * @throws what the factories throw.
  */
 export const createTransports = async (
@@ -36,15 +36,15 @@ export const createTransports = async (
   const find = (address: Multiaddr): Transport => {
     const found = transports.find((it) => it.handles(address));
     if (found !== undefined) return found;
-    throw new LeanError('ERR_UNSUPPORTED', `address ${address}: no transport for it here`);
+    throw new LeanError('ERR_UNSUPPORTED', `address ${address}: this node has no transport for it`);
   };
 
   return {
     find,
     has: (address) => transports.some((it) => it.handles(address)),
-    punch: async (address, signal) => {
+    punch: async (address, sharing, signal) => {
       try {
-        return (await find(address).punch?.(address, signal)) ?? false;
+        return (await find(address).punch?.(address, sharing, signal)) ?? false;
       } catch {
         return false;
       }

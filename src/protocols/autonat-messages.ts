@@ -7,14 +7,14 @@ import { addressOrNothing, readFields, writeBytes, writeFixed64, writeVarint } f
 
 /** The longest message, bytes; go-libp2p's value. */
 export const MAX_AUTONAT_MESSAGE = 8192;
-/** The longest of those on a dial-back stream. */
+/** The longest message on a dial-back stream, bytes. */
 export const MAX_DIAL_BACK_MESSAGE = 1024;
-/** Addresses of a request that are read; go-libp2p's value. */
+/** Addresses of a request that are read; further ones are ignored. go-libp2p's value. */
 export const MAX_AUTONAT_ADDRESSES = 50;
-/** Bytes of dial data in one message. */
+/** Bytes of dial data in one message that we send. */
 const MAX_DATA = 4096;
 
-/** The server's result for the request. */
+/** The server's result for the request: the protobuf enum `ResponseStatus`. */
 export const RESPONSE_STATUS = {
   E_INTERNAL_ERROR: 0,
   E_REQUEST_REJECTED: 100,
@@ -22,36 +22,43 @@ export const RESPONSE_STATUS = {
   OK: 200,
 } as const;
 
-/** The server's result for the address. */
+/** The server's result for the address that it dialled: the protobuf enum `DialStatus`. */
 export const DIAL_STATUS = {
   E_DIAL_ERROR: 100,
   E_DIAL_BACK_ERROR: 101,
   OK: 200,
 } as const;
 
-/** `nonce`: 64 bits. Addresses that we cannot parse are `undefined`, as the server answers by index. */
 export interface DialRequest {
+  /** In order of preference; `undefined` for those that we cannot parse, as the server answers by index. */
   readonly addresses: readonly (Multiaddr | undefined)[];
+  /** 64 bits. */
   readonly nonce: bigint;
 }
 
 export interface DialResponse {
+  /** One of {@link RESPONSE_STATUS}, or unknown. */
   readonly status: number;
+  /** The address that was dialled, by its index in the request. */
   readonly addressIndex: number;
-  /** 0: none. */
+  /** One of {@link DIAL_STATUS}, or unknown; 0 if nothing was dialled. */
   readonly dialStatus: number;
 }
 
+/** The server asks for data before it dials. */
 export interface DialDataRequest {
+  /** The address that it would dial, by its index in the request. */
   readonly addressIndex: number;
+  /** How many bytes it asks for. */
   readonly bytes: number;
 }
 
-/** A message of a dial-request stream: one of these. `dialData`: the number of bytes. */
+/** A message of a dial-request stream; exactly one of the fields is set. */
 export interface AutonatMessage {
   readonly request?: DialRequest;
   readonly response?: DialResponse;
   readonly dataRequest?: DialDataRequest;
+  /** The length of the dial data, bytes. */
   readonly dialData?: number;
 }
 
@@ -94,7 +101,7 @@ const message = (field: number, inner: BinaryWriter): Uint8Array => {
 
 const WHAT = 'autonat';
 
-/** @throws ERR_PROTOCOL_VIOLATION. */
+/** Decodes a message of a dial-request stream. @throws ERR_PROTOCOL_VIOLATION. */
 export const decodeAutonat = (bytes: Uint8Array): AutonatMessage => {
   let decoded: AutonatMessage | undefined;
   readFields(WHAT, bytes, {
@@ -147,7 +154,7 @@ const decodeRequest = (bytes: Uint8Array): DialRequest => {
   return { addresses, nonce };
 };
 
-/** Fields 1, 2 … `count`, each a varint; 0 where one is missing. */
+/** The values of fields 1 to `count`, each a varint; 0 for a missing one. */
 const decodeNumbers = <Count extends 2 | 3>(bytes: Uint8Array, count: Count) => {
   const numbers: number[] = new Array(count).fill(0);
   const varint = Object.fromEntries(
@@ -168,7 +175,7 @@ export const encodeDialBack = (nonce: bigint): Uint8Array => {
   return writer.finish();
 };
 
-/** @returns the nonce. @throws ERR_PROTOCOL_VIOLATION. */
+/** The nonce in a `DialBack` message. @throws ERR_PROTOCOL_VIOLATION. */
 export const decodeDialBack = (bytes: Uint8Array): bigint => {
   let nonce: bigint | undefined;
   readFields(WHAT, bytes, {

@@ -1,13 +1,13 @@
 /**
- * The server of AutoNAT v1 (libp2p/specs autonat/autonat-v1.md): a peer asks whether it can be dialled, and only
- * the host that it asks from is dialled. As a client we use AutoNAT v2.
+ * The server of AutoNAT v1 (libp2p/specs autonat/autonat-v1.md): a peer asks whether it can be dialled; only the host
+ * that it connects from is dialled. Our client speaks AutoNAT v2 only.
  */
 
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../connection.ts';
-import { startDeadline } from '../deadline.ts';
-import { isLeanError, LeanError, messageOf } from '../errors.ts';
+import { pause, startDeadline } from '../deadline.ts';
+import { LeanError } from '../errors.ts';
 import { type PeerId, peerIdFromMultihash } from '../identity/peer-id.ts';
 import { readMessage, writeMessage } from '../stream/messages.ts';
 import type { Stream } from '../stream.ts';
@@ -15,11 +15,13 @@ import { addressOrNothing, readFields, writeBytes, writeVarint } from './fields.
 
 export const AUTONAT_V1 = '/libp2p/autonat/1.0.0';
 
+/** The longest request, bytes. */
 const MAX_MESSAGE = 8192;
-/** Addresses that are dialled; go-libp2p's value. */
+/** The most addresses that are dialled; go-libp2p's value. */
 const MAX_ADDRESSES = 16;
-/** Milliseconds for the request, and for all dials together. A failure is answered only after the latter. */
+/** How long reading the request and writing the answer may take; milliseconds. */
 const ASK_TIMEOUT = 15_000;
+/** How long all dials together may take; milliseconds. A failure is not answered earlier. */
 const DIAL_TIMEOUT = 15_000;
 
 const TYPE = { dial: 0, dialResponse: 1 } as const;
@@ -31,12 +33,13 @@ interface Answer {
   readonly address?: Multiaddr;
 }
 
+/** The server's policy and dialer. */
 export interface DialService {
-  /** Counts a request of `peer`, until `end()`; `undefined` when it has to be rejected. */
+  /** Counts a request of `peer` until `end()` is called; `undefined` when it must be rejected. */
   admit(peer: PeerId): { end(): void } | undefined;
   /** `address`, with the host that `connection` comes from; `undefined` when it cannot or may not be dialled. */
   ownAddress(connection: Connection, address: Multiaddr): Multiaddr | undefined;
-  /** Connects to `peer` at one of them, from a port that is no listener's. @throws what dialling throws. */
+  /** Connects to `peer` at one of `addresses`, from a port that is not a listener's. @throws what dialling throws. */
   dial(peer: PeerId, addresses: readonly Multiaddr[], signal: AbortSignal): Promise<Connection>;
 }
 
@@ -85,21 +88,16 @@ const answer = async (
     const dialled = await service.dial(remotePeer, [...wanted.values()], dialling.signal);
     await dialled.close();
     return { status: 'OK', address: dialled.remoteAddress };
-  } catch (error) {
-    // How long a dial takes would tell whether a port is open: this must not serve as a port scanner.
-    await fired(dialling.signal);
-    return { status: 'E_DIAL_ERROR', text: isLeanError(error) ? error.code : messageOf(error) };
+  } catch {
+    // The time that a dial takes, and why it failed, would reveal whether a port is open: the server must not serve as a
+    // port scanner.
+    await pause(DIAL_TIMEOUT, dialling.signal);
+    return { status: 'E_DIAL_ERROR', text: 'the dial failed' };
   } finally {
     dialling.clear();
     admitted.end();
   }
 };
-
-const fired = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 
 interface DialMessage {
   readonly peer: PeerId | undefined;
@@ -135,7 +133,7 @@ const decodeDial = (bytes: Uint8Array): DialMessage => {
     },
   });
   if (type !== TYPE.dial) {
-    throw new LeanError('ERR_PROTOCOL_VIOLATION', 'autonat: its message is no request');
+    throw new LeanError('ERR_PROTOCOL_VIOLATION', "autonat: the peer's message is not a request");
   }
   return { peer, addresses };
 };

@@ -1,6 +1,6 @@
 /**
- * AutoNAT v2 (libp2p/specs autonat/autonat-v2.md): a client learns whether one of its addresses can be reached:
- * a server dials it there, and returns a nonce on a stream of the new connection.
+ * AutoNAT v2 (libp2p/specs autonat/autonat-v2.md): a client learns whether one of its addresses can be reached. A
+ * server dials that address, and sends back the client's nonce on a stream of the new connection.
  */
 
 import { randomBytes, randomInt } from 'node:crypto';
@@ -8,7 +8,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { Connection } from '../connection.ts';
 import { startDeadline, withDeadline } from '../deadline.ts';
-import { defer } from '../deferred.ts';
 import { isLeanError, LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import { withoutPeer } from '../multiaddr.ts';
@@ -35,14 +34,15 @@ import {
 export const AUTONAT_DIAL_REQUEST = '/libp2p/autonat/2/dial-request';
 export const AUTONAT_DIAL_BACK = '/libp2p/autonat/2/dial-back';
 
-/** Milliseconds for a request and its answer, and for what happens on a dial-back stream; go-libp2p's values. */
+/** How long a request and its answer may take; milliseconds, go-libp2p's value. */
 const REQUEST_TIMEOUT = 15_000;
+/** How long the exchange on a dial-back stream may take; milliseconds, go-libp2p's value. */
 const DIAL_BACK_TIMEOUT = 5_000;
-/** Bytes that a server may ask for before it dials another host than the one that asked. */
+/** Bytes that a server may ask for before it dials a host other than the client's. */
 const DIAL_DATA = { least: 30_000, most: 100_000 };
-/** The fewest bytes of dial data in a message, except the last: tiny messages cost us more than the client. */
+/** The fewest bytes of dial data in a message, except the last: tiny messages would cost us more than the client. */
 const LEAST_DATA = 100;
-/** The longest random delay before such a dial, so that many servers do not dial a victim at once, milliseconds. */
+/** The longest random delay before such a dial, milliseconds: many servers must not dial a victim at the same time. */
 const DIAL_WAIT = 3_000;
 
 /** A server's result for one address of the request. */
@@ -56,11 +56,12 @@ export interface CheckOptions {
 }
 
 /**
- * Client: asks the peer of `connection` to dial one of `addresses`, the most important first.
+ * Client: asks the peer of `connection` to dial one of `addresses`.
  *
- * @param dialBacks answers the peer's dial-back streams.
- * @returns `undefined` when the peer dials none of them.
- * @throws ERR_AUTONAT when the peer is too busy, or claims a dial that did not come; ERR_PROTOCOL_VIOLATION,
+ * @param addresses the most important first.
+ * @param dialBacks handles the peer's dial-back streams.
+ * @returns the result for the address that the peer chose; `undefined` when it refused to dial any of them.
+ * @throws ERR_AUTONAT when the peer rejects the request, or claims a dial that did not arrive; ERR_PROTOCOL_VIOLATION,
  * ERR_PROTOCOL_NOT_SUPPORTED, ERR_TIMEOUT, ERR_ABORTED; what the stream throws.
  */
 export const checkAddresses = async (
@@ -78,10 +79,14 @@ export const checkAddresses = async (
     finish(stream);
     if (response.status === RESPONSE_STATUS.E_DIAL_REFUSED) return undefined;
     if (response.status !== RESPONSE_STATUS.OK) {
-      throw new LeanError('ERR_AUTONAT', `the server did not check it: status ${response.status}`);
+      throw new LeanError(
+        'ERR_AUTONAT',
+        `the server checked no address: status ${response.status}`,
+      );
     }
     const address = addresses[response.addressIndex];
-    if (address === undefined) throw violation('it answers for an address that was not asked for');
+    if (address === undefined)
+      throw violation('the peer answers for an address not in the request');
     return { address, reachable: await judge(response.dialStatus, address, dialBack.arrived) };
   };
   try {
@@ -95,7 +100,7 @@ export const checkAddresses = async (
   }
 };
 
-/** The response, after the dial data that the server wants to have before it. */
+/** Reads the response, after sending dial data if the server asks for it. @param count addresses in the request. */
 const answerOf = async (
   stream: Stream,
   count: number,
@@ -105,16 +110,17 @@ const answerOf = async (
   const { dataRequest } = answer;
   if (dataRequest !== undefined) {
     if (dataRequest.addressIndex >= count || dataRequest.bytes > DIAL_DATA.most) {
-      throw violation(`it asks for ${dataRequest.bytes} bytes of data`);
+      throw violation(`the peer asks for ${dataRequest.bytes} bytes of dial data`);
     }
     for (const message of encodeDialData(dataRequest.bytes)) await writeMessage(stream, message);
     answer = await read();
   }
-  if (answer.response === undefined) throw violation('it answered with something else');
+  if (answer.response === undefined)
+    throw violation('the peer sent something other than a response');
   return { response: answer.response };
 };
 
-/** Whether an address is reachable. Only the nonce proves that it is, not the server's response. */
+/** Whether `address` is reachable. Only the arrival of the nonce proves that it is, not the server's response. */
 const judge = async (
   status: number,
   address: Multiaddr,
@@ -122,13 +128,16 @@ const judge = async (
 ): Promise<boolean> => {
   if (status === DIAL_STATUS.E_DIAL_ERROR) return false;
   if (status !== DIAL_STATUS.OK && status !== DIAL_STATUS.E_DIAL_BACK_ERROR) {
-    throw violation(`dial status ${status}`);
+    throw violation(`the peer sent the unknown dial status ${status}`);
   }
   const local = await withDeadline(arrived, DIAL_BACK_TIMEOUT, 'the dial-back').catch(() => {
     throw new LeanError('ERR_AUTONAT', 'the server claims a dial that did not arrive');
   });
   if (protocolsOf(local) === protocolsOf(address)) return true;
-  throw new LeanError('ERR_AUTONAT', `the server dialled ${local}, and claims ${address}`);
+  throw new LeanError(
+    'ERR_AUTONAT',
+    `the server claims to have dialled ${address}, but dialled ${local}`,
+  );
 };
 
 /** `ip4/udp/quic-v1`: the part that is the same on both sides of a NAT. */
@@ -141,14 +150,15 @@ const protocolsOf = (address: Multiaddr): string => {
 
 /** The dial-backs that this node waits for. */
 export interface DialBacks {
-  /** One more. `arrived`: the local address of the connection that the nonce came on. */
+  /** Waits for one more, with a new nonce. */
   expect(): {
     readonly nonce: bigint;
+    /** Resolves with the local address of the connection that the nonce arrived on. */
     readonly arrived: Promise<Multiaddr>;
-    /** Stops waiting for it. */
+    /** Stops waiting. */
     end(): void;
   };
-  /** Client: takes a nonce. @throws ERR_PROTOCOL_VIOLATION for one that nobody waits for; ERR_TIMEOUT. */
+  /** Client: handles a dial-back stream. @throws ERR_PROTOCOL_VIOLATION for an unknown nonce; ERR_TIMEOUT. */
   handle(stream: Stream, connection: Connection): Promise<void>;
 }
 
@@ -157,7 +167,7 @@ export const createDialBacks = (): DialBacks => {
   return {
     expect: () => {
       const nonce = randomBytes(8).readBigUInt64LE();
-      const { promise, resolve } = defer<Multiaddr>();
+      const { promise, resolve } = Promise.withResolvers<Multiaddr>();
       expected.set(nonce, resolve);
       return { nonce, arrived: promise, end: () => void expected.delete(nonce) };
     },
@@ -177,23 +187,23 @@ export const createDialBacks = (): DialBacks => {
 
 /** The server's policy and dialer. */
 export interface DialBackService {
-  /** Counts a request of `peer`, until `end()`; `undefined` when it has to be rejected. */
+  /** Counts a request of `peer` until `end()` is called; `undefined` when it must be rejected. */
   admit(peer: PeerId): { end(): void } | undefined;
   /** Whether `address` can and may be dialled. */
   mayDial(address: Multiaddr): boolean;
-  /** Whether `address` is of the host that `connection` comes from. */
+  /** Whether `address` has the host that `connection` comes from. */
   isOwn(connection: Connection, address: Multiaddr): boolean;
-  /** Counts a dial of another host; false when there were too many. */
+  /** Counts a dial to a host other than the client's; false when there were too many. */
   admitOther(): boolean;
-  /** Connects to `peer` there, from a port that is no listener's. @throws what dialling throws. */
+  /** Connects to `peer` at `address`, from a port that is not a listener's. @throws what dialling throws. */
   dial(peer: PeerId, address: Multiaddr, signal: AbortSignal): Promise<Connection>;
 }
 
 /**
  * Server: answers one request.
  *
- * @throws ERR_PROTOCOL_VIOLATION for what is no request, or too little dial data; ERR_TIMEOUT; what the stream
- * throws.
+ * @throws ERR_PROTOCOL_VIOLATION when the peer sends something other than a request and dial data, or the data in too
+ * small messages; ERR_TIMEOUT; what the stream throws.
  */
 export const handleDialRequest = async (
   stream: Stream,
@@ -208,7 +218,7 @@ export const handleDialRequest = async (
   try {
     if (admitted === undefined) return await respond(stream, RESPONSE_STATUS.E_REQUEST_REJECTED);
     const { request } = decodeAutonat(await readMessage(stream, MAX_AUTONAT_MESSAGE));
-    if (request === undefined) throw violation('its first message is no request');
+    if (request === undefined) throw violation("the peer's first message is not a request");
     await answer(stream, connection, request, service, signal);
   } finally {
     admitted?.end();
@@ -239,15 +249,17 @@ const answer = async (
 const respond = (stream: Stream, status: number, addressIndex = 0, dialStatus = 0): Promise<void> =>
   writeMessage(stream, encodeDialResponse({ status, addressIndex, dialStatus }));
 
-/** Makes the client send data before another host is dialled, so that the server does not amplify attacks. */
+/** Has the client send data before another host is dialled, so that the server cannot be used to amplify an attack. */
 const takeDialData = async (stream: Stream, addressIndex: number): Promise<void> => {
   const bytes = randomInt(DIAL_DATA.least, DIAL_DATA.most);
   await writeMessage(stream, encodeDataRequest({ addressIndex, bytes }));
   for (let left = bytes; left > 0; ) {
     const { dialData } = decodeAutonat(await readMessage(stream, MAX_AUTONAT_MESSAGE));
-    if (dialData === undefined) throw violation('it sent something else than dial data');
+    if (dialData === undefined) throw violation('the peer sent something other than dial data');
     left -= dialData;
-    if (dialData < LEAST_DATA && left > 0) throw violation('it sends dial data by the byte');
+    if (dialData < LEAST_DATA && left > 0) {
+      throw violation(`the peer sent a message with only ${dialData} bytes of dial data`);
+    }
   }
 };
 
@@ -274,7 +286,7 @@ const dialBack = async (
     await withDeadline(tell(), DIAL_BACK_TIMEOUT, 'the dial-back', () => stream.reset(), signal);
     return 'OK';
   } catch (error) {
-    // go-libp2p's client resets the stream when it has the nonce, over QUIC before its answer has left.
+    // go-libp2p's client resets the stream when it has the nonce; over QUIC its answer may then not be sent.
     return isLeanError(error, 'ERR_STREAM_RESET') ? 'OK' : 'E_DIAL_BACK_ERROR';
   } finally {
     await connection.close();

@@ -1,6 +1,6 @@
 /**
- * Circuit relay v2's hop protocol (libp2p/specs relay/circuit-v2.md): what peers ask of a relay. A
- * reservation lets others reach them through it; a connection makes the stream itself the circuit.
+ * Circuit relay v2's hop protocol (libp2p/specs relay/circuit-v2.md): what peers ask of a relay. RESERVE: to be
+ * reachable through it. CONNECT: to be connected to such a peer; the stream itself then becomes the circuit.
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
@@ -28,7 +28,7 @@ import {
 
 export const CIRCUIT_HOP = '/libp2p/circuit/relay/0.2.0/hop';
 
-/** Milliseconds for the relay's answer, and for the client's request; go-libp2p's value is 60,000. */
+/** How long the relay's answer, or the client's request, may take; milliseconds. go-libp2p's value is 60,000. */
 const TIMEOUT = 30_000;
 
 export interface HopOptions {
@@ -39,20 +39,20 @@ export interface HopOptions {
 export interface Reservation {
   /** Milliseconds since 1970, by the relay's clock. */
   readonly expires: number;
-  /** The relay's addresses as it says, with `/p2p/<relay>`; not checked. */
+  /** The relay's addresses according to the relay, with `/p2p/<relay>`; not checked. */
   readonly addresses: readonly Multiaddr[];
   /** Its limits for each connection that it relays to us. */
   readonly limit: CircuitLimit | undefined;
-  /** Verified: issued by the relay, to us. Not every relay sends one. */
+  /** Issued by the relay, to us: that was verified. Not every relay sends one. */
   readonly voucher: Voucher | undefined;
 }
 
 /**
- * Client: asks the relay of `connection` for a reservation, or for a longer one.
+ * Client: asks the relay of `connection` for a reservation, or to renew it.
  *
- * @throws ERR_RELAY when it refuses; ERR_PROTOCOL_VIOLATION for an answer that is not one, a reservation that
- * is over, a voucher that is not the relay's or not ours; ERR_PROTOCOL_NOT_SUPPORTED when the peer is no
- * relay; ERR_TIMEOUT, ERR_ABORTED; what the stream throws.
+ * @throws ERR_RELAY when it refuses; ERR_PROTOCOL_VIOLATION for a malformed answer, an expired reservation, or a
+ * voucher that is not the relay's or not ours; ERR_PROTOCOL_NOT_SUPPORTED when the peer is not a relay; ERR_TIMEOUT,
+ * ERR_ABORTED; what the stream throws.
  */
 export const reserve = async (
   connection: Connection,
@@ -61,8 +61,8 @@ export const reserve = async (
   const stream = await connection.newStream(CIRCUIT_HOP, { signal });
   try {
     const { reservation, limit } = await ask(stream, { type: HOP_TYPE.reserve }, signal);
-    if (reservation === undefined) throw violation('its answer holds no reservation');
-    if (reservation.expires <= Date.now()) throw violation('its reservation is over already');
+    if (reservation === undefined) throw violation('the answer contains no reservation');
+    if (reservation.expires <= Date.now()) throw violation('the reservation has expired already');
     const { voucher, ...rest } = reservation;
     finish(stream);
     return {
@@ -80,17 +80,18 @@ const checkVoucher = (envelope: Uint8Array, connection: Connection): Voucher => 
   const voucher = openVoucher(envelope);
   const { localPeer, remotePeer } = connection;
   if (!voucher.relay.equals(remotePeer)) {
-    throw badVoucher(`it is of ${voucher.relay}, not of the relay, ${remotePeer}`);
+    throw badVoucher(`it names the relay ${voucher.relay}, not ${remotePeer}`);
   }
-  if (!voucher.peer.equals(localPeer)) throw badVoucher(`it is for ${voucher.peer}`);
-  if (voucher.expires <= Date.now()) throw badVoucher('it is over');
+  if (!voucher.peer.equals(localPeer)) throw badVoucher(`it was issued to ${voucher.peer}`);
+  if (voucher.expires <= Date.now()) throw badVoucher('it has expired');
   return voucher;
 };
 
 /**
- * Client: asks the relay of `connection` to connect us to `peer`. The stream then leads to that peer.
+ * Client: asks the relay of `connection` to connect us to `peer`.
  *
- * @throws ERR_RELAY when the relay refuses, whose message has its status; else as {@link reserve}.
+ * @returns a stream that leads to that peer.
+ * @throws ERR_RELAY when the relay refuses, with its status in the message; else as {@link reserve}.
  */
 export const connectThrough = async (
   connection: Connection,
@@ -107,7 +108,7 @@ export const connectThrough = async (
   }
 };
 
-/** One request and its answer, whose status is OK. */
+/** Sends a request and reads the answer. @returns the answer, whose status is OK. */
 const ask = async (
   stream: Stream,
   request: CircuitMessage,
@@ -119,7 +120,7 @@ const ask = async (
   };
   const what = "the relay's answer";
   const answer = await withDeadline(exchange(), TIMEOUT, what, () => stream.reset(), signal);
-  if (answer.type !== HOP_TYPE.status) throw violation('it answered with something else');
+  if (answer.type !== HOP_TYPE.status) throw violation('the answer is not a status message');
   if (answer.status === STATUS.OK) return answer;
   const wanted = request.peer === undefined ? 'a reservation' : `a connection to ${request.peer}`;
   throw new LeanError('ERR_RELAY', `the relay refused ${wanted}: ${statusName(answer.status)}`);
@@ -127,9 +128,9 @@ const ask = async (
 
 /** What a relay does for its clients. */
 export interface HopService {
-  /** A reservation for the peer of `connection`, or the reason for refusing it. */
+  /** A reservation for the peer of `connection`, or the status with which it is refused. */
   reserve(connection: Connection): HopAnswer<{ readonly reservation: ReservationMessage }>;
-  /** A stream to `peer`, which has accepted the circuit, or the reason for refusing it. Never rejects. */
+  /** A circuit to `peer`, which has accepted it, or the status with which it is refused. Never rejects. */
   connect(
     connection: Connection,
     peer: PeerId,
@@ -141,16 +142,17 @@ export type HopAnswer<T> =
   | { readonly status: StatusName };
 
 export interface GrantedCircuit {
+  /** The stream to the destination. */
   readonly stream: Stream;
-  /** Passes bytes between the two until both have ended. */
+  /** Passes bytes between `source` and `stream` until both have ended. */
   run(source: Stream): Promise<void>;
-  /** Gives it up before `run()`. */
+  /** Ends the circuit; called instead of `run()`. */
   abandon(): void;
 }
 
 /**
- * Relay: answers one request. If it connects a circuit, it resolves when that has ended. Malformed requests are
- * answered with an error status.
+ * Relay: answers one request, a malformed one with an error status. Resolves when the request is answered or, if it
+ * asked for a circuit, when that has ended.
  *
  * @throws ERR_TIMEOUT; what the stream throws; what `GrantedCircuit.run` throws.
  */

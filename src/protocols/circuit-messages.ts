@@ -11,13 +11,15 @@ import { addressOrNothing, readFields, writeBytes, writeVarint } from './fields.
 
 /** The longest message, bytes; go-libp2p's and rust-libp2p's value. */
 export const MAX_CIRCUIT_MESSAGE = 4096;
-/** Addresses that a message may name; further ones are left out. */
+/** The most addresses in a message; further ones are left out. */
 const MAX_ADDRESSES = 32;
 
+/** `HopMessage.Type`. */
 export const HOP_TYPE = { reserve: 0, connect: 1, status: 2 } as const;
+/** `StopMessage.Type`. */
 export const STOP_TYPE = { connect: 0, status: 1 } as const;
 
-/** Status codes of a relay, or of the peer behind it. */
+/** The protobuf enum `Status`, sent by a relay or by the peer behind it. */
 export const STATUS = {
   OK: 100,
   RESERVATION_REFUSED: 200,
@@ -45,13 +47,13 @@ export interface Voucher {
   readonly expires: number;
 }
 
-/** A reservation as it is sent. */
+/** The protobuf message `Reservation`. */
 export interface ReservationMessage {
   /** Milliseconds since 1970; seconds on the wire. */
   readonly expires: number;
-  /** Of the relay, with `/p2p/<relay>`; those that we cannot parse are left out. */
+  /** The relay's addresses, with `/p2p/<relay>`; those that we cannot parse are left out. */
   readonly addresses: readonly Multiaddr[];
-  /** A signed envelope. */
+  /** A signed envelope; see {@link openVoucher}. */
   readonly voucher: Uint8Array | undefined;
 }
 
@@ -152,7 +154,7 @@ const encodeLimit = ({ duration, data }: CircuitLimit): Uint8Array => {
   return writer.finish();
 };
 
-/** Zero means no limit. */
+/** Zero is no limit on the wire. */
 const decodeLimit = (what: string, bytes: Uint8Array): CircuitLimit => {
   let duration = 0;
   let data = 0;
@@ -201,10 +203,10 @@ const decodeReservation = (what: string, bytes: Uint8Array): ReservationMessage 
 };
 
 const VOUCHER_DOMAIN = 'libp2p-relay-rsvp';
-/** Multicodec 0x0302: as two bytes, which go-libp2p and js-libp2p write, and as the varint that it should be. */
+/** Multicodec 0x0302: as two bytes, as go-libp2p and js-libp2p write it, and as a varint, as the specification says. */
 const VOUCHER_TYPES: readonly Uint8Array[] = [Uint8Array.of(3, 2), Uint8Array.of(0x82, 0x06)];
 
-/** The signed envelope of a voucher. @param hostKey the relay's. */
+/** Encodes a voucher and signs it. @param hostKey the relay's. @returns a signed envelope (RFC 0002). */
 export const sealVoucher = (hostKey: HostKey, { relay, peer, expires }: Voucher): Uint8Array => {
   const writer = new BinaryWriter();
   writeBytes(writer, 1, relay.multihash);
@@ -214,15 +216,15 @@ export const sealVoucher = (hostKey: HostKey, { relay, peer, expires }: Voucher)
 };
 
 /**
- * Decodes the voucher in a signed envelope and checks that the relay it names has signed it. The caller checks
- * that it is for us and has not expired.
+ * Decodes the voucher in a signed envelope and checks that the relay it names has signed it. The caller must check
+ * that it names the right relay and peer, and has not expired.
  *
  * @throws ERR_PROTOCOL_VIOLATION, ERR_PEER_ID_MALFORMED; what `openEnvelope` throws.
  */
 export const openVoucher = (envelope: Uint8Array): Voucher => {
   const { publicKey, payloadType, payload } = openEnvelope(envelope, VOUCHER_DOMAIN);
   if (!VOUCHER_TYPES.some((type) => Buffer.compare(type, payloadType) === 0)) {
-    throw badVoucher('its envelope holds something else');
+    throw badVoucher('the envelope contains something else');
   }
   let relay: PeerId | undefined;
   let peer: PeerId | undefined;
@@ -244,9 +246,10 @@ export const openVoucher = (envelope: Uint8Array): Voucher => {
   });
   if (relay === undefined || peer === undefined) throw badVoucher('it names no relay or no peer');
   const signer = peerIdOf(publicKey);
-  if (!signer.equals(relay)) throw badVoucher(`${signer} signed it in the name of ${relay}`);
+  if (!signer.equals(relay))
+    throw badVoucher(`it names the relay ${relay}, but ${signer} signed it`);
   return { relay, peer, expires };
 };
 
 export const badVoucher = (why: string): LeanError =>
-  new LeanError('ERR_PROTOCOL_VIOLATION', `relay: the voucher is not good: ${why}`);
+  new LeanError('ERR_PROTOCOL_VIOLATION', `relay: the voucher is invalid: ${why}`);

@@ -1,6 +1,6 @@
 /**
- * Circuit relay v2's stop protocol (libp2p/specs relay/circuit-v2.md): the relay's stream to the peer that
- * is to be reached, which becomes the other half of the circuit.
+ * Circuit relay v2's stop protocol (libp2p/specs relay/circuit-v2.md): a relay opens a stream to the peer that
+ * holds a reservation; it becomes the second half of a circuit.
  */
 
 import type { CircuitLimit, Connection } from '../connection.ts';
@@ -21,7 +21,7 @@ import {
 
 export const CIRCUIT_STOP = '/libp2p/circuit/relay/0.2.0/stop';
 
-/** Milliseconds for each side's message. */
+/** How long each side's message may take; milliseconds. */
 const TIMEOUT = 15_000;
 
 /**
@@ -41,7 +41,7 @@ export const openCircuit = async (
     await writeMessage(stream, encodeStop({ type: STOP_TYPE.connect, peer: source, limit }));
     const { type, status } = decodeStop(await readMessage(stream, MAX_CIRCUIT_MESSAGE));
     if (type !== STOP_TYPE.status) {
-      throw new LeanError('ERR_PROTOCOL_VIOLATION', 'relay: the peer gave no status');
+      throw new LeanError('ERR_PROTOCOL_VIOLATION', 'relay: the answer is not a status message');
     }
     if (status !== STATUS.OK) {
       throw new LeanError('ERR_RELAY', `the peer refused the circuit: ${statusName(status)}`);
@@ -56,17 +56,18 @@ export const openCircuit = async (
   }
 };
 
-/** The peer that asks to be connected, as the relay says. */
 export interface CircuitRequest {
+  /** The peer that wants to be connected, according to the relay. */
   readonly source: PeerId;
+  /** The relay's limits for the circuit. */
   readonly limit: CircuitLimit | undefined;
 }
 
 /**
  * Peer behind a relay: reads a request and answers with the status that `decide` returns.
  *
- * @returns the request if it was accepted: the stream is now the circuit. `undefined` if it was refused or malformed,
- * which the relay was told.
+ * @returns the request if it was accepted: the stream is then the circuit. `undefined` if it was refused or malformed,
+ * after the relay was sent the status.
  * @throws ERR_TIMEOUT; what the stream throws.
  */
 export const acceptCircuit = async (

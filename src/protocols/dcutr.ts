@@ -1,6 +1,6 @@
 /**
- * DCUtR (libp2p/specs relay/DCUtR.md): over a relayed connection two peers tell each other where they can be
- * dialled, and synchronise their dials. The peer that accepted the relayed connection initiates.
+ * DCUtR (libp2p/specs relay/DCUtR.md): over a relayed connection two peers exchange the addresses at which they can
+ * be dialled, and synchronise their dials. The peer that accepted the relayed connection initiates.
  */
 
 import { setImmediate as turn } from 'node:timers/promises';
@@ -18,21 +18,22 @@ export const DCUTR = '/libp2p/dcutr';
 
 /** The longest message, bytes. */
 const MAX_MESSAGE = 4096;
-/** Addresses that a message may name; further ones are left out. */
+/** The most addresses in a message; further ones are left out. */
 const MAX_ADDRESSES = 32;
-/** Milliseconds for one exchange; go-libp2p's value is 60,000. */
+/** How long one exchange may take; milliseconds. go-libp2p's value is 60,000. */
 const TIMEOUT = 10_000;
 
+/** `HolePunch.Type`. */
 const CONNECT = 100;
 const SYNC = 300;
 
 export interface HolePunchMessage {
-  /** 100: connect, 300: sync. */
+  /** 100: CONNECT, 300: SYNC. */
   readonly type: number | undefined;
   readonly addresses: readonly Multiaddr[];
 }
 
-/** The protobuf message `HolePunch`; as many addresses as it has room for. */
+/** Encodes the protobuf message `HolePunch`, with as many of the addresses as it has room for. */
 export const encodeHolePunch = ({ type, addresses }: HolePunchMessage): Uint8Array => {
   const writer = new BinaryWriter();
   writeVarint(writer, 1, type ?? 0);
@@ -45,8 +46,8 @@ export const encodeHolePunch = ({ type, addresses }: HolePunchMessage): Uint8Arr
   return writer.finish();
 };
 
-/** Addresses that we cannot parse are left out. @throws ERR_PROTOCOL_VIOLATION. */
-export const decodeHolePunch = (message: Uint8Array): HolePunchMessage => {
+/** Decodes the protobuf message `HolePunch`. Addresses that we cannot parse are left out. @throws ERR_PROTOCOL_VIOLATION. */
+const decodeHolePunch = (message: Uint8Array): HolePunchMessage => {
   let type: number | undefined;
   const addresses: Multiaddr[] = [];
   readFields('dcutr', message, {
@@ -67,22 +68,22 @@ export const decodeHolePunch = (message: Uint8Array): HolePunchMessage => {
 
 export interface DcutrOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Called when the peer has answered: resolves with true when it is to be told to dial, with false to stop. */
+  /** Called when the peer has answered; resolves with whether to send it SYNC, upon which it dials. */
   readonly ready?: () => Promise<boolean>;
 }
 
 /** The result of the exchange. */
 export interface Agreement {
-  /** The peer's addresses as it says. Not checked: they may be anybody's. */
+  /** The addresses that the peer sent. Not checked: they may belong to anybody. */
   readonly addresses: readonly Multiaddr[];
-  /** Of the relayed connection, milliseconds. */
+  /** The round-trip time of the relayed connection, milliseconds. */
   readonly rtt: number;
 }
 
 /**
- * Initiator: the peer dials when our last message arrives, half a round trip after this resolves.
+ * Initiator: exchanges addresses. The peer dials when our last message arrives, half a round trip after this resolves.
  *
- * @param connection the relayed one.
+ * @param connection the relayed connection.
  * @param addresses ours.
  * @returns `undefined` if `ready` resolved with false.
  * @throws ERR_PROTOCOL_NOT_SUPPORTED, ERR_PROTOCOL_VIOLATION, ERR_MESSAGE_TOO_LONG, ERR_EOF, ERR_TIMEOUT,
@@ -118,9 +119,9 @@ export const initiateDcutr = async (
 };
 
 /**
- * The other side: answers with our addresses. The caller dials as soon as this resolves.
+ * The other side: answers with our addresses. The caller must dial as soon as this resolves.
  *
- * @param prepare gets the peer's addresses when the answer has been sent, a round trip before they are to be dialled.
+ * @param prepare called with the peer's addresses when our answer has been sent, a round trip before they are dialled.
  * @throws as {@link initiateDcutr}; what `prepare` throws.
  */
 export const handleDcutr = async (

@@ -1,6 +1,6 @@
 /**
- * Echo, `/echo/1.0.0`: the listener sends back every byte that it is sent, and closes when the dialer does.
- * There is no specification; unified-testing's misc suite and js-libp2p's examples have it so.
+ * Echo, `/echo/1.0.0`: the listener sends back every byte that it receives, and closes its side when the dialer does.
+ * There is no specification; this is what unified-testing's misc suite and js-libp2p's examples do.
  */
 
 import { withDeadline } from '../deadline.ts';
@@ -9,14 +9,14 @@ import type { Stream } from '../stream.ts';
 
 export const ECHO = '/echo/1.0.0';
 
-/** Milliseconds without a byte in either direction. */
+/** How long neither side may send anything; milliseconds. */
 const IDLE_TIMEOUT = 10_000;
 
 /**
  * Listener: echoes bytes as they arrive until the dialer closes its side. It buffers nothing beyond the stream's
  * windows: it does not read from a dialer that does not read.
  *
- * @throws ERR_TIMEOUT when the dialer is silent, or does not read, for `idleTimeout` ms; what the stream
+ * @throws ERR_TIMEOUT when the dialer is silent, or does not read, for `idleTimeout` milliseconds; what the stream
  * throws. The stream is then reset.
  */
 export const handleEcho = async (stream: Stream, idleTimeout = IDLE_TIMEOUT): Promise<void> => {
@@ -37,10 +37,9 @@ export const handleEcho = async (stream: Stream, idleTimeout = IDLE_TIMEOUT): Pr
 };
 
 /**
- * Dialer: sends `payload`, closes its side, and reads it back.
+ * Dialer: sends `payload`, closes our side, and checks that the same bytes come back.
  *
- * @throws ERR_PROTOCOL_VIOLATION when other bytes come back, or more or fewer; ERR_TIMEOUT; what the stream
- * throws. The stream is then reset.
+ * @throws ERR_PROTOCOL_VIOLATION when they do not; ERR_TIMEOUT; what the stream throws. The stream is then reset.
  */
 export const echo = async (
   stream: Stream,

@@ -1,11 +1,11 @@
-/** Reading and writing protobuf messages field by field, which is enough for these small protocols. */
+/** Reads and writes protobuf messages field by field; there are too few, and too small ones, to generate code for. */
 
 import { BinaryReader, type BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { isLeanError, LeanError } from '../errors.ts';
 import { decodeMultiaddr } from '../multiaddr.ts';
 
-/** A callback for each field, called for every occurrence. Fields of other numbers or types are skipped. */
+/** Callbacks by field number, called for every occurrence. Fields of other numbers or wire types are skipped. */
 export interface FieldReaders {
   readonly varint?: Readonly<Record<number, (value: number) => void>>;
   readonly bytes?: Readonly<Record<number, (value: Uint8Array) => void>>;
@@ -13,8 +13,10 @@ export interface FieldReaders {
 }
 
 /**
- * @param what names the message in errors.
- * @throws ERR_PROTOCOL_VIOLATION when it is no protobuf message; what the readers throw.
+ * Reads `message`. No callback is called unless all of it could be parsed.
+ *
+ * @param what names the protocol in error messages.
+ * @throws ERR_PROTOCOL_VIOLATION when it is not a protobuf message; what the callbacks throw.
  */
 export const readFields = (what: string, message: Uint8Array, readers: FieldReaders): void => {
   const found: (() => void)[] = [];

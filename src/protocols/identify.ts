@@ -1,6 +1,6 @@
 /**
- * Identify and identify push (libp2p/specs identify/README.md): in identify, the listener of a stream sends its
- * message; in a push, the dialer does. `signedPeerRecord` is neither sent nor read: go, rust and js do without it.
+ * Identify and identify push (libp2p/specs identify/README.md). In identify, the listener of a stream sends its
+ * message; in a push, the dialer does. `signedPeerRecord` is neither sent nor read: go, rust and js do not need it.
  */
 
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
@@ -16,7 +16,7 @@ import type { Stream } from '../stream.ts';
 import { addressOrNothing, readFields, writeBytes } from './fields.ts';
 
 export const IDENTIFY = '/ipfs/id/1.0.0';
-/** The same message, sent unasked after a change. */
+/** The same message, sent to connected peers when it has changed. */
 export const IDENTIFY_PUSH = '/ipfs/id/push/1.0.0';
 
 /** The identify message of a peer. Every field may be missing. */
@@ -35,13 +35,13 @@ export interface IdentifyInfo {
   readonly protocolVersion: string | undefined;
 }
 
-/** go-libp2p's limits for received messages; go and rust send at most 4 KiB in one message. */
+/** The longest message accepted, bytes. This and the three below are go-libp2p's values; go and rust send at most 4 KiB. */
 const MAX_MESSAGE = 8 * 1024;
 const MAX_MESSAGES = 10;
 const MAX_ADDRESSES = 500;
 const MAX_PROTOCOLS = 1024;
 
-/** Milliseconds for the whole exchange; go-libp2p's and js-libp2p's value. */
+/** How long the whole exchange may take; milliseconds, go-libp2p's and js-libp2p's value. */
 const TIMEOUT = 5_000;
 
 export interface IdentifyOptions {
@@ -63,11 +63,11 @@ export const identify = async (
 };
 
 /**
- * Reads the peer's identify message and ends the stream.
+ * Reads the peer's identify message and closes our side.
  *
  * @param expected the connection's remote peer.
  * @throws ERR_PEER_ID_MISMATCH when the host key is not that of `expected`; ERR_KEY_MALFORMED or
- * ERR_KEY_TYPE; ERR_EOF when no message came; ERR_MESSAGE_TOO_LONG, ERR_PROTOCOL_VIOLATION;
+ * ERR_KEY_TYPE; ERR_EOF when the peer sent no message; ERR_MESSAGE_TOO_LONG, ERR_PROTOCOL_VIOLATION;
  * ERR_TIMEOUT; what the stream throws. The stream is then reset.
  */
 export const readIdentify = async (
@@ -123,7 +123,7 @@ const readMessages = async (stream: Stream): Promise<Uint8Array> => {
 /**
  * Sends `info` to the peer and closes our side.
  *
- * @throws ERR_TIMEOUT, the stream is then reset; what the stream throws.
+ * @throws ERR_TIMEOUT (the stream is then reset); what the stream throws.
  */
 export const handleIdentify = async (stream: Stream, info: IdentifyInfo): Promise<void> => {
   const message = encodeIdentify(info);
@@ -168,7 +168,7 @@ export const encodeIdentify = (info: IdentifyInfo): Uint8Array => {
   return writer.finish();
 };
 
-/** @throws ERR_PROTOCOL_VIOLATION when it is not a protobuf message. Fields of other types are skipped. */
+/** Decodes the protobuf message `Identify`. Unknown fields are skipped. @throws ERR_PROTOCOL_VIOLATION when it is not protobuf. */
 export const decodeIdentify = (message: Uint8Array): IdentifyInfo => {
   let publicKey: Uint8Array | undefined;
   let observedAddr: Multiaddr | undefined;

@@ -1,8 +1,6 @@
 /**
- * Perf (libp2p/specs perf/perf.md): the dialer names how many bytes it wants, uploads, half-closes,
- * and then downloads. The bytes are zeros and are sent from one shared buffer.
- *
- * Counts are Numbers, exact up to 2^53 - 1. Nothing is allocated per chunk.
+ * Perf (libp2p/specs perf/perf.md): the dialer sends the number of bytes that it wants, uploads, half-closes,
+ * and then downloads. All bytes are zero, sent from one shared buffer; nothing is allocated per chunk.
  */
 
 import type { Connection } from '../connection.ts';
@@ -13,48 +11,50 @@ import type { Stream } from '../stream.ts';
 
 export const PERF = '/perf/1.0.0';
 
-/** The bytes of one write: large enough that calls cost little, small compared to the stream's window. */
+/** What one `write()` sends: large enough that calls cost little, small compared to the stream's window. */
 const CHUNK = new Uint8Array(64 * 1024);
 
 /** The size of the buffer for reading, bytes. */
 const ROOM = 64 * 1024;
 
-/** Milliseconds without a byte in either direction after which a transfer has failed. */
+/** A transfer fails when nothing is sent or received for this time; milliseconds. */
 const STALL_TIMEOUT = 30_000;
-/** Checks within that time. */
+/** Number of checks within that time. */
 const STALL_LOOKS = 4;
 
-/** How long the answer of a peer that stopped an upload may take, ms. */
+/** How long to wait for the answer of a peer that stopped an upload; milliseconds. */
 const REFUSAL_TIMEOUT = 1_000;
 
-/** Bytes so far. Of an upload: those handed to the stream, of which some may still be on their way. */
+/** Bytes transferred so far; uploaded ones are those handed to the stream, some of which may not have been sent yet. */
 export interface PerfProgress {
   readonly uploaded: number;
   readonly downloaded: number;
 }
 
 export interface PerfOptions {
-  /** Called every `progressInterval` milliseconds (1,000) while bytes flow. */
+  /** Called every `progressInterval` milliseconds during the transfer. */
   readonly onProgress?: (progress: PerfProgress) => void;
+  /** Milliseconds; default 1,000. */
   readonly progressInterval?: number;
-  /** Milliseconds without progress that end the transfer with ERR_TIMEOUT (30,000). */
+  /** Without progress for this time the transfer ends with ERR_TIMEOUT; milliseconds, default 30,000. */
   readonly stallTimeout?: number;
   /** Ends the transfer with ERR_ABORTED. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Milliseconds, with a fraction. */
+/** The durations of a transfer; milliseconds, with a fraction. */
 export interface PerfResult {
   /** From the first write until the last byte was handed to the stream and our side closed. */
   readonly uploadMs: number;
-  /** From there until the peer's end of the stream, so it includes the upload's last flight. */
+  /** From then until the peer closed its side; it includes the time that the upload's last bytes took to arrive. */
   readonly downloadMs: number;
 }
 
 /**
- * Dialer: one transfer, on a stream of its own or on `target`, which it uses up.
+ * Dialer: one transfer, on a new stream of the connection `target`, or on the stream `target`, which it closes.
  *
- * @param uploadBytes, downloadBytes integers in 0 … 2^53 - 1.
+ * @param uploadBytes an integer in 0 … 2^53 - 1.
+ * @param downloadBytes the same.
  * @throws ERR_EOF when the peer sent fewer bytes than asked for, ERR_PROTOCOL_VIOLATION when more;
  * ERR_TIMEOUT when nothing moves; ERR_ABORTED; what the stream throws. The stream is then reset.
  */
@@ -92,8 +92,8 @@ export const perf = async (
 /**
  * Listener: one transfer. Any peer can make us send any number of bytes, so this is for benchmarks only.
  *
- * @returns how much was received and sent, from the dialer's point of view.
- * @throws ERR_EOF when the dialer left before its count; ERR_TIMEOUT when nothing moves; what the
+ * @returns how many bytes the dialer uploaded and downloaded.
+ * @throws ERR_EOF when the dialer closed its side before it had sent a count; ERR_TIMEOUT when nothing moves; what the
  * stream throws. The stream is then reset.
  */
 export const handlePerf = (stream: Stream, options: PerfOptions = {}): Promise<PerfProgress> => {
@@ -107,13 +107,13 @@ export const handlePerf = (stream: Stream, options: PerfOptions = {}): Promise<P
   });
 };
 
-/** Counts a transfer while it runs. */
+/** The byte counters of a running transfer. */
 export interface Moved {
   uploaded: number;
   downloaded: number;
 }
 
-/** Writes `bytes` zeros as fast as the stream takes them. */
+/** Writes `bytes` zeros as fast as the stream takes them, and counts them in `moved[direction]`. */
 export const sendZeros = async (
   stream: Stream,
   bytes: number,
@@ -131,10 +131,10 @@ export const sendZeros = async (
 };
 
 /**
- * A peer that does not take the protocol stops an upload on a lazily negotiated stream, too; what it
- * answered says why.
+ * Looks for the reason if the peer stopped an upload: on a lazily negotiated stream a peer that does not support the
+ * protocol does so, too, and its answer says it.
  *
- * @throws ERR_PROTOCOL_NOT_SUPPORTED when that is so; ERR_STREAM_RESET when it may be.
+ * @throws ERR_PROTOCOL_NOT_SUPPORTED if that is the reason; ERR_STREAM_RESET if it may be.
  */
 const refusal = async (stream: Stream, error: unknown): Promise<void> => {
   if (!isLeanError(error, 'ERR_STREAM_STOPPED')) return;
@@ -150,7 +150,7 @@ const refusal = async (stream: Stream, error: unknown): Promise<void> => {
   }
 };
 
-/** Reads to the end of the stream. @throws ERR_PROTOCOL_VIOLATION beyond `most` bytes. */
+/** Reads to the end of the stream, and counts in `moved[direction]`. @throws ERR_PROTOCOL_VIOLATION beyond `most` bytes. */
 const receive = async (
   stream: Stream,
   moved: Moved,
@@ -162,7 +162,7 @@ const receive = async (
     const chunk = await stream.read(room);
     if (chunk === null) return;
     moved[direction] += chunk.length;
-    // Small transfers do without a buffer: allocating it would cost more than the transfer.
+    // Small transfers go without a buffer: allocating one would cost more than the transfer.
     if (moved[direction] >= ROOM) room ??= new Uint8Array(ROOM);
     if (moved[direction] > most) {
       throw new LeanError(
@@ -174,7 +174,8 @@ const receive = async (
 };
 
 /**
- * Runs `transfer` with timers that look at the counters it keeps, so that a chunk costs an addition.
+ * Runs `transfer` under a stall timeout, reporting progress. Timers look at the counters in `moved`, so that a chunk
+ * costs only an addition.
  *
  * @throws ERR_TIMEOUT when nothing moves; what `transfer` throws. The stream is then reset.
  */
@@ -185,7 +186,7 @@ export const watch = async <T>(
   transfer: () => Promise<T>,
 ): Promise<T> => {
   const { onProgress, progressInterval = 1_000, stallTimeout = STALL_TIMEOUT, signal } = options;
-  /** Why it was ended from here. */
+  /** Why this function ended the transfer. */
   let ended: LeanError | undefined;
   let before = -1;
   let quiet = 0;
@@ -233,7 +234,7 @@ export const encodeCount = (count: number): Uint8Array => {
   return out;
 };
 
-/** Exact up to 2^53 - 1; larger counts are approximate. */
+/** The count in 8 bytes, big-endian; above 2^53 - 1 it is approximate. */
 export const decodeCount = (bytes: Uint8Array): number => {
   const view = new DataView(bytes.buffer, bytes.byteOffset, 8);
   return view.getUint32(0) * 2 ** 32 + view.getUint32(4);

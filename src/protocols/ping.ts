@@ -1,4 +1,4 @@
-/** Ping (libp2p/specs ping/ping.md): 32 random bytes there and back, as often as the dialer likes. */
+/** Ping (libp2p/specs ping/ping.md): the dialer sends 32 random bytes, which the listener echoes, any number of times. */
 
 import { randomBytes } from 'node:crypto';
 import type { Connection } from '../connection.ts';
@@ -13,29 +13,30 @@ export const PING = '/ipfs/ping/1.0.0';
 /** Bytes of one ping. */
 export const PING_SIZE = 32;
 
-/** Bytes that a listener echoes at a time if a peer sends many pings at once. */
+/** The most bytes that a listener echoes in one write, when a peer sends many pings at once. */
 const ECHO_AT_ONCE = 128 * PING_SIZE;
 
-/** Milliseconds that an answer may take; go-libp2p's and js-libp2p's value. */
+/** How long an answer may take; milliseconds, go-libp2p's and js-libp2p's value. */
 const ANSWER_TIMEOUT = 10_000;
 
-/** Milliseconds that a listener waits for the next ping on a stream. */
+/** How long a listener waits for the next ping on a stream; milliseconds. */
 const IDLE_TIMEOUT = 60_000;
 
 export interface PingOptions {
-  /** Ends the ping. */
+  /** Aborts the ping. */
   readonly signal?: AbortSignal | undefined;
-  /** Milliseconds that the answer may take (10,000). */
+  /** How long the answer may take; milliseconds, default 10,000. */
   readonly timeout?: number;
 }
 
 /**
- * One round trip, on a new stream or on `target`. A stream can be used for further pings, one at a time; the
- * caller ends it with `closeWrite()`. On a new stream the first flight also carries the protocol's proposal.
+ * Measures one round trip, on a new stream of the connection `target`, or on the stream `target`. A stream can be used
+ * for further pings, one at a time; the caller ends it with `closeWrite()`. On a new stream the time includes the
+ * protocol's negotiation, which takes no further round trip.
  *
  * @returns the round-trip time in milliseconds, with a fraction.
  * @throws ERR_PING_MISMATCH when other bytes came back; ERR_EOF when the peer closed the stream
- * first; ERR_TIMEOUT and ERR_ABORTED, the stream is then reset; what the stream throws.
+ * first; ERR_TIMEOUT and ERR_ABORTED (the stream is then reset); what the stream throws.
  */
 export const ping = async (
   target: Connection | Stream,
@@ -77,8 +78,8 @@ const roundTrip = async (stream: Stream): Promise<number> => {
 /**
  * Listener: echoes pings until the dialer closes its side, then closes ours.
  *
- * @throws ERR_EOF when the dialer closed in the middle of a ping; ERR_TIMEOUT after `idleTimeout`
- * milliseconds without a whole ping there and back, the stream is then reset; what the stream throws.
+ * @throws ERR_EOF when the dialer closed in the middle of a ping; ERR_TIMEOUT when no ping was received and echoed for
+ * `idleTimeout` milliseconds (the stream is then reset); what the stream throws.
  */
 export const handlePing = async (stream: Stream, idleTimeout = IDLE_TIMEOUT): Promise<void> => {
   const expire = () => stream.reset();
@@ -86,7 +87,7 @@ export const handlePing = async (stream: Stream, idleTimeout = IDLE_TIMEOUT): Pr
   stream.closeWrite();
 };
 
-/** Echoes the pings that have arrived; false at the end of the stream. */
+/** Echoes the pings that have arrived, waiting for the first. @returns false at the end of the stream. */
 const echo = async (stream: Stream): Promise<boolean> => {
   let chunk = await stream.read();
   if (chunk === null) return false;

@@ -19,7 +19,7 @@ export const isAnswerable = (host: string, port: number): boolean => {
   return first > 0 && first < 224;
 };
 
-/** The same hosts as a block list for `node:quic`, which does not check ports: packets to port 0 are lost. */
+/** The same hosts as a block list for `node:quic`. It cannot block port 0, but packets to that are merely lost. */
 export const unanswerableHosts = (): BlockList => {
   const list = new BlockList();
   list.addSubnet('0.0.0.0', 8, 'ipv4');

@@ -1,6 +1,6 @@
 /** The QUIC engines, each in the folder of its name. */
 
-import { checkNames } from '../names.ts';
+import { checkNames } from '../check-names.ts';
 
 /**
  * `quinn` is quinn, in Rust, through our own N-API binding; `node` is `node:quic`; `quiche` is

@@ -17,7 +17,7 @@ import type { QuicLimits } from './limits.ts';
 export interface QuicEngine {
   readonly name: EngineName;
 
-  /** Limits that it cannot honour: setting them has no effect. */
+  /** The limits that it cannot honour: setting them has no effect. */
   readonly lacks: readonly (keyof QuicLimits)[];
 
   /**
@@ -62,7 +62,7 @@ export interface ListenOptions extends EngineOptions {
   readonly address: SocketAddress;
   /** Called with every connection whose peer was authenticated. Must not throw. */
   readonly onConnection: (connection: QuicConnection) => void;
-  /** Called when a handshake failed, for logs. `remote` is where its packets came from. */
+  /** Called when a connection was refused or its handshake failed, for logs. `remote`: where its packets came from. */
   readonly onRefused?: (error: Error, remote: SocketAddress) => void;
   /** Counts pending handshakes together with those of other listeners. */
   readonly pendingPool?: PendingPool;
@@ -93,7 +93,7 @@ export interface QuicListener {
   close(): Promise<void>;
 }
 
-/** A QUIC connection whose peer passed `authenticate`. Members as in `Connection`. */
+/** A QUIC connection whose peer passed `authenticate`. The members are those of `TransportConnection`. */
 export interface QuicConnection {
   readonly localAddress: SocketAddress;
   readonly remoteAddress: SocketAddress;
@@ -109,7 +109,7 @@ export interface QuicConnection {
 
 export const ALPN = 'libp2p';
 
-/** A listener that has no room for a connection (RFC 9000 section 20.1). */
+/** The transport error code with which a listener refuses a connection (RFC 9000 section 20.1). */
 export const CONNECTION_REFUSED = 0x2;
 
 /** Traces for debugging. */
@@ -118,6 +118,13 @@ export interface QuicTrace {
   readonly keyLog?: string;
   /** A directory for qlog traces, one file per connection. The engine quiche writes none. */
   readonly qlog?: string;
+  /**
+   * Files of qlog traces that this process makes at most, default 1,000: connections beyond that are not traced. Each first
+   * packet of a peer makes one.
+   */
+  readonly maxQlogFiles?: number;
+  /** Bytes of all of them together at most, default 1 GiB: what is beyond that is not written. */
+  readonly maxQlogBytes?: number;
 }
 
 /** TLS alert bad_certificate as a QUIC transport error (RFC 9001 section 4.8). */

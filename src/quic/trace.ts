@@ -1,12 +1,50 @@
-/** Traces of connections, for those who look for an error: where they go, and whether they can go there. */
+/** Traces of connections, for debugging: where they are written, and whether that is possible. */
 
 import { accessSync, appendFileSync, constants, readdirSync } from 'node:fs';
 import path from 'node:path';
+import { cautionOnce } from '../caution.ts';
 import { LeanError, messageOf } from '../errors.ts';
+import { checkRanges, type LimitRanges, MAX_BYTES, MAX_COUNT } from '../limit-ranges.ts';
 import type { QuicTrace } from './engine.ts';
 
-/** @throws ERR_OPTIONS when one of them cannot be written. */
-export const checkTrace = ({ keyLog, qlog }: QuicTrace): void => {
+/** Where qlog traces are written, and their limits. */
+export interface Qlog {
+  /** A directory. */
+  readonly folder: string;
+  readonly maxFiles: number;
+  readonly maxBytes: number;
+}
+
+type TraceLimits = Required<Pick<QuicTrace, 'maxQlogFiles' | 'maxQlogBytes'>>;
+
+const DEFAULT_TRACE_LIMITS: TraceLimits = { maxQlogFiles: 1_000, maxQlogBytes: 2 ** 30 };
+
+const TRACE_RANGES: LimitRanges<TraceLimits> = {
+  maxQlogFiles: [1, MAX_COUNT],
+  maxQlogBytes: [1, MAX_BYTES],
+};
+
+/** `undefined` where there are to be none. @throws ERR_OPTIONS for a limit that is out of range. */
+export const qlogOf = ({ qlog, maxQlogFiles, maxQlogBytes }: QuicTrace): Qlog | undefined => {
+  const given = {
+    ...(maxQlogFiles !== undefined && { maxQlogFiles }),
+    ...(maxQlogBytes !== undefined && { maxQlogBytes }),
+  };
+  const limits = { ...DEFAULT_TRACE_LIMITS, ...checkRanges(given, TRACE_RANGES, 'a trace') };
+  if (qlog === undefined) return undefined;
+  return { folder: qlog, maxFiles: limits.maxQlogFiles, maxBytes: limits.maxQlogBytes };
+};
+
+/** Warns, once, that a limit of {@link Qlog} is reached. */
+export const warnOfFullTraces = (): void =>
+  cautionOnce(
+    'no more qlog traces are written: their limit is reached (maxQlogFiles, maxQlogBytes)',
+  );
+
+/** @throws ERR_OPTIONS when one of them cannot be written, or a limit is out of range. */
+export const checkTrace = (trace: QuicTrace): void => {
+  const { keyLog, qlog } = trace;
+  qlogOf(trace);
   if (keyLog !== undefined) checkTraceFile(keyLog);
   if (qlog === undefined) return;
   try {
@@ -17,7 +55,7 @@ export const checkTrace = ({ keyLog, qlog }: QuicTrace): void => {
   }
 };
 
-/** Creates `file`, which only its owner may read, where it is not there. @throws ERR_OPTIONS when it cannot be written. */
+/** Creates `file`, readable by its owner only, if it does not exist. @throws ERR_OPTIONS when it cannot be written. */
 export const checkTraceFile = (file: string): void => {
   try {
     appendFileSync(file, '', { mode: 0o600 });
@@ -35,7 +73,7 @@ const unwritable = (file: string, cause: unknown): LeanError => {
 export const qlogFile = (folder: string, role: 'dialer' | 'listener', number: number): string =>
   path.join(folder, `${process.pid}-node-${number}-${role}.sqlog`);
 
-/** Appends to a trace; what cannot be written is lost: a full disk must not end a connection. */
+/** Appends to a trace. What cannot be written is lost: a full disk must not end a connection. */
 export const appendTrace = (file: string, text: string | Uint8Array): void => {
   try {
     appendFileSync(file, text, { mode: 0o600 });

@@ -1,10 +1,11 @@
 /**
- * ChaCha20-Poly1305 (RFC 8439) over chunks: OpenSSL's where the runtime's `node:crypto` has it, else
- * `@noble/ciphers` (Bun, whose BoringSSL binding leaves it out).
+ * ChaCha20-Poly1305 (RFC 8439) over chunks: OpenSSL's where the runtime's `node:crypto` has it, else that of
+ * `@noble/ciphers` (on Bun, whose BoringSSL binding lacks it).
  */
 
 import { createCipheriv, createDecipheriv, getCiphers } from 'node:crypto';
 import { chacha20poly1305 } from '@noble/ciphers/chacha.js';
+import { concat } from '../stream/bytes.ts';
 
 /** Bytes of the authentication tag. */
 export const TAG_LENGTH = 16;
@@ -81,18 +82,3 @@ export const portableChaCha: ChaCha = {
 };
 
 export const chacha: ChaCha = getCiphers().includes(ALGORITHM) ? nativeChaCha : portableChaCha;
-
-/** A single chunk is returned as it is. */
-export const concat = (chunks: readonly Uint8Array[]): Uint8Array => {
-  const [only] = chunks;
-  if (chunks.length === 1 && only !== undefined) return only;
-  let length = 0;
-  for (const chunk of chunks) length += chunk.length;
-  const out = new Uint8Array(length);
-  let at = 0;
-  for (const chunk of chunks) {
-    out.set(chunk, at);
-    at += chunk.length;
-  }
-  return out;
-};

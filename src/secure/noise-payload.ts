@@ -11,13 +11,13 @@ const IDENTITY_SIG = 2;
 const EXTENSIONS = 4;
 const STREAM_MUXERS = 2;
 
-/** More muxers than any peer has; also go-libp2p's bound. */
+/** The most muxers that a payload may name; go-libp2p's value. */
 const MAX_MUXERS = 100;
 
 const SIGNED_PREFIX = Buffer.from('noise-libp2p-static-key:', 'latin1');
 
 /**
- * Proves that `hostKey` owns the Noise static key, and lists the muxers that we support.
+ * Encodes the payload: `hostKey`'s signature of the Noise static key, and the muxers that we support.
  *
  * @param staticKey the 32-byte Noise static public key.
  */
@@ -38,9 +38,9 @@ export const encodePayload = (
 };
 
 /**
- * Checks the peer's payload against the static key that the handshake proved.
+ * Checks the peer's payload against the static key that the handshake has authenticated.
  *
- * @returns who the peer is, and its muxers, best first; `undefined` when it names none.
+ * @returns the peer, and its muxers, best first, or `undefined` if it names none.
  * @throws ERR_HANDSHAKE when the payload is malformed, or not signed by the key in it;
  * ERR_KEY_MALFORMED, ERR_KEY_TYPE for that key.
  */

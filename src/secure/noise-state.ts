@@ -17,7 +17,8 @@ import {
   type KeyObject,
 } from 'node:crypto';
 import { LeanError } from '../errors.ts';
-import { chacha, concat, TAG_LENGTH } from './chacha.ts';
+import { concat } from '../stream/bytes.ts';
+import { chacha, TAG_LENGTH } from './chacha.ts';
 
 /** The longest Noise message, tag included (section 3). */
 export const MAX_MESSAGE = 65_535;
@@ -46,7 +47,7 @@ export const generateNoiseKeyPair = (): NoiseKeyPair => {
   return { publicKey: publicKey.subarray(PUBLIC_PREFIX.length), privateKey };
 };
 
-/** Encodes only the public key, which saves an export; the types of Node do not allow that. */
+/** Exports only the public key, which saves time; Node's types do not allow that. */
 const generate = generateKeyPairSync as unknown as (
   type: 'x25519',
   options: { readonly publicKeyEncoding: { readonly format: 'der'; readonly type: 'spki' } },
@@ -69,11 +70,11 @@ const rawPublicKey = (key: KeyObject): Uint8Array =>
 export interface CipherState {
   /** Encrypts one message, given in chunks; ciphertext in chunks, the tag at the end of the last. */
   seal(ad: Uint8Array, chunks: readonly Uint8Array[]): Uint8Array[];
-  /** Decrypts one message; `undefined`, and the nonce not advanced, when it is not authentic. */
+  /** Decrypts one message. @returns `undefined` when it is not authentic; the nonce is then not advanced. */
   open(ad: Uint8Array, chunks: readonly Uint8Array[], tag: Uint8Array): Uint8Array[] | undefined;
 }
 
-/** @param key 32 bytes, for one direction: two messages must never share a nonce. */
+/** A cipher for one direction: two messages must never share a nonce. @param key 32 bytes. */
 export const cipherState = (key: Uint8Array): CipherState => {
   const nonce = Buffer.alloc(12);
   /** Messages so far. 2^53 cannot be reached: 285 years at a million per second. */
@@ -107,8 +108,8 @@ export interface HandshakeOptions {
 }
 
 /**
- * One side of one handshake. Call `write` and `read` in turn, the initiator `write` first, three
- * calls in all; then `finish`.
+ * One side of one handshake. `write` and `read` must be called in turn, by the initiator `write` first, three calls in
+ * all; then `finish`.
  */
 export interface Handshake {
   /** The next message, with `payload` in it. */
@@ -120,7 +121,7 @@ export interface Handshake {
    * @throws ERR_HANDSHAKE when it is too short, not authentic, or holds a key of low order.
    */
   read(message: Uint8Array): Uint8Array;
-  /** 32 bytes; known after the message that holds it. */
+  /** The peer's static public key, 32 bytes; empty until the message that contains it was read. */
   readonly remoteStatic: Uint8Array;
   /** The handshake hash, for channel binding (section 11.2). */
   readonly hash: Uint8Array;
@@ -128,6 +129,7 @@ export interface Handshake {
   finish(): { send: CipherState; receive: CipherState };
 }
 
+/** Starts one side of a handshake. Calls out of turn throw an Error. */
 export const startHandshake = (options: HandshakeOptions): Handshake => {
   const { initiator, staticKey } = options;
   // The name has exactly 32 bytes, the hash's length: it is the first hash (section 5.2).
@@ -145,7 +147,7 @@ export const startHandshake = (options: HandshakeOptions): Handshake => {
   };
 
   const mixKey = (ours: NoiseKeyPair, theirs: KeyObject | undefined): void => {
-    const [first, second] = hkdf(chainingKey, agree(ours, theirs));
+    const [first, second] = hkdf(chainingKey, sharedSecret(ours, theirs));
     chainingKey = first;
     cipher = cipherState(second);
   };
@@ -250,8 +252,8 @@ const expectTurn = (step: number, initiator: boolean, writing: boolean): void =>
 const publicKeyOf = (raw: Uint8Array): KeyObject =>
   createPublicKey({ key: Buffer.concat([PUBLIC_PREFIX, raw]), format: 'der', type: 'spki' });
 
-/** X25519. A public key of low order makes an all-zero secret, which OpenSSL refuses. */
-const agree = (ours: NoiseKeyPair, theirs: KeyObject | undefined): Uint8Array => {
+/** X25519 (RFC 7748 section 6.1). A public key of low order yields an all-zero secret, which OpenSSL refuses. */
+const sharedSecret = (ours: NoiseKeyPair, theirs: KeyObject | undefined): Uint8Array => {
   if (theirs === undefined) throw new Error('Noise messages out of turn');
   try {
     return diffieHellman({ privateKey: ours.privateKey, publicKey: theirs });

@@ -1,27 +1,30 @@
 /**
- * What a Noise secure channel carries after its handshake (libp2p/specs noise/README.md, "Wire Format"): transport
- * messages, each preceded by its length, two bytes, big-endian.
+ * A Noise secure channel after its handshake (libp2p/specs noise/README.md, "Wire Format"): transport messages, each
+ * preceded by its length, two bytes, big-endian.
  */
 
 import { LeanError } from '../errors.ts';
+import { concat } from '../stream/bytes.ts';
 import { iterate } from '../stream/iterate.ts';
 import type { Stream } from '../stream.ts';
 import type { Wire } from '../wire/wire.ts';
-import { concat, TAG_LENGTH } from './chacha.ts';
+import { TAG_LENGTH } from './chacha.ts';
 import { type CipherState, MAX_PLAINTEXT } from './noise-state.ts';
 
 const EMPTY = new Uint8Array(0);
 
-/** Chunks shorter than this are gathered into one before they are encrypted. */
+/** Chunks shorter than this are joined before they are encrypted; bytes. */
 const SMALL = 2048;
-/** With more plaintext than this waiting for the end of the turn, writers must wait. */
+/** With this much plaintext waiting for the end of the turn of the event loop, writers must wait; bytes. */
 const WRITE_HIGH_WATER = 256 << 10;
-/** A message that arrives in more pieces than this is copied together. */
+/** A message that arrives in this many pieces is copied into one. */
 const MAX_PIECES = 16;
 
 /**
- * The channel over `stream`, which carries `wire` (or is it). Encrypts what is written in one turn of the event loop
- * into as few messages as hold it.
+ * The channel. What is written in one turn of the event loop is encrypted into as few messages as possible.
+ *
+ * @param stream what messages are read from and written to: `wire`, or a stream on it.
+ * @param wire the whole connection, which `close()` and `reset()` end.
  *
  * Reads fail with ERR_PROTOCOL_VIOLATION when a message has no tag or is not authentic, with ERR_EOF when the peer
  * closed inside one, and with what the stream throws.
@@ -40,22 +43,25 @@ class NoiseWire implements Wire {
   readonly #sending: CipherState;
   readonly #receiving: CipherState;
 
-  /** Plaintext to encrypt at the end of the turn. */
+  /** Plaintext to encrypt at the end of the turn of the event loop. */
   #pending: Uint8Array[] = [];
   #pendingBytes = 0;
   #flushScheduled = false;
+  /** The stream has no room until `drain()`. */
   #full = false;
   #writeEnded = false;
 
-  /** Decrypted and not yet read plaintext, in order. */
+  /** Decrypted plaintext that was not read yet, in order. */
   readonly #plain: Uint8Array[] = [];
   /** What `unread()` put back, in reverse order. */
   readonly #putBack: Uint8Array[] = [];
-  /** Pieces of the message that is arriving, its length (-1: not yet known) and what is missing. */
+  /** The pieces of the message that is arriving. */
   #pieces: Uint8Array[] = [];
+  /** Its length; -1 until that is known. */
   #length = -1;
+  /** Bytes of it that have not arrived. */
   #missing = 0;
-  /** The first byte of a length that was cut in two, or -1. */
+  /** The first byte of a length that arrived alone, or -1. */
   #lengthByte = -1;
   #failure: LeanError | undefined;
 
@@ -68,7 +74,7 @@ class NoiseWire implements Wire {
     try {
       this.#encrypt(chunks);
     } catch {
-      // The stream is closed: the next write() or read() says so.
+      // The stream is closed: the next read() or drain() throws.
     }
   };
 

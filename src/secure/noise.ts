@@ -1,6 +1,6 @@
 /**
  * The handshake of the Noise secure channel (libp2p/specs noise/README.md): every Noise message is preceded
- * by its length, two bytes, big-endian. What comes after it is noise-wire.ts.
+ * by its length, two bytes, big-endian. noise-wire.ts has the transport messages that follow.
  */
 
 import { LeanError } from '../errors.ts';
@@ -20,11 +20,12 @@ import {
 import { noiseWire } from './noise-wire.ts';
 import type { SecureChannel, SecureOptions } from './secure-channel.ts';
 
+/** The protocol's name in multistream-select. */
 export const NOISE = '/noise';
 
 const EMPTY = new Uint8Array(0);
 
-/** What this side sends in every handshake. */
+/** What this side uses in every handshake. */
 export interface NoiseIdentity {
   readonly staticKey: NoiseKeyPair;
   /** The encoded `NoiseHandshakePayload`. */
@@ -32,21 +33,23 @@ export interface NoiseIdentity {
 }
 
 /**
- * Makes a static key and has the host key sign it, once for many connections: the specification
- * allows it, and it saves an X25519 and an Ed25519 operation in each handshake.
+ * Makes a static key, signed by the host key, once for many connections. The specification allows that, and it saves an
+ * X25519 and an Ed25519 operation in each handshake.
+ *
+ * @param muxers protocol names of the muxers that we support, best first; empty: no early muxer negotiation.
  */
 export const createNoiseIdentity = (hostKey: HostKey, muxers: readonly string[]): NoiseIdentity => {
   const staticKey = generateNoiseKeyPair();
   const identity = { staticKey, payload: encodePayload(hostKey, staticKey.publicKey, muxers) };
-  rehearse(identity);
+  warmUp(identity);
   return identity;
 };
 
 /**
- * A handshake with ourselves. OpenSSL takes milliseconds to look up an algorithm for the first time; this
- * takes them out of the first connection's handshake.
+ * Makes a handshake with ourselves. OpenSSL takes milliseconds to look up an algorithm for the first time; the first
+ * connection's handshake should not take longer for it.
  */
-const rehearse = ({ staticKey, payload }: NoiseIdentity): void => {
+const warmUp = ({ staticKey, payload }: NoiseIdentity): void => {
   const dialer = startHandshake({ initiator: true, staticKey });
   const listener = startHandshake({ initiator: false, staticKey });
   listener.read(dialer.write(EMPTY));
@@ -56,10 +59,13 @@ const rehearse = ({ staticKey, payload }: NoiseIdentity): void => {
 };
 
 /**
- * Performs the handshake over `stream`, which carries `wire` (or is it).
+ * Performs the handshake.
  *
+ * @param stream what the handshake is read from and written to: `wire`, or a stream on it.
+ * @param wire the whole connection, which the channel closes at its end.
  * @throws ERR_HANDSHAKE, ERR_PEER_ID_MISMATCH, ERR_KEY_MALFORMED, ERR_KEY_TYPE; ERR_EOF when the
- * peer closed; ERR_PROTOCOL_NOT_SUPPORTED when it named muxers and we support none of them; what the stream throws.
+ * peer closed the connection; ERR_PROTOCOL_NOT_SUPPORTED when it named muxers and we support none of them; what the
+ * stream throws.
  */
 export const secureWithNoise = async (
   stream: Stream,
@@ -79,7 +85,9 @@ export const secureWithNoise = async (
     payload = handshake.read(await readMessage(stream));
   }
   const { peer, muxers } = verify(handshake, payload, options.expectedPeer);
-  const muxer = isDialer ? agree(options.muxers, muxers) : agree(muxers, options.muxers);
+  const muxer = isDialer
+    ? chooseMuxer(options.muxers, muxers)
+    : chooseMuxer(muxers, options.muxers);
   if (isDialer) sendMessage(stream, handshake.write(identity.payload));
   const { send, receive } = handshake.finish();
   return { wire: noiseWire(stream, wire, send, receive), remotePeer: peer, muxer };
@@ -96,8 +104,13 @@ const verify = (handshake: Handshake, payload: Uint8Array, expected: PeerId | un
   return verified;
 };
 
-/** connections/inlined-muxer-negotiation.md: the first of the dialer's muxers that both support. */
-const agree = (
+/**
+ * The first of the dialer's muxers that both support (libp2p/specs connections/inlined-muxer-negotiation.md);
+ * `undefined` if a side has named none.
+ *
+ * @throws ERR_PROTOCOL_NOT_SUPPORTED when they have none in common.
+ */
+const chooseMuxer = (
   dialers: readonly string[] | undefined,
   listeners: readonly string[] | undefined,
 ): string | undefined => {

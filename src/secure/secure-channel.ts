@@ -4,7 +4,7 @@ import type { Role } from '../connection.ts';
 import type { PeerId } from '../identity/peer-id.ts';
 import type { Wire } from '../wire/wire.ts';
 
-/** The harness's names; `/noise` and `/tls/1.0.0` on the wire. */
+/** The names that the interop matrices use; on the wire `/noise` and `/tls/1.0.0`. */
 export type SecureChannelName = 'noise' | 'tls';
 
 export interface SecureChannel {
@@ -12,7 +12,7 @@ export interface SecureChannel {
   readonly wire: Wire;
   /** Authenticated by the handshake. */
   readonly remotePeer: PeerId;
-  /** The result of early muxer negotiation; `undefined` if the peer does not support that. */
+  /** The protocol name of the muxer that early negotiation has chosen; `undefined` if the peer does not support that. */
   readonly muxer: string | undefined;
 }
 

@@ -9,9 +9,10 @@ import { socketWire } from '../wire/socket-wire.ts';
 import type { Wire } from '../wire/wire.ts';
 import type { SecureChannel, SecureOptions } from './secure-channel.ts';
 
+/** The protocol's name in multistream-select. */
 export const TLS = '/tls/1.0.0';
 
-/** The ALPN of peers that negotiate the muxer afterwards; always the last of the list. */
+/** The ALPN name for negotiating the muxer after the handshake; it is offered last. */
 const ALPN_WITHOUT_MUXER = 'libp2p';
 
 /** Parses certificate and key, once for many connections. */
@@ -24,10 +25,10 @@ export const createTlsContext = (credentials: TlsCredentials): SecureContext =>
   });
 
 /**
- * Performs the handshake over `wire`, which must not be used afterwards. As dialer it resolves before the
- * listener has received our certificate: a refusal then ends the connection.
+ * Performs the handshake over `wire`, which must not be used afterwards. For the dialer it resolves before the
+ * listener has received our certificate; if the listener refuses that, the connection ends.
  *
- * @param onSecret called with each secret, a line in NSS format.
+ * @param onSecret called with each secret of the connection, a line in NSS key log format.
  * @throws ERR_HANDSHAKE, the ERR_CERT_… codes, ERR_PEER_ID_MISMATCH, ERR_KEY_MALFORMED, ERR_KEY_TYPE.
  */
 export const secureWithTls = async (
@@ -56,7 +57,7 @@ export const secureWithTls = async (
       ALPNCallback: ({ protocols }) => chooseMuxer(protocols, muxers),
     } as tls.TLSSocketOptions);
   }
-  // There must be a listener at all times, between the handshake and the wire too.
+  // There must be a listener at all times, also between the handshake and the wire.
   secured.on('error', ignore);
   if (onSecret !== undefined) secured.on('keylog', onSecret);
   try {
@@ -102,12 +103,12 @@ const handshakeOf = (socket: TLSSocket, done: 'secureConnect' | 'secure'): Promi
     socket.on('close', onEnd);
   });
 
-/** The dialer's preference counts; nothing in common ends the handshake. */
+/** Chooses the ALPN name by the dialer's preference; `undefined` ends the handshake. */
 const chooseMuxer = (offered: readonly string[], muxers: readonly string[]): string | undefined =>
   offered.find((name) => muxers.includes(name)) ??
   offered.find((name) => name === ALPN_WITHOUT_MUXER);
 
-/** The certificates that the peer sent, DER, leaf first, as far as OpenSSL tells of them. */
+/** The certificates that the peer sent, DER, leaf first, as far as `node:tls` exposes them. */
 const peerChain = (socket: TLSSocket): Uint8Array[] => {
   const chain: Uint8Array[] = [];
   let certificate = socket.getPeerX509Certificate();

@@ -1,28 +1,29 @@
 /**
- * A queue of bytes, kept as chunks. Chunks are kept by reference, unless that would keep much more
- * memory than they have bytes: a chunk may be a small part of a large buffer, all of which lives as
- * long as the chunk does.
+ * A queue of bytes, kept as chunks. Chunks are kept by reference, unless that would keep alive much more
+ * memory than their bytes: a chunk may be a small view of a large buffer.
  */
 
-/** Shorter chunks are gathered in blocks: each would cost more than its bytes. */
+/** Shorter chunks are gathered in blocks: a `Uint8Array` of its own would cost more than their bytes. */
 const SMALL = 1024;
-/** The largest block. */
+/** The largest block, bytes. */
 const BLOCK = 8192;
-/** The smallest. */
+/** The smallest block, bytes. */
 const FIRST_BLOCK = 512;
-/** A chunk is copied if its buffer is longer than it by more than this factor. */
+/** A chunk is copied if its buffer is more than this many times as long. */
 const WASTE = 4;
 
 export class ByteQueue {
-  /** The number of bytes. */
+  /** The number of queued bytes. */
   bytes = 0;
   readonly #chunks: Uint8Array[] = [];
   /** Bytes of the first chunk that were dropped already. */
   #dropped = 0;
-  /** Where the last chunk is, if more fits behind it. */
+  /** The block that the last chunk is a view of, if there may be room behind it. */
   #block: Uint8Array | undefined;
+  /** Bytes of the block that are in use. */
   #blockUsed = 0;
 
+  /** Puts `chunk` behind all others. */
   push(chunk: Uint8Array): void {
     const { length } = chunk;
     if (length === 0) return;
@@ -32,20 +33,21 @@ export class ByteQueue {
       this.#block = undefined;
       this.#chunks.push(compact(chunk));
     } else if (waiting === 0) {
-      // Alone, it will probably be gone before the next one comes.
+      // It will probably be taken before the next chunk arrives.
       this.#chunks.push(compact(chunk));
     } else {
       this.#gather(chunk, waiting);
     }
   }
 
+  /** Copies `chunk` behind the last one. @param waiting bytes queued before it. */
   #gather(chunk: Uint8Array, waiting: number): void {
     const { length } = chunk;
     const last = this.#chunks.length - 1;
     const tail = this.#chunks[last];
     const block = this.#block;
     if (block === undefined || tail === undefined || this.#blockUsed + length > block.length) {
-      // As large as what is queued already, so that little is wasted.
+      // As large as what is queued already: at most half of the memory is unused.
       const size = Math.max(length, Math.min(BLOCK, Math.max(FIRST_BLOCK, waiting)));
       const fresh = new Uint8Array(size);
       fresh.set(chunk);
@@ -60,20 +62,20 @@ export class ByteQueue {
     this.#chunks[last] = new Uint8Array(block.buffer, start, this.#blockUsed - start);
   }
 
-  /** The first chunk, which stays; `undefined`: there is none. */
+  /** The first chunk, which stays in the queue; `undefined` if the queue is empty. */
   first(): Uint8Array | undefined {
     const chunk = this.#chunks[0];
     return this.#dropped === 0 ? chunk : chunk?.subarray(this.#dropped);
   }
 
-  /** Takes the first chunk. */
+  /** Removes the first chunk and returns it; `undefined` if the queue is empty. */
   shift(): Uint8Array | undefined {
     const chunk = this.first();
     if (chunk !== undefined) this.drop(chunk.length);
     return chunk;
   }
 
-  /** The first `length` bytes, at most all, chunk by chunk; they stay. */
+  /** The first `length` bytes, or all if there are fewer, as chunks. They stay in the queue. */
   front(length: number): Uint8Array[] {
     const out: Uint8Array[] = [];
     let skip = this.#dropped;
@@ -88,7 +90,7 @@ export class ByteQueue {
     return out;
   }
 
-  /** Throws away the first `length` bytes, of which there must be as many. */
+  /** Removes the first `length` bytes. @param length at most `bytes`. */
   drop(length: number): void {
     this.bytes -= length;
     let left = length;
@@ -116,6 +118,7 @@ export class ByteQueue {
     this.bytes += chunk.length;
   }
 
+  /** Removes all bytes. */
   clear(): void {
     this.#chunks.length = 0;
     this.#dropped = 0;
@@ -124,7 +127,7 @@ export class ByteQueue {
   }
 }
 
-/** The chunk, or a copy if its buffer is much longer. */
+/** `chunk`, or a copy if its buffer is much longer. */
 const compact = (chunk: Uint8Array): Uint8Array => {
   const { length } = chunk;
   const { byteLength } = chunk.buffer;

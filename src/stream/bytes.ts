@@ -1,17 +1,17 @@
-/** Reading and writing whole pieces: exact lengths, unsigned varints. */
+/** Reading and writing exact numbers of bytes, and unsigned varints (multiformats/unsigned-varint). */
 
 import { LeanError } from '../errors.ts';
 import type { Stream } from '../stream.ts';
 
-/** Writes `chunk` and waits until there is room for more. */
+/** Writes `chunk` and waits until there is room for more. @throws what the stream throws. */
 export const writeAll = async (stream: Stream, chunk: Uint8Array): Promise<void> => {
   if (!stream.write(chunk)) await stream.drain();
 };
 
 /**
- * Reads exactly `length` bytes; bytes beyond them are put back.
+ * Reads exactly `length` bytes, at least 1; bytes beyond them are put back.
  *
- * @throws ERR_EOF when the peer finished earlier.
+ * @throws ERR_EOF when the peer finished earlier; what the stream throws.
  */
 export const readExactly = async (stream: Stream, length: number): Promise<Uint8Array> => {
   const first = await stream.read();
@@ -43,12 +43,12 @@ const endOfStream = (got: number, wanted: number): LeanError =>
   new LeanError('ERR_EOF', `the peer closed the stream after ${got} of ${wanted} bytes`);
 
 /**
- * Reads an unsigned varint (multiformats unsigned-varint; at most `2^53 - 1`).
+ * Reads an unsigned varint of at most 7 bytes, which is used as a length.
  *
  * @param max the largest value allowed.
  * @returns the value, or `null` when the stream ended before its first byte.
- * @throws ERR_MESSAGE_TOO_LONG above `max`; ERR_PROTOCOL_VIOLATION for an encoding that is over-long
- * or not minimal; ERR_EOF in its middle.
+ * @throws ERR_MESSAGE_TOO_LONG for a value above `max`; ERR_PROTOCOL_VIOLATION for an encoding that is longer than
+ * 7 bytes or not minimal; ERR_EOF when the stream ended within it; what the stream throws.
  */
 export const readVarint = async (stream: Stream, max: number): Promise<number | null> => {
   let value = 0;
@@ -93,4 +93,19 @@ export const encodeVarint = (value: number): Uint8Array => {
   }
   out.push(value);
   return Uint8Array.from(out);
+};
+
+/** The concatenation of `chunks`: a new array, or the chunk itself if there is only one. */
+export const concat = (chunks: readonly Uint8Array[]): Uint8Array => {
+  const [only] = chunks;
+  if (chunks.length === 1 && only !== undefined) return only;
+  let length = 0;
+  for (const chunk of chunks) length += chunk.length;
+  const out = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    out.set(chunk, at);
+    at += chunk.length;
+  }
+  return out;
 };

@@ -1,9 +1,9 @@
-/** A stream that counts its bytes. */
+/** A stream whose bytes are counted, for metrics. */
 
 import type { Stream } from '../stream.ts';
 import { iterate } from './iterate.ts';
 
-/** @param onSent, onReceived called with the length of each chunk. */
+/** `stream`, with `onSent` and `onReceived` called with the length of each chunk; bytes that are put back count once. */
 export const countedStream = (
   stream: Stream,
   onSent: (bytes: number) => void,

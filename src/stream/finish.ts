@@ -1,14 +1,15 @@
-/** The end of a stream that has served its purpose. */
+/** Closes a stream after a request and its answer. */
 
 import { withDeadline } from '../deadline.ts';
 import type { Stream } from '../stream.ts';
 
-/** Milliseconds that the peer gets to close its side. */
+/** How long the peer may take to close its side; milliseconds. */
 const END_TIMEOUT = 10_000;
 
 /**
- * Closes our side of a stream of ours whose answer was read. If the peer sends more, or has not closed its side after
- * 10 s, the stream is reset: it would stay open as long as the connection. Does not wait; never throws.
+ * Closes our side of a stream that we opened, after the whole answer was read. If the peer sends more, or has not
+ * closed its side after 10 s, the stream is reset: otherwise it could stay open as long as the connection. Does not
+ * wait; never throws.
  */
 export const finish = (stream: Stream): void => {
   const reset = (): void => stream.reset();

@@ -2,7 +2,7 @@
 
 import type { Stream } from '../stream.ts';
 
-/** Every chunk up to the end. Whoever leaves the loop earlier stops the peer (code 0). */
+/** Every chunk up to the stream's end. Leaving the loop earlier calls `stopSending(0)`. @throws what `read()` throws. */
 export async function* iterate(stream: Stream): AsyncGenerator<Uint8Array, void, undefined> {
   let over = false;
   try {

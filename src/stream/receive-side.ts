@@ -1,6 +1,6 @@
 /**
- * The receiving half of a {@link Stream}, shared by every stack: the bytes to be read, the waiting reader,
- * and the end. Stacks differ in where bytes come from: some push them, from others they are pulled.
+ * The receiving half of a {@link Stream}, shared by every stack: the unread bytes, the waiting reader, and the end.
+ * The stacks differ in where bytes come from: some push them, from others they are pulled.
  */
 
 import type { ConnectionMemory } from '../connection-memory.ts';
@@ -8,20 +8,21 @@ import { abortedBy } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
 import { ByteQueue } from './byte-queue.ts';
 
-/** Bytes that {@link ReceiveSide.lookForEnd} reads at most. */
+/** The most bytes that {@link ReceiveSide.lookForEnd} reads. */
 const LOOK_AHEAD = 64;
 
-/** Where bytes come from. */
+/** The stack, as the receiving half sees it. */
 export interface ReceiveSource {
   /**
-   * The next chunk that is available now, never empty; `undefined`: none. May end this side.
+   * Returns the next chunk, never empty, if one is available now, else `undefined`. May call `finish()`, `close()` or
+   * `abandon()`.
    *
-   * @param into a buffer of the reader's that may be used for it.
+   * @param into the reader's buffer, which the chunk may be read into.
    */
   pull?(into: Uint8Array | undefined): Uint8Array | undefined;
-  /** A reader has begun to wait, or stopped waiting. */
+  /** A reader has begun to wait, or no longer waits. */
   onReader?(waits: boolean): void;
-  /** That many of the pushed bytes were read or discarded. */
+  /** `bytes` of the pushed bytes were read or discarded. */
   onTaken?(bytes: number): void;
 }
 
@@ -34,27 +35,28 @@ interface Reader {
 export class ReceiveSide {
   readonly #source: ReceiveSource;
   #memory: ConnectionMemory | undefined;
-  /** Bytes that were put back, then those that were pushed. */
+  /** Bytes that were pushed and not read. */
   #queue: ByteQueue | undefined;
+  /** Bytes that the reader put back; they are read before those in `#queue`. */
   #putBack: ByteQueue | undefined;
   #reader: Reader | undefined;
-  /** How the source ended: `null` for the peer's FIN, or the error; `undefined`: it has not. */
+  /** How receiving ended: `null` by the peer's FIN, else the error; `undefined` while it goes on. */
   #end: LeanError | null | undefined;
   /** Further bytes are discarded. */
   #abandoned = false;
 
-  /** @param memory where unread bytes are counted. */
+  /** @param memory the account in which unread bytes are counted. */
   constructor(source: ReceiveSource, memory?: ConnectionMemory) {
     this.#source = source;
     this.#memory = memory;
   }
 
-  /** Whether the source may still have something. */
+  /** Whether the source may still deliver bytes. */
   get isOpen(): boolean {
     return this.#end === undefined;
   }
 
-  /** Whether the peer finished; what came before may still be unread. */
+  /** Whether the peer's FIN has arrived; bytes before it may still be unread. */
   get isFinished(): boolean {
     return this.#end === null;
   }
@@ -64,17 +66,17 @@ export class ReceiveSide {
     return this.#reader !== undefined;
   }
 
-  /** Bytes kept here. */
+  /** Unread bytes. */
   get bytes(): number {
     return (this.#queue?.bytes ?? 0) + (this.#putBack?.bytes ?? 0);
   }
 
-  /** Why reading fails. */
+  /** Why reading fails, if it does. */
   get error(): LeanError | undefined {
     return this.#end ?? undefined;
   }
 
-  // ── The reader's ─────────────────────────────────────────────────────────────────────────────
+  // ── For the reader ───────────────────────────────────────────────────────────────────────────
 
   /** `Stream.read()`. */
   read(into?: Uint8Array, signal?: AbortSignal): Promise<Uint8Array | null> {
@@ -82,7 +84,7 @@ export class ReceiveSide {
     if (signal?.aborted === true) return Promise.reject(abortedBy(signal, 'reading'));
     const chunk = this.#next(into);
     if (chunk !== undefined) return Promise.resolve(chunk);
-    // pull() may just have ended it.
+    // pull() may have ended it just now.
     if (this.#end === null) return Promise.resolve(null);
     if (this.#end !== undefined) return Promise.reject(this.#end);
     return new Promise((resolve, reject) => {
@@ -137,9 +139,9 @@ export class ReceiveSide {
     this.#memory?.addUnread(chunk.length);
   }
 
-  // ── The source's ─────────────────────────────────────────────────────────────────────────────
+  // ── For the stack ────────────────────────────────────────────────────────────────────────────
 
-  /** `chunk`, not empty, has come. */
+  /** `chunk`, not empty, has arrived. */
   push(chunk: Uint8Array): void {
     if (this.#abandoned) {
       this.#source.onTaken?.(chunk.length);
@@ -156,11 +158,11 @@ export class ReceiveSide {
     reader.resolve(chunk);
   }
 
-  /** There may be something to pull: a waiting reader gets it. */
+  /** Something may be available to pull: gives it to the waiting reader, if there is one. */
   wake(): void {
     const reader = this.#reader;
     if (reader === undefined || this.#end !== undefined) return;
-    // The reader does not count as waiting while the source is asked: a last chunk may come with the end.
+    // Not registered meanwhile: pull() may return a last chunk and call finish(), which would resolve the reader.
     this.#reader = undefined;
     const chunk = this.#source.pull?.(reader.into);
     if (chunk === undefined && this.#end === undefined) {
@@ -174,8 +176,8 @@ export class ReceiveSide {
   }
 
   /**
-   * Pulls, if nothing waits here and nobody reads: a reader who knows how long an answer is does not read the
-   * FIN behind it, and without that the stream is not over.
+   * Pulls if nothing is unread and nobody is reading. A user who knows how long an answer is does not read up to the
+   * FIN behind it, and until the FIN is known the stream is not over.
    */
   lookForEnd(): void {
     if (!this.isOpen || this.hasReader || this.bytes > 0) return;
@@ -183,14 +185,14 @@ export class ReceiveSide {
     if (chunk !== undefined) this.push(chunk);
   }
 
-  /** The peer finished: `null` follows what came before. */
+  /** The peer's FIN has arrived: reading returns `null` after the unread bytes. */
   finish(): void {
     if (this.#end !== undefined) return;
     this.#end = null;
     this.#takeReader()?.resolve(null);
   }
 
-  /** Nothing more comes: `error` follows what came before. For the end of a connection. */
+  /** Nothing more will arrive: reading throws `error` after the unread bytes. For the end of a connection. */
   close(error: LeanError): void {
     if (this.#end !== undefined) return;
     this.#end = error;
@@ -198,8 +200,8 @@ export class ReceiveSide {
   }
 
   /**
-   * Unread bytes are discarded, and reading throws `error`, unless everything was read, the peer's FIN
-   * included. For resets and `stopSending()`.
+   * Discards unread bytes, and makes reading throw `error`, unless everything up to the peer's FIN was read. For
+   * resets and `stopSending()`.
    */
   abandon(error: LeanError): void {
     if (this.#abandoned) return;
@@ -211,7 +213,7 @@ export class ReceiveSide {
     this.#takeReader()?.reject(error);
   }
 
-  /** Throws away what waits here. */
+  /** Discards unread bytes. */
   dropUnread(): void {
     this.#memory?.addUnread(-this.bytes);
     const pushed = this.#queue?.bytes ?? 0;
@@ -220,7 +222,7 @@ export class ReceiveSide {
     if (pushed > 0) this.#source.onTaken?.(pushed);
   }
 
-  /** Takes all that waits here, in order. */
+  /** Removes all unread bytes and returns them, in order. */
   takeAll(): Uint8Array[] {
     const chunks: Uint8Array[] = [];
     for (let chunk = this.#next(undefined); chunk !== undefined; chunk = this.#next(undefined)) {
@@ -229,7 +231,7 @@ export class ReceiveSide {
     return chunks;
   }
 
-  /** Stops counting unread bytes: the stream is over, and its holder may still read them. */
+  /** Stops counting unread bytes: the stream is over, though its user may still read them. */
   release(): void {
     this.#memory?.addUnread(-this.bytes);
     this.#memory = undefined;

@@ -1,16 +1,16 @@
 /**
- * The sending half of a {@link Stream}, shared by every stack: whether there is room, the waiters in `drain()`,
- * and the end. The stack queues the bytes and sends them.
+ * The sending half of a {@link Stream}, shared by every stack: the writers that wait in `drain()`, and the end. The
+ * stack queues the bytes and sends them.
  */
 
 import { abortedBy } from '../deadline.ts';
 import { LeanError } from '../errors.ts';
 
-/** What it asks of the stack. */
+/** The stack, as the sending half sees it. */
 export interface SendSink {
   /** Whether there is room to write. */
   hasRoom(): boolean;
-  /** The first writer waits in `drain()`, or the last one stopped. */
+  /** A writer has begun to wait in `drain()`, or none waits any longer. */
   onWriter?(waits: boolean): void;
 }
 
@@ -43,11 +43,12 @@ export class SendSide {
     return this.#closed;
   }
 
-  /** Why writing failed. */
+  /** Why writing fails, if it does. */
   get error(): LeanError | undefined {
     return this.#error;
   }
 
+  /** Whether a writer waits in `drain()`. */
   get hasWriter(): boolean {
     return this.#writers !== undefined;
   }
@@ -95,19 +96,19 @@ export class SendSide {
     return writer;
   }
 
-  /** There is room: those that wait in `drain()` go on. */
+  /** There is room: resumes the writers that wait in `drain()`. */
   wake(): void {
     for (const { resolve } of this.#takeWriters()) resolve();
   }
 
-  /** Our `closeWrite()`. @returns whether it was the first call and the side had not failed. */
+  /** `Stream.closeWrite()`. @returns whether it was the first call and writing had not failed. */
   close(): boolean {
     if (!this.isOpen) return false;
     this.#closed = true;
     return true;
   }
 
-  /** Nothing more is sent; `write()` and `drain()` throw `error` from now on. The first error stays. */
+  /** Nothing more will be sent: `write()` and `drain()` throw `error` from now on. The first error is kept. */
   fail(error: LeanError): void {
     if (this.#error !== undefined) return;
     this.#error = error;

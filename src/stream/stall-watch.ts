@@ -1,25 +1,26 @@
-/** Finds writers whose peer has stopped taking bytes. */
+/** Finds stalled streams: those whose writer waits while the peer takes no bytes. */
 
 import { LeanError } from '../errors.ts';
 
 /** A stream while its writer waits in `drain()`. */
 export interface WaitingWriter {
-  /** Bytes that have left the stream so far. */
+  /** Bytes sent so far. */
   readonly sentBytes: number;
   /** Resets the stream and fails its writer with `error`. */
   onStalled(error: LeanError): void;
 }
 
-/** Checks per time limit. */
+/** Number of checks in one timeout. */
 const LOOKS = 4;
 
-/** One for each connection. Has a timer only while a writer waits. */
+/** One per connection. Has a timer only while a writer waits. */
 export class StallWatch {
   readonly #timeout: number;
+  /** For each waiting writer its progress at the last check, and the checks since without any. */
   readonly #waiting = new Map<WaitingWriter, { sentBytes: number; looks: number }>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param timeout milliseconds without a byte sent; a stall is found at most a quarter later. */
+  /** @param timeout milliseconds without a byte sent; a stall is found at most a quarter of it later. */
   constructor(timeout: number) {
     this.#timeout = timeout;
   }
@@ -46,7 +47,10 @@ export class StallWatch {
       } else if (++seen.looks > LOOKS) {
         this.#waiting.delete(writer);
         writer.onStalled(
-          new LeanError('ERR_TIMEOUT', `the peer took nothing of a stream for ${this.#timeout} ms`),
+          new LeanError(
+            'ERR_TIMEOUT',
+            `the peer took no data of the stream for ${this.#timeout} ms`,
+          ),
         );
       }
     }

@@ -1,6 +1,6 @@
 /**
- * A bridge to Web Streams, for code that needs them. Slower than the stream itself: each chunk passes through
- * queues of the runtime.
+ * Adapts a stream to Web Streams, for code that needs them. They are slower than the stream itself, as each chunk
+ * passes through the runtime's queues.
  */
 
 import type { Stream } from '../stream.ts';
@@ -14,8 +14,8 @@ export interface WebStreams {
 }
 
 /**
- * `stream` as a pair of Web Streams, with back-pressure both ways: nothing is read before it is asked for, and
- * `writer.ready` waits as `drain()` does. The stream must not be used directly meanwhile.
+ * Adapts `stream` to a pair of Web Streams, with back-pressure in both directions: a chunk is read only when one is
+ * requested, and `writer.ready` waits as `drain()` does. The stream must not be used directly any more.
  */
 export const toWebStreams = (stream: Stream): WebStreams => ({
   readable: new ReadableStream<Uint8Array>(

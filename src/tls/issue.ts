@@ -1,4 +1,4 @@
-/** Our own libp2p certificate (libp2p/specs tls/tls.md, section Peer Authentication). */
+/** Issues libp2p certificates (libp2p/specs tls/tls.md, section Peer Authentication). */
 
 import { generateKeyPairSync } from 'node:crypto';
 import type { SigningKey } from '../identity/keys.ts';
@@ -14,13 +14,13 @@ export interface TlsIdentity extends TlsCredentials {
   readonly certificateDer: Uint8Array;
 }
 
-/** Clocks that are behind ours by up to an hour see a valid certificate, as with go-libp2p. */
+/** How long ago validity begins, milliseconds, so that a peer's clock may be an hour behind; go-libp2p's value. */
 const BACKDATED_MS = 3_600_000;
 const VALID_YEARS = 100;
 
 /**
- * Makes a self-signed certificate that carries `hostKey`'s signature of its own, new P-256 key. It is
- * valid from an hour ago for 100 years. Its key extension is not critical, so that TLS libraries accept it.
+ * Makes a P-256 key and a self-signed certificate for it, with `hostKey`'s signature of that key in the libp2p extension.
+ * It is valid from an hour ago, for 100 years. The extension is not critical, so that TLS libraries accept it.
  */
 export const issueCertificate = (hostKey: SigningKey): TlsIdentity => {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });

@@ -1,4 +1,4 @@
-/** Encodes self-signed X.509 v3 certificates (RFC 5280), as far as libp2p needs it. */
+/** Makes self-signed X.509 v3 certificates (RFC 5280), as far as libp2p needs them. */
 
 import { type KeyObject, randomBytes, sign } from 'node:crypto';
 import { contextTag, DER, writeElement } from './der.ts';

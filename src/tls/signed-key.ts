@@ -1,5 +1,5 @@
 /**
- * The libp2p Public Key Extension, which ties a certificate's key to a host key (libp2p/specs
+ * The libp2p Public Key Extension, which binds a certificate's key to a host key (libp2p/specs
  * tls/tls.md, section libp2p Public Key Extension).
  */
 
@@ -35,9 +35,9 @@ export const encodeSignedKey = ({ publicKey, signature }: SignedKey): Uint8Array
   );
 
 /**
- * Reads the extension's value. The result's members are views of it.
+ * Decodes the extension's value. The result's members are views of `value`.
  *
- * @throws Error when it is not DER of a SignedKey, no more and no less.
+ * @throws Error when `value` is not exactly one SignedKey in DER.
  */
 export const decodeSignedKey = (value: Uint8Array): SignedKey => {
   const members = readElements(readOne(value, DER.SEQUENCE).content);

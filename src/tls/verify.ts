@@ -4,19 +4,20 @@ import { type KeyObject, X509Certificate } from 'node:crypto';
 import { type ErrorCode, LeanError } from '../errors.ts';
 import { type PublicKey, parsePublicKey, verifySignature } from '../identity/keys.ts';
 import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
+import { faultOfRsa } from '../identity/rsa-bounds.ts';
 import { contextTag, DER, type DerElement, expectTag, readElements, readOne } from './der.ts';
-import { decodeSignedKey, type SignedKey, signedMessage } from './signed-key.ts';
+import { type Certificate, type Extension, hex, parseCertificate } from './parse-certificate.ts';
+import { decodeSignedKey, EXTENSION_OID, type SignedKey, signedMessage } from './signed-key.ts';
 
 /** Room for a certificate key and a host key of RSA with 8192 bits, and for extensions. */
 const MAX_CERTIFICATE = 16_384;
 
-/** Object identifiers as DER content octets, hex. */
-const OID = {
-  SIGNED_KEY: '2b0601040183a25a0101',
-  RSASSA_PSS: '2a864886f70d01010a',
-} as const;
+// Object identifiers as DER content octets, hex.
 
-/** The kind of key of each signature algorithm; all of them hash to 256 bits or more. */
+const SIGNED_KEY = hex(EXTENSION_OID);
+const RSASSA_PSS = '2a864886f70d01010a';
+
+/** The kind of key of each accepted signature algorithm; all of them hash to 256 bits or more. */
 const SIGNATURE_ALGORITHMS: ReadonlyMap<string, 'ec' | 'rsa' | 'ed25519'> = new Map([
   ['2a8648ce3d040302', 'ec'], // ecdsa-with-SHA256, -SHA384, -SHA512
   ['2a8648ce3d040303', 'ec'],
@@ -24,7 +25,7 @@ const SIGNATURE_ALGORITHMS: ReadonlyMap<string, 'ec' | 'rsa' | 'ed25519'> = new 
   ['2a864886f70d01010b', 'rsa'], // sha256WithRSAEncryption, sha384…, sha512…
   ['2a864886f70d01010c', 'rsa'],
   ['2a864886f70d01010d', 'rsa'],
-  [OID.RSASSA_PSS, 'rsa'],
+  [RSASSA_PSS, 'rsa'],
   ['2b6570', 'ed25519'],
 ]);
 
@@ -37,8 +38,6 @@ const HASHES: ReadonlySet<string> = new Set([
 
 /** P-256, P-384 and P-521 (RFC 5480 section 2.1.1.1). */
 const CURVES: ReadonlySet<string> = new Set(['2a8648ce3d030107', '2b81040022', '2b81040023']);
-const MIN_RSA_BITS = 2048;
-const MAX_RSA_BITS = 8192;
 
 /**
  * Verifies the peer's certificate chain and returns the peer's id, with its host key.
@@ -65,13 +64,13 @@ export const verifyCertificate = (
   now: Date = new Date(),
 ): PeerId => verify(chain, expected, now, new Map());
 
-/** Certificates whose signatures a verifier remembers: 200 KB at the most in practice. */
+/** The most certificates that a verifier remembers: in practice they take 200 KB at most. */
 const REMEMBERED = 256;
 
 /**
- * A `verifyCertificate` that caches certificates which it accepted lately, so that the two signatures of a
- * returning peer's certificate are not verified again. The period of validity and the expected peer are checked
- * at every call.
+ * Makes a `verifyCertificate` that remembers the certificates it has accepted lately, so that the two signatures in a
+ * returning peer's certificate need not be verified again. The period of validity and the expected peer are checked in
+ * every call.
  */
 export const createVerifier = (): typeof verifyCertificate => {
   const accepted = new Map<string, Accepted>();
@@ -83,7 +82,7 @@ interface Accepted {
   readonly validity: Certificate['validity'];
 }
 
-/** @param accepted the cache: from the bytes of a certificate, as a string, to what it proves. */
+/** @param accepted the accepted certificates, by their DER bytes as a latin1 string. */
 const verify = (
   chain: readonly Uint8Array[],
   expected: PeerId | undefined,
@@ -101,14 +100,14 @@ const verify = (
   return id;
 };
 
-/** Checks everything, and remembers it under `bytes`. */
+/** Checks everything, and adds the result to `accepted` under `bytes`. */
 const accept = (
   der: Uint8Array,
   now: Date,
   bytes: string,
   accepted: Map<string, Accepted>,
 ): Accepted => {
-  const certificate = parse(der);
+  const certificate = parsed(der);
   const signedKey = readExtensions(certificate.extensions);
   checkValidity(certificate.validity, now.getTime());
   checkSelfSignature(der, certificate);
@@ -122,20 +121,6 @@ const accept = (
   return outcome;
 };
 
-interface Certificate {
-  readonly signatureAlgorithm: DerElement;
-  readonly validity: { readonly notBefore: number; readonly notAfter: number };
-  /** The whole element, DER. */
-  readonly subjectPublicKeyInfo: Uint8Array;
-  readonly extensions: readonly Extension[];
-}
-
-interface Extension {
-  readonly oid: string;
-  readonly critical: boolean;
-  readonly value: Uint8Array;
-}
-
 const onlyOne = (chain: readonly Uint8Array[]): Uint8Array => {
   const [der] = chain;
   if (der === undefined) throw refuse('MISSING', 'peer sent no certificate');
@@ -146,72 +131,12 @@ const onlyOne = (chain: readonly Uint8Array[]): Uint8Array => {
   return der;
 };
 
-/** RFC 5280 section 4.1, as far as libp2p looks at it. */
-const parse = (der: Uint8Array): Certificate => {
+const parsed = (der: Uint8Array): Certificate => {
   try {
-    const [tbs, signatureAlgorithm, signature, ...rest] = readElements(
-      readOne(der, DER.SEQUENCE).content,
-    );
-    expectTag(signature, DER.BIT_STRING);
-    if (rest.length > 0) throw new Error('surplus element');
-    const fields = readElements(expectTag(tbs, DER.SEQUENCE).content);
-    const [version, serial, innerAlgorithm, issuer, validity, subject, spki, ...optional] = fields;
-    const number = readOne(expectTag(version, contextTag(0)).content, DER.INTEGER);
-    if (hex(number.content) !== '02') throw new Error('not version 3');
-    expectTag(serial, DER.INTEGER);
-    const algorithm = expectTag(signatureAlgorithm, DER.SEQUENCE);
-    if (hex(expectTag(innerAlgorithm, DER.SEQUENCE).bytes) !== hex(algorithm.bytes)) {
-      throw new Error('two different signature algorithms');
-    }
-    expectTag(issuer, DER.SEQUENCE);
-    expectTag(subject, DER.SEQUENCE);
-    const [notBefore, notAfter, ...more] = readElements(expectTag(validity, DER.SEQUENCE).content);
-    if (more.length > 0) throw new Error('surplus element in the validity');
-    // Unique identifiers ([1] and [2]) are refused here: certificates must omit them.
-    const [extensions, ...surplus] = optional;
-    if (surplus.length > 0) throw new Error('unique identifier or surplus element');
-    return {
-      signatureAlgorithm: algorithm,
-      validity: { notBefore: readTime(notBefore), notAfter: readTime(notAfter) },
-      subjectPublicKeyInfo: expectTag(spki, DER.SEQUENCE).bytes,
-      extensions: extensions === undefined ? [] : parseExtensions(extensions),
-    };
+    return parseCertificate(der);
   } catch (cause) {
     throw refuse('MALFORMED', 'certificate is malformed', cause);
   }
-};
-
-const parseExtensions = (field: DerElement): Extension[] => {
-  const list = readOne(expectTag(field, contextTag(3)).content, DER.SEQUENCE);
-  return readElements(list.content).map((element) => {
-    const members = readElements(expectTag(element, DER.SEQUENCE).content);
-    const oid = hex(expectTag(members.shift(), DER.OID).content);
-    const critical = members.length > 1 && readBoolean(members.shift());
-    const value = expectTag(members.shift(), DER.OCTET_STRING).content;
-    if (members.length > 0) throw new Error('surplus element in an extension');
-    return { oid, critical, value };
-  });
-};
-
-/** An explicit FALSE is not DER where it is the default, but some encoders write it. */
-const readBoolean = (element: DerElement | undefined): boolean => {
-  const value = hex(expectTag(element, DER.BOOLEAN).content);
-  if (value !== 'ff' && value !== '00') throw new Error('malformed BOOLEAN');
-  return value === 'ff';
-};
-
-/** UTCTime `YYMMDDHHMMSSZ` or GeneralizedTime `YYYYMMDDHHMMSSZ` (RFC 5280 section 4.1.2.5), in ms. */
-const readTime = (element: DerElement | undefined): number => {
-  const utc = element?.tag === DER.UTC_TIME;
-  const { content } = expectTag(element, utc ? DER.UTC_TIME : DER.GENERALIZED_TIME);
-  const text = Buffer.from(content).toString('latin1');
-  if (!(utc ? /^\d{12}Z$/ : /^\d{14}Z$/).test(text)) throw new Error('malformed time');
-  const full = utc ? `${text < '5' ? '20' : '19'}${text}` : text;
-  const iso = full.replace(/(....)(..)(..)(..)(..)(..)Z/, '$1-$2-$3T$4:$5:$6.000Z');
-  const time = Date.parse(iso);
-  // Date.parse moves 30 February into March.
-  if (Number.isNaN(time) || new Date(time).toISOString() !== iso) throw new Error('no such time');
-  return time;
 };
 
 const readExtensions = (extensions: readonly Extension[]): SignedKey => {
@@ -219,7 +144,7 @@ const readExtensions = (extensions: readonly Extension[]): SignedKey => {
   let value: Uint8Array | undefined;
   for (const extension of extensions) {
     const { oid, critical } = extension;
-    const ours = oid === OID.SIGNED_KEY;
+    const ours = oid === SIGNED_KEY;
     if (seen.has(oid)) {
       throw ours
         ? refuse('EXTENSION_REPEATED', 'certificate has two libp2p extensions')
@@ -285,10 +210,8 @@ const checkAlgorithm = (key: KeyObject, parsed: Certificate): void => {
   if (kind === 'ec' && !isOnNamedCurve(parsed.subjectPublicKeyInfo)) {
     throw refuse('ALGORITHM', 'certificate key is not on P-256, P-384 or P-521, given by name');
   }
-  const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
-  if (kind === 'rsa' && (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS)) {
-    throw refuse('ALGORITHM', `certificate key is RSA of ${bits} bits`);
-  }
+  const fault = kind === 'rsa' ? faultOfRsa(key) : undefined;
+  if (fault !== undefined) throw refuse('ALGORITHM', `certificate key is ${fault}`);
 };
 
 const isOnNamedCurve = (subjectPublicKeyInfo: Uint8Array): boolean => {
@@ -306,7 +229,7 @@ const signingKind = (algorithm: DerElement): 'ec' | 'rsa' | 'ed25519' | undefine
   try {
     const [identifier, parameters] = readElements(algorithm.content);
     const oid = hex(expectTag(identifier, DER.OID).content);
-    if (oid === OID.RSASSA_PSS && !HASHES.has(pssHash(parameters))) return undefined;
+    if (oid === RSASSA_PSS && !HASHES.has(pssHash(parameters))) return undefined;
     return SIGNATURE_ALGORITHMS.get(oid);
   } catch {
     return undefined;
@@ -334,9 +257,6 @@ const authenticate = (signedKey: SignedKey, subjectPublicKeyInfo: Uint8Array): P
   }
   return peerIdOf(hostKey);
 };
-
-const hex = (bytes: Uint8Array): string =>
-  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
 
 type CertificateError = Extract<ErrorCode, `ERR_CERT_${string}`>;
 type Refusal = CertificateError extends `ERR_CERT_${infer R}` ? R : never;

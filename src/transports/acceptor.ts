@@ -1,4 +1,4 @@
-/** How a listener over TCP or WebSocket handles a socket: admits or refuses it, upgrades it, closes it. */
+/** What a listener over TCP or WebSocket does with a socket: admits or refuses it, upgrades it, closes it. */
 
 import type { Socket } from 'node:net';
 import { createAdmission, tooMany } from '../admission.ts';
@@ -8,7 +8,7 @@ import type { TransportListenOptions } from './transport.ts';
 import type { UpgradeLimits } from './upgrade-limits.ts';
 
 export interface Acceptor {
-  /** Admits a new socket. @returns undefined if a limit is reached: it is then destroyed and reported. */
+  /** Admits a new socket. @returns `undefined` if a limit is reached: the socket is then destroyed and reported. */
   arrived(socket: Socket): Arrival | undefined;
   /** Closes every connection and aborts the upgrades. Never rejects. */
   close(): Promise<void>;
@@ -16,9 +16,9 @@ export interface Acceptor {
 
 /** A socket that has not become a connection yet. */
 export interface Arrival {
-  /** Ends it and reports why, as an eviction does; without effect once it is a connection. */
+  /** Closes it and reports why, as an eviction does; has no effect once it is a connection. */
   refuse(why: LeanError): void;
-  /** Upgrades it and passes the connection on, or reports why not. Must be called once. */
+  /** Upgrades it and hands the connection up, or reports why that failed. Must be called once. */
   upgrade(start: (signal: AbortSignal) => Promise<TransportConnection>): void;
 }
 
@@ -28,17 +28,17 @@ export const createAcceptor = (
 ): Acceptor => {
   const admission = createAdmission(limits, pendingPool);
   const connections = new Set<TransportConnection>();
-  /** Ends each socket that has not become a connection. */
+  /** For each socket that has not become a connection, the function that refuses it. */
   const arrivals = new Set<(why: LeanError) => void>();
   const upgrades = new Set<Promise<void>>();
   let closed = false;
 
-  /** Callbacks may throw; nothing that a peer does may end the process. */
+  // Callbacks may throw, but nothing that a peer does may end the process.
   const refused = (why: Error, remote: string): void => {
     try {
       onRefused(why, remote);
     } catch {
-      // It is only for logs.
+      // The callback is only for logs.
     }
   };
   const handUp = (connection: TransportConnection): void => {
@@ -66,17 +66,17 @@ export const createAcceptor = (
         if (!closed) refused(why, remote);
       };
 
-      const guest = closed ? undefined : admission.enter(remoteAddress, refuse);
-      if (typeof guest !== 'object') {
+      const admitted = closed ? undefined : admission.enter(remoteAddress, refuse);
+      if (typeof admitted !== 'object') {
         socket.on('error', () => {});
         socket.destroy();
-        refused(tooMany(guest), remote);
+        refused(tooMany(admitted), remote);
         return undefined;
       }
       arrivals.add(refuse);
       socket.once('close', () => {
         arrivals.delete(refuse);
-        guest.leave();
+        admitted.leave();
       });
 
       const run = async (
@@ -92,7 +92,7 @@ export const createAcceptor = (
           arrivals.delete(refuse);
         }
         connection.handshakeTime = performance.now() - arrivedAt;
-        guest.authenticated();
+        admitted.authenticated();
         connections.add(connection);
         connection.closed.then(() => connections.delete(connection));
         handUp(connection);

@@ -1,16 +1,23 @@
 /**
  * Connections through a relay (libp2p/specs relay/circuit-v2.md): `<relay>/p2p/<relay's id>/p2p-circuit`.
- * A stream that a relay has connected to the peer is upgraded as a socket is; the relay sees ciphertext.
- *
- * The node dials relays and keeps them (`Relays`).
+ * A stream that a relay has connected to the peer is upgraded like a socket; the relay sees only ciphertext.
+ * The node dials the relays and keeps the reservations (`Relays`).
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
-import { createAdmission, type Guest, tooMany } from '../admission.ts';
+import { type AdmittedConnection, createAdmission, tooMany } from '../admission.ts';
 import type { CircuitLimit, Connection, TransportConnection } from '../connection.ts';
 import { LeanError } from '../errors.ts';
 import type { PeerId } from '../identity/peer-id.ts';
-import { circuitOf, ipOf, isCircuit, peerOf, relayOf, withPeer } from '../multiaddr.ts';
+import {
+  addressError,
+  circuitOf,
+  ipOf,
+  isCircuit,
+  peerOf,
+  relayOf,
+  withPeer,
+} from '../multiaddr.ts';
 import type { Stream } from '../stream.ts';
 import { streamWire } from '../wire/stream-wire.ts';
 import type { Wire } from '../wire/wire.ts';
@@ -27,21 +34,21 @@ export interface CircuitStream {
   readonly limit: CircuitLimit | undefined;
 }
 
-/** A circuit that another peer asked for. */
+/** A circuit that another peer has opened to us. */
 export interface ArrivedCircuit extends CircuitStream {
   /** That peer, according to the relay. */
   readonly source: PeerId;
 }
 
-/** The node's relays. */
+/** The relays that a node uses. */
 export interface Relays {
-  /** @param relay with `/p2p/<relay>`. @throws what dialling it throws, and `connectThrough`. */
+  /** Opens a circuit to `peer`. @param relay with `/p2p/<relay>`. @throws what dialling it throws, and `connectThrough`. */
   connect(relay: Multiaddr, peer: PeerId, signal: AbortSignal): Promise<CircuitStream>;
   /**
-   * Gets a reservation at a relay and keeps it. Resolves with the first one.
+   * Gets a reservation at a relay and keeps renewing it.
    *
-   * @param onCircuit resolves when the circuit is over; what it throws is for the log.
-   * @throws what dialling it throws, and `reserve`.
+   * @param onCircuit called with each circuit to us; resolves when the circuit is over. What it throws is only logged.
+   * @throws what dialling the relay throws, and `reserve`.
    */
   listen(
     relay: Multiaddr,
@@ -58,15 +65,12 @@ export interface KeptReservation {
 }
 
 export interface CircuitOptions {
-  /** Its limits are those of each listener: what may arrive through its relay. */
+  /** Upgrades circuits. Its limits apply to each listener: to what arrives through its relay. */
   readonly upgrade: Upgrade;
   readonly relays: Relays;
 }
 
-/**
- * How far a circuit may exceed the relay's announced limit, bytes: relays check it after forwarding a
- * buffer.
- */
+/** How far a circuit may exceed the limit that the relay announced, bytes: relays check it after forwarding a buffer. */
 const LIMIT_SLACK = 64 << 10;
 
 export const circuitTransport = ({ upgrade, relays }: CircuitOptions): Transport => ({
@@ -76,10 +80,13 @@ export const circuitTransport = ({ upgrade, relays }: CircuitOptions): Transport
   dial: async (address, { expectedPeer, signal }) => {
     const relay = relayOf(address);
     if (expectedPeer === undefined) {
-      throw new LeanError('ERR_ADDRESS', `address ${address}: it does not say whom to dial`);
+      throw addressError(
+        address.toString(),
+        'the peer to dial is missing: …/p2p-circuit/p2p/<peer>',
+      );
     }
     if (peerOf(relay)?.equals(expectedPeer)) {
-      throw new LeanError('ERR_ADDRESS', `address ${address}: the relay leads to itself`);
+      throw addressError(address.toString(), 'the peer to dial is the relay itself');
     }
     const circuit = await relays.connect(relay, expectedPeer, signal);
     const { wire, path } = carrierOf(circuit);
@@ -97,23 +104,23 @@ export const circuitTransport = ({ upgrade, relays }: CircuitOptions): Transport
       const stop = new AbortController();
       const onClose = () => stop.abort(closing.signal.reason);
       closing.signal.addEventListener('abort', onClose, { once: true });
-      let guest: Guest | undefined;
+      let admitted: AdmittedConnection | undefined;
       try {
-        // All come through one relay: without an IP address that is one host, too.
+        // All circuits come from the relay's host. Without an IP address they count as of one host, too.
         const host = ipOf(circuit.connection.remoteAddress) ?? '';
         if (closing.signal.aborted) throw tooMany(undefined);
         const entered = admission.enter(host, (why) => stop.abort(why));
         if (typeof entered === 'string') throw tooMany(entered);
-        guest = entered;
+        admitted = entered;
         const { wire, path } = carrierOf(circuit);
         const connection = mark(await upgrade.asListener(wire, path, stop.signal), circuit);
         const { remotePeer } = connection;
         if (!remotePeer.equals(circuit.source)) {
           await connection.close();
-          const who = `${remotePeer} came in the name of ${circuit.source}`;
+          const who = `it announced ${circuit.source}, but ${remotePeer} came`;
           throw new LeanError('ERR_PEER_ID_MISMATCH', `the relay lies: ${who}`);
         }
-        guest.authenticated();
+        admitted.authenticated();
         connections.add(connection);
         onConnection(connection);
         await connection.closed;
@@ -123,7 +130,7 @@ export const circuitTransport = ({ upgrade, relays }: CircuitOptions): Transport
         throw error;
       } finally {
         closing.signal.removeEventListener('abort', onClose);
-        guest?.leave();
+        admitted?.leave();
       }
     };
 
@@ -177,7 +184,7 @@ const carrierOf = ({
   return { wire, path };
 };
 
-/** The same connection, marked as one through a relay. */
+/** Adds `circuit` to a connection, which marks it as relayed. */
 const mark = (
   transport: TransportConnection,
   { connection, limit }: CircuitStream,

@@ -1,12 +1,13 @@
 /**
- * The transports that a node can be given. What implements them is loaded when it is first needed, or
- * by `prepare()`.
+ * The transports that a node can be given. Their implementations are loaded when they are first needed, or by
+ * `prepare()`.
  */
 
+import { checkNames } from '../check-names.ts';
 import type { Role } from '../connection.ts';
 import { isCircuit, kindOf } from '../multiaddr.ts';
-import type { MuxerName, MuxLimits } from '../mux/muxer.ts';
-import { checkNames } from '../names.ts';
+import type { MuxLimits } from '../mux/mux-limits.ts';
+import type { MuxerName } from '../mux/muxer.ts';
 import { once } from '../once.ts';
 import type { QuicTrace } from '../quic/engine.ts';
 import { checkEngineChoice, type EngineChoice } from '../quic/engine-name.ts';
@@ -39,7 +40,7 @@ export const quic = ({
   quicLimitsOf(own);
   return (context) => {
     const limits: Partial<QuicLimits> = { ...context.limits, ...own };
-    /** The transport that listens, if there is one: dials leave from its sockets. */
+    /** The transport that listens, once there is one: dials leave from its sockets. */
     let listening: QuicTransport | undefined;
     const loader = (role: Role) =>
       once(async (): Promise<QuicTransport> => {
@@ -71,7 +72,8 @@ export const quic = ({
         listening?.dialsFromListener(address)
           ? listening.dial(address, options)
           : transport.dial(address, options),
-      punch: async (address, signal) => (await listening?.punch?.(address, signal)) ?? false,
+      punch: async (address, sharing, signal) =>
+        (await listening?.punch?.(address, sharing, signal)) ?? false,
       listen: async (address, options) => {
         listening = await load.listener();
         return listening.listen(address, options);
@@ -174,7 +176,7 @@ const upgradeOptionsOf = async (
     secureChannels.includes('tls') && { onTlsSecret: openKeyLog(keyLog) }),
 });
 
-/** A transport that `load` makes once it is to dial or listen. */
+/** A transport that is loaded by `load` when it first dials or listens. */
 const lazy = (
   name: string,
   handles: readonly string[] | Transport['handles'],

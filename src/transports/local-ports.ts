@@ -1,5 +1,5 @@
 /**
- * Dials from the port of a TCP listener, so that a NAT maps both to the same port outside.
+ * Dials from the port of a TCP listener, so that a NAT maps both to the same external port.
  *
  * Linux lets a socket be bound to a port that another one listens on if both have SO_REUSEPORT. Node.js sets it
  * on listeners (`reusePort`) and, from 24.19 and 26.4 on, on sockets that are to dial (`net.BoundSocket`);
@@ -18,9 +18,9 @@ export const REUSES_PORTS = process.platform === 'linux' && BoundSocket !== unde
 
 /** The ports of a transport's listeners. */
 export interface LocalPorts {
-  /** A listener is bound. @returns to be called when it closes. */
+  /** A listener is bound. @returns a function to call when it closes. */
   add(address: SocketAddress): () => void;
-  /** A socket that is bound to one of them, to be connected to `remote`; `undefined` where there is none. */
+  /** A new socket that is bound to a listener's port, to be connected to `remote`; `undefined` if that is not possible. */
   socketTo(remote: SocketAddress): Socket | undefined;
 }
 
@@ -39,7 +39,7 @@ export const createLocalPorts = (): LocalPorts => {
         const handle = new BoundSocket({ ...local, reusePort: true });
         return new net.Socket({ handle, allowHalfOpen: true });
       } catch {
-        return undefined; // The kernel refused: any port, then.
+        return undefined; // The kernel refused; the dial then leaves from any port.
       }
     },
   };

@@ -6,13 +6,13 @@
 
 import { randomBytes, randomInt } from 'node:crypto';
 import type { Multiaddr } from '@multiformats/multiaddr';
-
+import { cautionOnce } from '../caution.ts';
 import type { Role, TransportConnection } from '../connection.ts';
 import type { ConnectionStats } from '../connection-stats.ts';
 import { LeanError } from '../errors.ts';
 import type { HostKey } from '../identity/keys.ts';
 import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
-import { kindOf, multiaddrOf, socketAddressOf } from '../multiaddr.ts';
+import { addressError, kindOf, multiaddrOf, socketAddressOf } from '../multiaddr.ts';
 import type { QuicConnection, QuicEngine, QuicListener } from '../quic/engine.ts';
 import type { QuicLimits } from '../quic/limits.ts';
 import { canReach, isLoopback, type SocketAddress } from '../socket-address.ts';
@@ -27,7 +27,7 @@ export interface QuicTransportOptions {
   /** Issued for `hostKey`. */
   readonly tls: TlsIdentity;
   readonly limits?: Partial<QuicLimits>;
-  /** Emitted as a warning of the process, once, before it listens beyond loopback. */
+  /** A warning that is emitted, once, before the transport listens beyond loopback; one line. */
   readonly caution?: string;
 }
 
@@ -36,7 +36,7 @@ export interface QuicTransport extends Transport {
   dialsFromListener(address: Multiaddr): boolean;
 }
 
-/** Hosts must be IP addresses: names are resolved by the node, which dials every result. */
+/** Hosts of addresses must be IP literals: the node resolves names, and dials every result. */
 export const quicTransport = ({
   engine,
   hostKey,
@@ -47,12 +47,6 @@ export const quicTransport = ({
   const localPeer = peerIdOf(hostKey.publicKey);
   const verifyCertificate = createVerifier();
   const common = { credentials: tls, ...(limits && { limits }) };
-  let warned = caution === undefined;
-  const warn = ({ host }: SocketAddress): void => {
-    if (warned || isLoopback(host)) return;
-    warned = true;
-    process.emitWarning(caution ?? '', CAUTION);
-  };
   const description = `quic-v1 (${engine.name})`;
   const connect = (quic: QuicConnection, role: Role, remotePeer: PeerId): TransportConnection =>
     new QuicTransportConnection(quic, { role, localPeer, remotePeer, description });
@@ -82,19 +76,19 @@ export const quicTransport = ({
 
     dialsFromListener: (address) => listenerFor(quicAddressOf(address)) !== undefined,
 
-    punch: async (address, signal) => {
+    punch: async (address, sharing, signal) => {
       const remote = quicAddressOf(address);
       const listener = listenerFor(remote);
       if (listener?.sendDatagram === undefined) return false;
-      await sendRandomly((data) => listener.sendDatagram?.(remote, data), signal);
+      await sendRandomly((data) => listener.sendDatagram?.(remote, data), sharing, signal);
       return true;
     },
 
     listen: async (address, { onConnection, onRefused, pendingPool }) => {
-      // From the engine's certificate to the peer it proved: spares a second verification.
+      // The peer that each accepted certificate proves: saves a second verification.
       const proven = new WeakMap<Uint8Array, PeerId>();
       const local = quicAddressOf(address);
-      warn(local);
+      if (caution !== undefined && !isLoopback(local.host)) cautionOnce(caution);
       const listener = await engine.listen({
         ...common,
         ...(pendingPool && { pendingPool }),
@@ -124,7 +118,7 @@ export const quicTransport = ({
 
 type Ends = Pick<TransportConnection, 'role' | 'localPeer' | 'remotePeer' | 'description'>;
 
-/** A class for the reason that node/connection.ts gives. */
+/** A class for the reason given in node/connection.ts. */
 class QuicTransportConnection implements TransportConnection {
   readonly role: Role;
   readonly localPeer: PeerId;
@@ -132,7 +126,7 @@ class QuicTransportConnection implements TransportConnection {
   readonly description: string;
   handshakeTime: number | undefined;
   readonly #quic: QuicConnection;
-  /** Made at the first use. */
+  /** Made when first used, like `#remoteAddress`. */
   #localAddress: Multiaddr | undefined;
   #remoteAddress: Multiaddr | undefined;
 
@@ -181,11 +175,15 @@ class QuicTransportConnection implements TransportConnection {
 
 /** Bytes of a datagram that opens a NAT; go-libp2p's and rust-libp2p's value. */
 const PUNCH_SIZE = 64;
-/** Milliseconds between two: libp2p/specs relay/DCUtR.md. */
+/** The least and most milliseconds between two of them (libp2p/specs relay/DCUtR.md). */
 const PUNCH_WAIT = [10, 200] as const;
 
-/** Sends datagrams of random bytes at random intervals until `signal` fires. */
-const sendRandomly = (send: (data: Uint8Array) => void, signal: AbortSignal): Promise<void> =>
+/** Sends datagrams of random bytes at random intervals, `slower` times as long, until `signal` fires. */
+const sendRandomly = (
+  send: (data: Uint8Array) => void,
+  slower: number,
+  signal: AbortSignal,
+): Promise<void> =>
   new Promise((resolve) => {
     let timer: NodeJS.Timeout | undefined;
     const next = (): void => {
@@ -193,7 +191,7 @@ const sendRandomly = (send: (data: Uint8Array) => void, signal: AbortSignal): Pr
       // Clears the fixed bit of QUIC packets (RFC 9000 section 17), so that it is not taken for one.
       data[0] = (data[0] ?? 0) & 0x3f;
       send(data);
-      timer = setTimeout(next, randomInt(PUNCH_WAIT[0], PUNCH_WAIT[1] + 1));
+      timer = setTimeout(next, slower * randomInt(PUNCH_WAIT[0], PUNCH_WAIT[1] + 1));
     };
     const end = (): void => {
       clearTimeout(timer);
@@ -204,16 +202,13 @@ const sendRandomly = (send: (data: Uint8Array) => void, signal: AbortSignal): Pr
     else next();
   });
 
-/** The name of the warning. */
-export const CAUTION = 'LeanCaution';
-
 /** @throws ERR_ADDRESS */
 const quicAddressOf = (address: Multiaddr): SocketAddress => {
   if (kindOf(address) === 'quic-v1') return socketAddressOf(address);
-  throw new LeanError('ERR_ADDRESS', `address ${address} is not a quic-v1 address`);
+  throw addressError(address.toString(), 'it is not an address of quic-v1');
 };
 
-/** An engine that does not authenticate violates its contract; the connection must not be used. */
+/** The error if an engine has violated its contract and not called `authenticate`; closes the connection. */
 const unauthenticated = async (quic: QuicConnection): Promise<LeanError> => {
   await quic.close();
   return new LeanError('ERR_HANDSHAKE', 'the QUIC engine did not authenticate the peer');

@@ -1,7 +1,8 @@
 /**
- * Who speaks first on a TCP connection that a hole punch makes (libp2p/specs relay/DCUtR.md). Both sides dial, one as
- * the dialer and one as the listener, so that both know it when their packets cross. When the first packet of one side
- * arrives before the other side has dialled, that one's listener accepts it, and each may wait for the other.
+ * Which side is the dialer, and so sends first, on a TCP connection made by a hole punch (libp2p/specs relay/DCUtR.md).
+ * Both sides dial, one as the dialer and one as the listener, so that the roles are known if their packets cross and a
+ * simultaneous open follows. But if the packet of one side arrives before the other side has dialled, the other side's
+ * listening socket accepts it, and then both sides may wait for each other.
  */
 
 import type { Socket } from 'node:net';
@@ -12,28 +13,28 @@ import type { PeerId } from '../identity/peer-id.ts';
 import { MULTISTREAM } from '../multistream.ts';
 import { plainHost, type SocketAddress } from '../socket-address.ts';
 import type { Wire } from '../wire/wire.ts';
-import type { Turn } from './upgrade.ts';
+import type { DecideSide } from './upgrade.ts';
 
-/** Time within which a peer that has also dialled sends its first bytes; milliseconds. */
-const FIRST_WORD = 600;
-/** Bytes of multistream-select's header, which listeners on go-libp2p send unasked; a dialer sends more. */
+/** A peer that has dialled, too, sends its first bytes within this time; milliseconds. */
+const FIRST_BYTES_TIMEOUT = 600;
+/** Bytes of multistream-select's header, which go-libp2p's listeners send at once; a dialer sends more. */
 const HEADER = MULTISTREAM.length + 2;
 
 /**
- * Our role on a connection that we made as the listener of a hole punch: if the peer sends nothing, its listener
- * has accepted our dial and waits for us.
+ * Finds out our role on a connection that we dialled as the listener of a hole punch. It is `dialer` if the peer sends
+ * nothing: then its listening socket has accepted our dial, and it waits for us. What was read is put back.
  *
  * @throws what reading throws, and the signal's reason.
  */
-export const roleOn = async (wire: Wire, signal: AbortSignal): Promise<Role> => {
-  const deadline = startDeadline(FIRST_WORD, "the peer's first word", signal);
-  const heard: Uint8Array[] = [];
+export const detectRole = async (wire: Wire, signal: AbortSignal): Promise<Role> => {
+  const deadline = startDeadline(FIRST_BYTES_TIMEOUT, "the peer's first bytes", signal);
+  const received: Uint8Array[] = [];
   let bytes = 0;
   try {
     while (bytes <= HEADER) {
       const chunk = await wire.read(undefined, deadline.signal);
       if (chunk === null) break;
-      heard.push(chunk);
+      received.push(chunk);
       bytes += chunk.length;
     }
     return 'listener';
@@ -43,39 +44,45 @@ export const roleOn = async (wire: Wire, signal: AbortSignal): Promise<Role> => 
     throw error;
   } finally {
     deadline.clear();
-    for (const chunk of heard.reverse()) wire.unread(chunk);
+    for (const chunk of received.reverse()) wire.unread(chunk);
   }
 };
 
 /**
- * How long a connection must have been silent, milliseconds: the first bytes of a dialer come right behind the packet
- * that completes its connection.
+ * How long a connection must have been silent before we send first; milliseconds. The first bytes of a dialer follow
+ * right after the packet that completes its connection.
  */
 const SILENCE = 200;
 
-/** Connections that listeners have accepted and whose peer has not sent anything. */
+/** Connections that listeners have accepted, and whose peers have not sent anything. */
 export interface SilentPeers {
-  /** For a connection that was accepted just now: we are its listener, unless {@link speakTo} comes before the first bytes. */
-  turnOn(wire: Wire, socket: Socket): Turn;
-  /** A dial of ours, as the dialer of a hole punch, failed as its ports have a connection: if that is silent, we speak first. */
-  speakTo(remote: SocketAddress, expected: PeerId | undefined): void;
+  /**
+   * For a connection that was accepted just now. Decides that we are its listener, unless {@link becomeDialer} is called
+   * before the peer's first bytes arrive.
+   */
+  add(wire: Wire, socket: Socket): DecideSide;
+  /**
+   * Our dial to `remote`, as the dialer of a hole punch, failed because there is a connection between the two ports
+   * already. If that connection is silent, we become its dialer.
+   */
+  becomeDialer(remote: SocketAddress, expected: PeerId | undefined): void;
 }
 
 export const createSilentPeers = (): SilentPeers => {
   const waiting = new Map<string, (expected: PeerId | undefined) => void>();
   return {
-    turnOn: (wire, { remoteAddress = '', remotePort = 0 }) => {
+    add: (wire, { remoteAddress = '', remotePort = 0 }) => {
       const key = keyOf({ host: remoteAddress, port: remotePort });
       const since = performance.now();
       const stop = new AbortController();
       let peer: PeerId | undefined;
-      const speak = (expected: PeerId | undefined): void => {
+      const become = (expected: PeerId | undefined): void => {
         if (performance.now() - since < SILENCE) return;
         peer = expected;
         stop.abort();
       };
       return async () => {
-        waiting.set(key, speak);
+        waiting.set(key, become);
         try {
           const chunk = await wire.read(undefined, stop.signal);
           if (chunk !== null) wire.unread(chunk);
@@ -84,11 +91,11 @@ export const createSilentPeers = (): SilentPeers => {
           if (stop.signal.aborted) return { role: 'dialer', expected: peer };
           throw error;
         } finally {
-          if (waiting.get(key) === speak) waiting.delete(key);
+          if (waiting.get(key) === become) waiting.delete(key);
         }
       };
     },
-    speakTo: (remote, expected) => waiting.get(keyOf(remote))?.(expected),
+    becomeDialer: (remote, expected) => waiting.get(keyOf(remote))?.(expected),
   };
 };
 

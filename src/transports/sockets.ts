@@ -1,9 +1,17 @@
-/** What the transports over TCP sockets share: addresses, binding, and the endpoints of a socket. */
+/** What the transports over TCP sockets share: their addresses, binding, and the ends of a socket. */
 
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { LeanError, messageOf } from '../errors.ts';
-import { type AddressKind, type Host, hostOf, kindOf, multiaddrOf } from '../multiaddr.ts';
+import { MAX_TIMEOUT } from '../limit-ranges.ts';
+import {
+  type AddressKind,
+  addressError,
+  type Host,
+  hostOf,
+  kindOf,
+  multiaddrOf,
+} from '../multiaddr.ts';
 import type { Acceptor } from './acceptor.ts';
 import type { TransportListener } from './transport.ts';
 import type { Path } from './upgrade.ts';
@@ -13,16 +21,12 @@ export interface Target extends Host {
   readonly kind: AddressKind;
 }
 
-/** @throws ERR_ADDRESS when `address` is not one of these kinds. */
+/** The target that `address` names. @throws ERR_ADDRESS when it is not of one of `kinds`. */
 export const targetOf = (address: Multiaddr, kinds: readonly AddressKind[]): Target => {
   const kind = kindOf(address);
   if (kind !== undefined && kinds.includes(kind)) return { ...hostOf(address), kind };
-  throw new LeanError('ERR_ADDRESS', `${address} is not an address of ${kinds.join(' or ')}`);
+  throw addressError(address.toString(), `it is not an address of ${kinds.join(' or ')}`);
 };
-
-/** For a name that must be resolved to one of them. */
-export const familyOf = ({ name }: Host): 0 | 4 | 6 =>
-  name === 'dns4' ? 4 : name === 'dns6' ? 6 : 0;
 
 export const dialFailed = (target: Target, cause: unknown): LeanError =>
   new LeanError(
@@ -41,11 +45,12 @@ export const socketPath = (kind: AddressKind, socket: Socket): Path => {
     transport: kind,
     localAddress: () => multiaddrOf(kind, { host: localAddress, port: localPort }),
     remoteAddress: () => multiaddrOf(kind, { host: remoteAddress, port: remotePort }),
-    watchIdle: (ms, expire) => socket.setTimeout(ms, expire),
+    // Longer ones Node.js cuts to this one, with a warning for each.
+    watchIdle: (ms, expire) => socket.setTimeout(Math.min(ms, MAX_TIMEOUT), expire),
   };
 };
 
-/** Binds `server`. @throws ERR_LISTEN. */
+/** Binds `server` to `target`. @throws ERR_LISTEN. */
 const bind = (server: Server, { host, port }: Target, reusePort: boolean): Promise<void> =>
   new Promise((resolve, reject) => {
     const onError = (cause: Error): void => {
@@ -60,9 +65,11 @@ const bind = (server: Server, { host, port }: Target, reusePort: boolean): Promi
   });
 
 /**
- * Binds `server`.
+ * Binds `server`, and makes a listener of it.
  *
- * @param reusePort other sockets may be bound to its port: SO_REUSEPORT. A port that is in use is refused all the same.
+ * @param acceptor closes the sockets that the server has accepted.
+ * @param reusePort sets SO_REUSEPORT: other sockets of ours may be bound to the port. A port that is in use is still
+ * refused.
  * @throws ERR_LISTEN.
  */
 export const listenOn = async (
@@ -72,13 +79,13 @@ export const listenOn = async (
   reusePort = false,
 ): Promise<TransportListener> => {
   if (reusePort && target.port !== 0) {
-    // With SO_REUSEPORT the kernel would let us share it.
+    // With SO_REUSEPORT the kernel would let us share the port with another process.
     const probe = createServer();
     await bind(probe, target, false);
     await new Promise((resolve) => probe.close(resolve));
   }
   await bind(server, target, reusePort);
-  // Such as a lack of file descriptors: existing connections go on.
+  // Errors such as a lack of file descriptors: existing connections go on.
   server.on('error', () => {});
   const bound = server.address();
   if (bound === null || typeof bound === 'string') throw new LeanError('ERR_LISTEN', 'not bound');

@@ -2,14 +2,14 @@
 
 import { createServer, Socket } from 'node:net';
 import { abortedBy } from '../deadline.ts';
-import { hostOf, kindOf } from '../multiaddr.ts';
+import { familyOf, hostOf, kindOf } from '../multiaddr.ts';
 import { socketWire } from '../wire/socket-wire.ts';
 import { createAcceptor } from './acceptor.ts';
 import { createLocalPorts, REUSES_PORTS } from './local-ports.ts';
-import { createSilentPeers, roleOn } from './simultaneous-open.ts';
-import { dialFailed, familyOf, listenOn, socketPath, type Target, targetOf } from './sockets.ts';
+import { createSilentPeers, detectRole } from './simultaneous-open.ts';
+import { dialFailed, listenOn, socketPath, type Target, targetOf } from './sockets.ts';
 import type { Transport } from './transport.ts';
-import { createUpgrade, type Turn, type UpgradeOptions } from './upgrade.ts';
+import { createUpgrade, type DecideSide, type UpgradeOptions } from './upgrade.ts';
 
 /** Idle time before the kernel sends keep-alive probes; milliseconds. */
 const KEEP_ALIVE_DELAY = 15_000;
@@ -29,15 +29,18 @@ export const tcpTransport = (options: UpgradeOptions): Transport => {
       try {
         socket = await openSocket(target, signal, bound, holePunch === undefined);
       } catch (error) {
-        // The peer's own dial has taken the two ports.
-        if (holePunch === 'dialer' && isTaken(error)) silent.speakTo(target, expected);
+        // The peer's own dial has already connected the two ports.
+        if (holePunch === 'dialer' && isTaken(error)) silent.becomeDialer(target, expected);
         throw error;
       }
       const wire = socketWire(socket, 'tcp');
       const path = socketPath('tcp', socket);
       if (holePunch !== 'listener') return upgrade.asDialer(wire, path, expected, signal);
-      const turn: Turn = async () => ({ role: await roleOn(wire, signal), expected });
-      return upgrade.asEither(wire, path, turn, signal);
+      const decide: DecideSide = async () => ({
+        role: await detectRole(wire, signal),
+        expected,
+      });
+      return upgrade.asEither(wire, path, decide, signal);
     },
     listen: async (address, settings) => {
       const target = targetOf(address, ['tcp']);
@@ -55,8 +58,8 @@ export const tcpTransport = (options: UpgradeOptions): Transport => {
         const wire = socketWire(socket, 'tcp');
         if (!REUSES_PORTS) arrival.upgrade((signal) => upgrade.asListener(wire, path, signal));
         else {
-          const turn = silent.turnOn(wire, socket);
-          arrival.upgrade((signal) => upgrade.asEither(wire, path, turn, signal));
+          const decide = silent.add(wire, socket);
+          arrival.upgrade((signal) => upgrade.asEither(wire, path, decide, signal));
         }
       });
       const listener = await listenOn(server, target, acceptor, REUSES_PORTS);
@@ -74,9 +77,10 @@ export const tcpTransport = (options: UpgradeOptions): Transport => {
 };
 
 /**
- * Connects.
+ * Opens a socket to `target`.
  *
- * @param bound what to connect; with `orAny` from any port if its port is not free for this connection.
+ * @param bound the socket to connect, bound to a listener's port; `undefined`: a new one, from any port.
+ * @param orAny whether to try again from any port if there is a connection between the two ports already.
  * @throws ERR_DIAL; the signal's reason.
  */
 const openSocket = async (
@@ -93,7 +97,7 @@ const openSocket = async (
   return connectSocket(new Socket({ allowHalfOpen: true }), target, signal);
 };
 
-/** Whether there is a connection between the two ports already. */
+/** Whether a dial failed because there is a connection between the two ports already. */
 const isTaken = (error: unknown): boolean => {
   const cause = error instanceof Error ? (error.cause as NodeJS.ErrnoException) : undefined;
   return cause?.code === 'EADDRINUSE' || cause?.code === 'EADDRNOTAVAIL';
@@ -126,7 +130,7 @@ const connectSocket = (socket: Socket, target: Target, signal: AbortSignal): Pro
       socket.destroy();
       reject(abortedBy(signal, 'the dial'));
     };
-    // Stays in place: the socket may fail before it is wrapped, or after an abort.
+    // Never removed: the socket may fail before it is wrapped, or after an abort.
     socket.on('error', onError);
     socket.on('connect', onConnect);
     signal.addEventListener('abort', onAbort);

@@ -35,9 +35,11 @@ export interface Transport {
    * Opens the NATs on our side for a dial that comes from `address`: sends datagrams there from a listener's
    * socket until `signal` fires. Never rejects.
    *
+   * @param sharing the addresses of that host to which datagrams are sent at the same time, this one included: all
+   * together get as many as one would.
    * @returns false at once where no listener of ours can do so, else true.
    */
-  punch?(address: Multiaddr, signal: AbortSignal): Promise<boolean>;
+  punch?(address: Multiaddr, sharing: number, signal: AbortSignal): Promise<boolean>;
 
   /** Listens on one address. @throws ERR_ADDRESS, ERR_LISTEN. */
   listen(address: Multiaddr, options: TransportListenOptions): Promise<TransportListener>;
@@ -48,9 +50,9 @@ export interface TransportDialOptions {
   readonly expectedPeer: PeerId | undefined;
   readonly signal: AbortSignal;
   /**
-   * A hole punch, and our role in it: over TCP both sides dial, which makes a simultaneous open. It must leave from
-   * a listener's port where that is possible. Over QUIC only the dialer dials: the other one
-   * `punch`es.
+   * Our role, if this dial is part of a hole punch. Over TCP both sides dial, which may result in a simultaneous open;
+   * the dial must leave from a listener's port if possible. Over QUIC only the dialer dials, and the listener calls
+   * `punch()`.
    */
   readonly holePunch?: Role | undefined;
 }
@@ -58,7 +60,7 @@ export interface TransportDialOptions {
 export interface TransportListenOptions {
   /** Called with every upgraded connection. Must not throw. */
   readonly onConnection: (connection: TransportConnection) => void;
-  /** Called when the upgrade of an inbound connection failed, for logs. */
+  /** Called when an inbound connection was refused or its upgrade failed, for logs. `remote`: where it came from. */
   readonly onRefused: (error: Error, remote: string) => void;
   /** Counts connections that are not authenticated yet together with those of other listeners. */
   readonly pendingPool?: PendingPool;
@@ -67,7 +69,7 @@ export interface TransportListenOptions {
 export interface TransportListener {
   /** The bound address, with the actual port; the host may be unspecified; without `/p2p`. */
   readonly address: Multiaddr;
-  /** Where it can be reached now, if that may differ: through a relay; none while that is lost. */
+  /** Where it can be reached now, if that may differ from `address`: through a relay; none while the relay is lost. */
   addresses?(): readonly Multiaddr[];
   /** Closes every connection and then the socket. Idempotent; never rejects. */
   close(): Promise<void>;
@@ -91,7 +93,7 @@ export interface TransportContext {
   ) => void;
 }
 
-/** Limits of transports: those of `AdmissionLimits` for each listener, the others for each connection; milliseconds. */
+/** Limits of transports: those of `AdmissionLimits` apply to each listener, the others to each connection. */
 export interface TransportLimits extends AdmissionLimits, MemoryLimits {
   /**
    * How long a handshake, or the upgrade of a socket, may take: 10,000. A connection that takes longer is

@@ -1,18 +1,10 @@
-/** The limits of transports over sockets: of the upgrade, and of the muxers. */
+/** The limits of transports that upgrade sockets. */
 
 import { ADMISSION_RANGES, type AdmissionLimits, DEFAULT_ADMISSION_LIMITS } from '../admission.ts';
-import { MEMORY_RANGES } from '../connection-memory.ts';
-import {
-  checkRanges,
-  type LimitRanges,
-  MAX_BYTES,
-  MAX_COUNT,
-  MAX_STREAMS,
-  MAX_TIMEOUT,
-} from '../limit-ranges.ts';
-import type { MuxLimits } from '../mux/muxer.ts';
+import { checkRanges, type LimitRanges, MAX_TIMEOUT } from '../limit-ranges.ts';
+import { MUX_RANGES, type MuxLimits } from '../mux/mux-limits.ts';
 
-/** Limits of a transport. */
+/** Limits of the upgrade, and of its listeners' admission control. */
 export interface UpgradeLimits extends AdmissionLimits {
   /** How long the upgrade of one connection may take; milliseconds. */
   readonly handshakeTimeout: number;
@@ -31,18 +23,15 @@ export const DEFAULT_UPGRADE_LIMITS: UpgradeLimits = {
 
 const RANGES: LimitRanges<UpgradeLimits & MuxLimits> = {
   ...ADMISSION_RANGES,
-  ...MEMORY_RANGES,
+  ...MUX_RANGES,
   handshakeTimeout: [1, MAX_TIMEOUT],
   idleTimeout: [1, Number.POSITIVE_INFINITY],
-  maxStreams: [1, MAX_STREAMS],
-  acceptBacklog: [1, MAX_COUNT],
-  // A window of yamux is a number of 32 bits.
-  maxWindow: [1, 2 ** 32 - 1],
-  windowBudget: [0, MAX_BYTES],
-  streamBuffer: [1, MAX_BYTES],
-  slowReaderTimeout: [1, MAX_TIMEOUT],
 };
 
 /** @throws ERR_OPTIONS for a limit that is unknown or out of range. */
 export const checkUpgradeLimits = (given: Partial<UpgradeLimits & MuxLimits> = {}): void =>
   void checkRanges(given, RANGES, 'a transport');
+
+/** Those of the muxers. */
+export const muxLimitsOf = (given: Partial<UpgradeLimits & MuxLimits>): Partial<MuxLimits> =>
+  Object.fromEntries(Object.entries(given).filter(([name]) => Object.hasOwn(MUX_RANGES, name)));

@@ -11,7 +11,8 @@ import type { HostKey } from '../identity/keys.ts';
 import { type PeerId, peerIdOf } from '../identity/peer-id.ts';
 import { negotiate, select, selectLazily } from '../multistream.ts';
 import { createMplex, MPLEX } from '../mux/mplex.ts';
-import type { CreateMuxer, Muxer, MuxerName, MuxLimits } from '../mux/muxer.ts';
+import type { MuxLimits } from '../mux/mux-limits.ts';
+import type { CreateMuxer, Muxer, MuxerName } from '../mux/muxer.ts';
 import { createYamux, YAMUX } from '../mux/yamux.ts';
 import { createNoiseIdentity, NOISE, secureWithNoise } from '../secure/noise.ts';
 import type { SecureChannel, SecureChannelName } from '../secure/secure-channel.ts';
@@ -19,7 +20,7 @@ import { createTlsContext, secureWithTls, TLS } from '../secure/tls.ts';
 import type { Stream } from '../stream.ts';
 import type { TlsIdentity } from '../tls/issue.ts';
 import type { Wire } from '../wire/wire.ts';
-import { DEFAULT_UPGRADE_LIMITS, type UpgradeLimits } from './upgrade-limits.ts';
+import { DEFAULT_UPGRADE_LIMITS, muxLimitsOf, type UpgradeLimits } from './upgrade-limits.ts';
 
 export interface UpgradeOptions {
   readonly hostKey: HostKey;
@@ -49,25 +50,31 @@ export interface Upgrade {
     signal: AbortSignal,
   ): Promise<TransportConnection>;
   asListener(wire: Wire, path: Path, signal: AbortSignal): Promise<TransportConnection>;
-  /** As `turn` says, once that is known. */
-  asEither(wire: Wire, path: Path, turn: Turn, signal: AbortSignal): Promise<TransportConnection>;
+  /** As the side that `decide` resolves with. */
+  asEither(
+    wire: Wire,
+    path: Path,
+    decide: DecideSide,
+    signal: AbortSignal,
+  ): Promise<TransportConnection>;
 }
 
-/** Finds out which of the two that a hole punch has connected speaks first. Fails when the wire does. */
-export type Turn = () => Promise<Side>;
+/** Finds out which side we are on a connection made by a hole punch. Rejects when the wire fails. */
+export type DecideSide = () => Promise<Side>;
 
 export interface Side {
   readonly role: Role;
+  /** The peer that must answer; `undefined` accepts any. */
   readonly expected: PeerId | undefined;
 }
 
-/** The raw connection. */
+/** The two ends of the raw connection. */
 export interface Path {
-  /** `tcp`, `ws` or `wss`. */
+  /** `tcp`, `ws`, `wss` or `p2p-circuit`. */
   readonly transport: string;
   localAddress(): Multiaddr;
   remoteAddress(): Multiaddr;
-  /** Calls `expire` when nothing has gone over it in either direction for `ms` milliseconds. */
+  /** Calls `expire` when nothing was sent or received for `ms` milliseconds. */
   watchIdle(ms: number, expire: () => void): void;
 }
 
@@ -83,6 +90,7 @@ export const createUpgrade = (options: UpgradeOptions): Upgrade => {
   const { hostKey, secureChannels, limits = {} } = options;
   const localPeer = peerIdOf(hostKey.publicKey);
   const upgradeLimits: UpgradeLimits = { ...DEFAULT_UPGRADE_LIMITS, ...limits };
+  const muxLimits = muxLimitsOf(limits);
   const secureProtocols = secureChannels.map((name) => SECURE[name]);
   const muxers = options.muxers.map((name) => MUXERS[name].protocol);
   const noise = secureChannels.includes('noise') ? createNoiseIdentity(hostKey, muxers) : undefined;
@@ -131,7 +139,7 @@ export const createUpgrade = (options: UpgradeOptions): Upgrade => {
       if (role === 'listener') {
         protocol = await negotiate(wire, muxers);
       } else if (only !== undefined && muxers.length === 1) {
-        // A refusal then shows on the connection's streams, with the same error code.
+        // The streams of the connection report a refusal, with the same error code.
         stream = selectLazily(wire, only);
         protocol = only;
       } else {
@@ -140,13 +148,13 @@ export const createUpgrade = (options: UpgradeOptions): Upgrade => {
     }
     const name: MuxerName = protocol === YAMUX ? 'yamux' : 'mplex';
     const carrier = { stream, close: () => wire.close() };
-    return { muxer: MUXERS[name].create(carrier, role, limits), name };
+    return { muxer: MUXERS[name].create(carrier, role, muxLimits), name };
   };
 
   const upgrade = async (
     wire: Wire,
     path: Path,
-    turn: Side | Turn,
+    given: Side | DecideSide,
     signal: AbortSignal,
   ): Promise<TransportConnection> => {
     let role: Role = 'listener';
@@ -159,7 +167,7 @@ export const createUpgrade = (options: UpgradeOptions): Upgrade => {
     deadline.signal.addEventListener('abort', onAbort);
     try {
       if (deadline.signal.aborted) throw deadline.signal.reason;
-      const side = typeof turn === 'function' ? await turn() : turn;
+      const side = typeof given === 'function' ? await given() : given;
       role = side.role;
       const secured = await setUpSecureChannel(wire, role, side.expected);
       top = secured.channel.wire;
@@ -180,7 +188,7 @@ export const createUpgrade = (options: UpgradeOptions): Upgrade => {
       }
       return connection;
     } catch (error) {
-      // A listener makes sure that its refusal reaches the peer.
+      // A listener closes gracefully, so that its refusal reaches the peer.
       if (role === 'listener' && !deadline.signal.aborted) top.close();
       else onAbort();
       throw deadline.signal.aborted ? deadline.signal.reason : error;
@@ -215,7 +223,7 @@ const makeConnection = (
     role,
     localPeer,
     remotePeer,
-    // Made when asked for: parsing them takes a noticeable part of a fast handshake.
+    // Made on demand: that takes a noticeable part of a fast handshake.
     get localAddress() {
       localAddress ??= path.localAddress();
       return localAddress;

@@ -17,13 +17,13 @@ import { CODE_SNI } from '@multiformats/multiaddr';
 import { WebSocket, WebSocketServer } from 'ws';
 import { abortedBy } from '../deadline.ts';
 import { LeanError, messageOf } from '../errors.ts';
-import { type AddressKind, kindOf } from '../multiaddr.ts';
+import { type AddressKind, familyOf, kindOf } from '../multiaddr.ts';
 import type { TlsCredentials } from '../tls/credentials.ts';
 import { issueCertificate } from '../tls/issue.ts';
 import { wsWire } from '../wire/websocket-wire.ts';
 import type { Wire } from '../wire/wire.ts';
 import { type Arrival, createAcceptor } from './acceptor.ts';
-import { dialFailed, familyOf, listenOn, socketPath, type Target, targetOf } from './sockets.ts';
+import { dialFailed, listenOn, socketPath, type Target, targetOf } from './sockets.ts';
 import type { Transport } from './transport.ts';
 import { createUpgrade, type Path, type UpgradeOptions } from './upgrade.ts';
 
@@ -37,7 +37,7 @@ export interface WsOptions extends UpgradeOptions {
   readonly wssCertificate?: TlsCredentials;
 }
 
-/** The longest message accepted. Peers send one for each Noise message or TLS record, or a few. */
+/** The longest message accepted, bytes. Peers send one or a few Noise messages or TLS records in a message. */
 const MAX_MESSAGE = 1 << 20;
 /**
  * Frames of one message, and pieces of one frame as they come off the socket: each may keep a buffer of 64 KiB. Clients
@@ -118,7 +118,7 @@ export const wsTransport = (options: WsOptions): Transport => {
   };
 };
 
-/** Made once, as that takes as long as a signature. The types of `ws` do not know the option. */
+/** The TLS options of dials. Making a context takes as long as a signature, so it is made once. `ws`'s types lack the option. */
 let secureContext: SecureContext | undefined;
 const tlsOptions = (): object => {
   secureContext ??= createSecureContext();
@@ -220,7 +220,7 @@ const openWebSocket = (
   });
 
 const certificateRefused = (target: Target, cause: Error): LeanError => {
-  // Newer Node.js add what to do on its own command line.
+  // Newer versions of Node.js append advice about Node's own command line.
   const why = messageOf(cause).replace(/; if the root CA is installed locally.*/, '');
   const where = `cannot connect to ${target.host}:${target.port}`;
   const message = `${where}: its TLS certificate is not trusted: ${why}`;

@@ -1,4 +1,4 @@
-/** A wire as a Node `Duplex`, for `node:tls` over something that is not a socket. */
+/** A wire as a Node.js `Duplex`, for `node:tls` over something that is not a socket. */
 
 import { Duplex } from 'node:stream';
 import type { Wire } from './wire.ts';

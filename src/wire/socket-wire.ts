@@ -1,35 +1,24 @@
-/** A socket as a wire. */
+/** A TCP or TLS socket as a wire. */
 
 import type { Socket } from 'node:net';
 import { LeanError } from '../errors.ts';
 import { iterate } from '../stream/iterate.ts';
-import { ReceiveSide } from '../stream/receive-side.ts';
 import { SendSide } from '../stream/send-side.ts';
-import { LINGER, READ_HIGH_WATER, type Wire, WRITE_HIGH_WATER } from './wire.ts';
+import { pausingReceive } from './pausing-receive.ts';
+import { LINGER, type Wire, WRITE_HIGH_WATER } from './wire.ts';
 
-/** Wraps a connected socket: `net.Socket` or `tls.TLSSocket`. Takes over its data and its end. */
+/**
+ * Wraps a connected socket: `net.Socket` or `tls.TLSSocket`. Takes over its data and its end.
+ *
+ * @param id the wire's `Stream.id`.
+ */
 export const socketWire = (socket: Socket, id: string): Wire => {
-  let paused = false;
   let ended = false;
   let corked = false;
   let closing: Promise<void> | undefined;
 
-  const receive = new ReceiveSide({
-    onTaken: () => {
-      if (!paused || receive.bytes >= READ_HIGH_WATER / 2 || !receive.isOpen) return;
-      paused = false;
-      socket.resume();
-    },
-  });
+  const { receive, onData } = pausingReceive(socket);
   const send = new SendSide({ hasRoom: () => socket.writableLength < WRITE_HIGH_WATER });
-
-  const onData = (chunk: Uint8Array): void => {
-    if (!receive.isOpen) return;
-    receive.push(chunk);
-    if (paused || receive.bytes < READ_HIGH_WATER) return;
-    paused = true;
-    socket.pause();
-  };
 
   const onEnd = (): void => {
     ended = true;
@@ -57,7 +46,7 @@ export const socketWire = (socket: Socket, id: string): Wire => {
     socket.uncork();
   };
 
-  // Both may have come before we listen for them.
+  // Either may have happened before the listeners are added.
   if (socket.readableEnded) onEnd();
   if (socket.destroyed) onClose();
   socket.on('data', onData);

@@ -1,4 +1,4 @@
-/** A stream of one connection as the wire of another, as circuits through a relay need it. */
+/** A stream of one connection as the wire of another: circuits run over a stream to the relay. */
 
 import { LeanError } from '../errors.ts';
 import { iterate } from '../stream/iterate.ts';
@@ -6,9 +6,9 @@ import type { Stream } from '../stream.ts';
 import { LINGER, type Wire } from './wire.ts';
 
 export interface StreamWireOptions {
-  /** Bytes that may come in; with more the stream is reset, and reading throws ERR_PROTOCOL_VIOLATION. */
+  /** The most bytes that the peer may send. With more, the stream is reset, and reading throws ERR_PROTOCOL_VIOLATION. */
   readonly maxReceived?: number;
-  /** Called for every chunk received or sent. */
+  /** Called for every chunk that is received or sent. */
   readonly onActivity?: () => void;
 }
 
@@ -47,7 +47,7 @@ export const streamWire = (
       stream.reset();
       throw new LeanError(
         'ERR_PROTOCOL_VIOLATION',
-        `more came through the relay than the ${maxReceived} bytes that may`,
+        `the peer sent more through the relay than the ${maxReceived} bytes allowed`,
       );
     },
     unread: (chunk) => {

@@ -5,44 +5,39 @@ import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import { LeanError } from '../errors.ts';
 import { iterate } from '../stream/iterate.ts';
-import { ReceiveSide } from '../stream/receive-side.ts';
 import { SendSide } from '../stream/send-side.ts';
-import { LINGER, READ_HIGH_WATER, type Wire, WRITE_HIGH_WATER } from './wire.ts';
+import { pausingReceive } from './pausing-receive.ts';
+import { LINGER, type Wire, WRITE_HIGH_WATER } from './wire.ts';
 
-/** The longest message sent: less than any peer's limit, of which 1 MiB is the smallest known. */
+/** The longest message that we send, bytes: below the limit of all known peers, the smallest of which is 1 MiB. */
 const MAX_SENT = 256 << 10;
 /** Close codes (RFC 6455 section 7.4.1). */
 const NORMAL = 1000;
 const GOING_AWAY = 1001;
 const NO_STATUS = 1005;
 
-/** A final binary frame (RFC 6455 section 5.2), and the bit that says that it is masked. */
+/** First byte of a header: a final binary frame (RFC 6455 section 5.2). */
 const BINARY = 0x82;
+/** The bit of the second byte that marks a masked frame. */
 const MASKED = 0x80;
-/** Room for the longest head, so that the payload starts at a multiple of four. */
+/** Room for the longest header, 14 bytes, rounded up so that the payload starts at a multiple of four. */
 const HEAD_ROOM = 16;
 
 /**
  * Wraps an open WebSocket. Takes over its messages and its end.
  *
- * @param stream the socket under it.
+ * @param stream the TCP or TLS socket that it runs over.
  * @param masked whether we are the client, whose frames must be masked.
+ * @param id the wire's `Stream.id`.
  */
 export const wsWire = (socket: WebSocket, stream: Duplex, masked: boolean, id: string): Wire => {
-  let paused = false;
-  /** Chunks for the message of this turn. */
+  /** Chunks for the message that is sent at the end of this turn of the event loop. */
   let pending: Uint8Array[] = [];
   let pendingBytes = 0;
   let flushScheduled = false;
   let closing: Promise<void> | undefined;
 
-  const receive = new ReceiveSide({
-    onTaken: () => {
-      if (!paused || receive.bytes >= READ_HIGH_WATER / 2 || !receive.isOpen) return;
-      paused = false;
-      socket.resume();
-    },
-  });
+  const { receive, onData } = pausingReceive(socket);
   const send = new SendSide({ hasRoom: () => stream.writableLength < WRITE_HIGH_WATER });
 
   const fail = (error: LeanError): void => {
@@ -53,13 +48,9 @@ export const wsWire = (socket: WebSocket, stream: Duplex, masked: boolean, id: s
   };
 
   socket.on('message', (message) => {
-    // `binaryType` is `nodebuffer`; text, which some peers may send, comes as its bytes.
+    // `binaryType` is `nodebuffer`. Text, which some peers may send, arrives as its bytes.
     const chunk = message as Buffer;
-    if (chunk.length === 0 || !receive.isOpen) return;
-    receive.push(chunk);
-    if (paused || receive.bytes < READ_HIGH_WATER) return;
-    paused = true;
-    socket.pause();
+    if (chunk.length > 0) onData(chunk);
   });
 
   socket.on('error', (cause) => {
@@ -72,7 +63,7 @@ export const wsWire = (socket: WebSocket, stream: Duplex, masked: boolean, id: s
   });
 
   // Frames are written here and not by `ws`, which masks byte by byte (eight times slower) and does not
-  // report back-pressure. Each is written whole, so that the control frames of `ws` come between them.
+  // report back-pressure. Each is written whole, so that control frames, which `ws` writes, go between them.
   const flush = (): void => {
     flushScheduled = false;
     const chunks = pending;
@@ -137,7 +128,7 @@ export const wsWire = (socket: WebSocket, stream: Duplex, masked: boolean, id: s
       return send.drain(signal);
     },
 
-    // A WebSocket has no half-close: this ends both directions once the peer has agreed.
+    // A WebSocket has no half-close: this ends both directions once the peer has answered the close frame.
     closeWrite: endWriting,
 
     stopSending: () =>
@@ -175,7 +166,7 @@ export const wsWire = (socket: WebSocket, stream: Duplex, masked: boolean, id: s
   return wire;
 };
 
-/** The head of a frame of `length` bytes, without a masking key. */
+/** The header of a frame with a payload of `length` bytes, without the masking key. @param flag MASKED or 0. */
 const frameHead = (length: number, flag: number): Buffer => {
   if (length < 126) return Buffer.from([BINARY, flag | length]);
   if (length < 0x1_0000) return Buffer.from([BINARY, flag | 126, length >>> 8, length & 0xff]);
@@ -186,7 +177,7 @@ const frameHead = (length: number, flag: number): Buffer => {
   return head;
 };
 
-/** A whole frame with the concatenation of `chunks`, masked word by word with a new random key. */
+/** A frame whose payload is `chunks`, `length` bytes in all, masked word by word with a new random key. */
 const maskedFrame = (chunks: readonly Uint8Array[], length: number): Uint8Array => {
   const words = (length + 3) >>> 2;
   const frame = Buffer.allocUnsafeSlow(HEAD_ROOM + 4 * words);
@@ -205,10 +196,11 @@ const maskedFrame = (chunks: readonly Uint8Array[], length: number): Uint8Array 
   return frame.subarray(HEAD_ROOM - 4 - head.length, HEAD_ROOM + length);
 };
 
+/** Random masking keys, made many at once. */
 const keys = new Int32Array(1024);
 let keysUsed = keys.length;
 
-/** Four random bytes. */
+/** A masking key: one element, four random bytes. */
 const nextKey = (): Int32Array => {
   if (keysUsed === keys.length) {
     randomFillSync(keys);

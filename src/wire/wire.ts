@@ -1,6 +1,6 @@
 /**
  * A whole connection as one byte stream, before it is multiplexed: a TCP socket, a TLS socket, a
- * WebSocket, or Noise over any of them.
+ * WebSocket, a stream through a relay, or Noise over any of them.
  */
 
 import type { Socket } from 'node:net';
@@ -8,24 +8,22 @@ import type { Stream } from '../stream.ts';
 
 export interface Wire extends Stream {
   /**
-   * Ends the connection: what was written leaves first, what still comes in is discarded. Resolves
-   * when it has left this machine, when the connection is gone, or after {@link LINGER} ms.
+   * Ends the connection: what was written is sent first; what still arrives is discarded. Resolves
+   * when everything has been sent, when the connection is gone, or after {@link LINGER} ms.
    * Idempotent; never rejects.
    */
   close(): Promise<void>;
 
   /**
-   * Of a socket's wire: hands the socket back, paused and without listeners, with what was received
-   * but not read still in it. For `node:tls`, which takes over the socket underneath. The wire is of
-   * no use afterwards; its `reset()` still destroys the socket.
+   * Gives the wrapped socket back, paused, without listeners, and with received but unread bytes still in it: for
+   * `node:tls`, which takes over the socket underneath. Only wires of sockets have it. Afterwards only `reset()` may be
+   * called, which destroys the socket.
    */
   detach?(): Socket;
 }
 
-/** Milliseconds that a closing connection gets to send its last bytes and to hear the peer's end. */
+/** How long a closing connection may take to send its last bytes and to receive the peer's end; milliseconds. */
 export const LINGER = 1_000;
 
-/** Bytes queued for sending above which writers are told to wait. */
+/** With this many bytes queued for sending, writers must wait. */
 export const WRITE_HIGH_WATER = 256 << 10;
-/** Bytes received and not yet read above which the socket is paused. */
-export const READ_HIGH_WATER = 256 << 10;

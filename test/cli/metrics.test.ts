@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { run, start } from '../support/participant.ts';
@@ -28,6 +28,23 @@ test('listen --metrics serves what was counted', HANG, async (t) => {
   }
   assert.equal((await fetch(new URL('/', url))).status, 404);
   assert.equal((await fetch(url, { method: 'POST' })).status, 404);
+});
+
+test('connections that only stay do not keep a scraper out', HANG, async (t) => {
+  const listener = start(['listen', '--metrics', '0', '/ip4/127.0.0.1/tcp/0'], {});
+  t.after(() => listener.dispose());
+  const [url = ''] = await listener.waitFor(/http:\/\/127\.0\.0\.1:\d+\/metrics/, 'stderr');
+  const port = Number(new URL(url).port);
+  for (let i = 0; i < 40; i++) {
+    const socket = connect(port, '127.0.0.1');
+    socket.on('error', () => {});
+    t.after(() => socket.destroy());
+    await once(socket, 'connect');
+    socket.write('GET /metrics HTTP/1.1\r\n');
+  }
+  const response = await fetch(url);
+  assert.equal(response.status, 200);
+  assert.match(await response.text(), /^# HELP libp2p_/);
 });
 
 test('a port that is taken, and what is no port: one line', HANG, async (t) => {

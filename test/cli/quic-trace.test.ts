@@ -1,12 +1,15 @@
 /** SSLKEYLOGFILE, QLOGDIR and `--debug`: what the QUIC engines tell of their connections. */
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { qlogEvents } from '../../interop/runner/qlog.ts';
+import { ping } from '../../src/protocols/ping.ts';
+import { quic } from '../../src/transports/factories.ts';
 import { enginesHere, whyNoQuinn } from '../support/engines.ts';
+import { makeNode } from '../support/nodes.ts';
 import { run, start } from '../support/participant.ts';
 
 const OPTIONS = { timeout: 60_000, skip: whyNoQuinn ?? false };
@@ -77,6 +80,50 @@ for (const engine of await enginesHere(['listener', 'dialer'])) {
     },
   );
 }
+
+for (const engine of await enginesHere(['listener', 'dialer'])) {
+  if (engine === 'quiche') continue; // It writes none.
+  for (const [name, most] of [
+    ['QLOG_MAX_FILES', '2'],
+    ['QLOG_MAX_BYTES', '5000'],
+  ] as const) {
+    test(`${engine}: peers cause no more traces than ${name} says`, HANG, async (t) => {
+      const folder = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-'));
+      t.after(() => rmSync(folder, { recursive: true }));
+      const { NODE_QUIC } = process.env;
+      const variables = { QLOGDIR: folder, [name]: most, ...(NODE_QUIC && { NODE_QUIC }) };
+      const listen = ['listen', '--engine', engine, '/ip4/127.0.0.1/udp/0/quic-v1'];
+      const listener = start(listen, variables);
+      t.after(() => listener.dispose());
+      const [address = ''] = await listener.waitFor(/\S+\/p2p\/\S+/);
+      const client = await makeNode(t, { transports: [quic()] });
+      for (let i = 0; i < 6; i++) {
+        const connection = await client.dial(address, { force: true });
+        assert.ok((await ping(connection)) > 0);
+        await connection.close();
+      }
+      await listener.waitFor(/^libp2p-lean: .*\(maxQlogFiles, maxQlogBytes\).*\n/m, 'stderr');
+      const files = readdirSync(folder).map((file) => statSync(path.join(folder, file)));
+      const bytes = files.reduce((sum, { size }) => sum + size, 0);
+      if (name === 'QLOG_MAX_FILES') assert.equal(files.length, 2);
+      else assert.ok(bytes > 1000 && bytes <= 5000, `${bytes}`);
+      assert.equal(listener.stderr().match(/maxQlogFiles/g)?.length, 1);
+    });
+  }
+}
+
+test('a limit of traces that is none: one line, exit code 2', OPTIONS, async () => {
+  const args = ['ping', '-c', '1', '--engine', 'quinn', '/ip4/127.0.0.1/udp/9/quic-v1'];
+  for (const variables of [
+    { QLOG_MAX_FILES: 'many' },
+    { QLOG_MAX_BYTES: '0' },
+    { QLOG_MAX_FILES: '99999999999' },
+  ]) {
+    const { code, stderr } = await run(args, { QLOGDIR: tmpdir(), ...variables });
+    assert.match(stderr, /^libp2p-lean: [^\n]*(QLOG_MAX|maxQlog)[^\n]* a whole number [^\n]*\n$/);
+    assert.equal(code, 2);
+  }
+});
 
 test('a trace that cannot be written: one line, exit code 2', OPTIONS, async () => {
   const args = ['ping', '-c', '1', '--engine', 'quinn', '/ip4/127.0.0.1/udp/9/quic-v1'];

@@ -90,9 +90,14 @@ describe("gossipsub-interop's scripts", () => {
 });
 
 test('parameters: durations of nanoseconds become milliseconds; what js-libp2p lacks is named', () => {
-  const { known, unknown } = optionsOf({ Dlazy: 3, HeartbeatInterval: 7e8, Connectors: 2 });
+  const { known, unknown } = optionsOf({
+    Dlazy: 3,
+    HeartbeatInterval: 7e8,
+    Connectors: 2,
+    constructor: 1,
+  });
   assert.deepEqual(known, { Dlazy: 3, heartbeatInterval: 700 });
-  assert.deepEqual(unknown, ['Connectors']);
+  assert.deepEqual(unknown, ['Connectors', 'constructor']);
 });
 
 test("a node's key is its number, little-endian; a message's id its first 8 bytes, big-endian", async () => {

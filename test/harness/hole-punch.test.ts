@@ -90,7 +90,9 @@ describe('the environment of the hole-punch suites', () => {
     });
   }
   it('refuses a transport that test-plans does not have', () => {
-    assert.throws(() => readHolePunchEnvironment({ MODE: 'dial', TRANSPORT: 'ws' }), /tcp or quic/);
+    for (const TRANSPORT of ['ws', 'constructor']) {
+      assert.throws(() => readHolePunchEnvironment({ MODE: 'dial', TRANSPORT }), /tcp or quic/);
+    }
   });
 });
 

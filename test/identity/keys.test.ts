@@ -187,13 +187,13 @@ describe('public keys that are refused', () => {
       type: 'spki',
     });
   /** A number with all bits set serves as a modulus; nobody needs its factors. */
-  const rsaSpki = (bits: number): Uint8Array => {
+  const rsaSpki = (bits: number, exponent = hex('010001')): Uint8Array => {
     const modulus = Buffer.alloc(1 + bits / 8, 0xff);
     modulus[0] = 0;
     const key = writeElement(
       DER.SEQUENCE,
       writeElement(DER.INTEGER, modulus),
-      writeElement(DER.INTEGER, hex('010001')),
+      writeElement(DER.INTEGER, exponent),
     );
     return writeElement(
       DER.SEQUENCE,
@@ -237,6 +237,13 @@ describe('public keys that are refused', () => {
   );
   malformed('RSA of 1024 bits', () => publicKeyMessage(0, rsaSpki(1024)));
   malformed('RSA of 8200 bits', () => publicKeyMessage(0, rsaSpki(8200)));
+  malformed('RSA with an exponent that makes it slow', () =>
+    publicKeyMessage(0, rsaSpki(3072, Buffer.alloc(380, 0x7f))),
+  );
+  malformed('RSA with an exponent of 2^31 + 1', () =>
+    publicKeyMessage(0, rsaSpki(2048, hex('0080000001'))),
+  );
+  malformed('RSA with the exponent 1', () => publicKeyMessage(0, rsaSpki(2048, hex('01'))));
   malformed('RSA with trailing bytes', () =>
     publicKeyMessage(0, Buffer.concat([rsaSpki(2048), hex('00')])),
   );

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 import { describe, type TestContext, test } from 'node:test';
 import { isLeanError } from '../../src/errors.ts';
 import { selectLazily } from '../../src/multistream.ts';
-import type { MuxLimits } from '../../src/mux/muxer.ts';
+import type { MuxLimits } from '../../src/mux/mux-limits.ts';
 import { PERF, perf } from '../../src/protocols/perf.ts';
 import { encodeVarint, readExactly } from '../../src/stream/bytes.ts';
 import { muxerAndSocket } from '../support/mux-pair.ts';
@@ -288,14 +288,14 @@ describe('a hostile or careless mplex peer', SUITE, () => {
   });
 
   test('writes to many streams that are not read: together they are bounded too', async (t) => {
-    const limits = { streamBuffer: 200_000, connectionMemory: 888_889, slowReaderTimeout: 50 };
+    const limits = { streamBuffer: 400_000, connectionMemory: 1_777_778, slowReaderTimeout: 50 };
     const { muxer, socket, messages } = await start(t, 'listener', limits);
     for (let id = 0; id < 8; id++) {
       socket.write(
-        Buffer.concat([message(id, NEW), message(id, MESSAGE_INITIATOR, new Uint8Array(99_000))]),
+        Buffer.concat([message(id, NEW), message(id, MESSAGE_INITIATOR, new Uint8Array(198_000))]),
       );
     }
-    // The sixth passes the 500,000 that may be unread; as many are reset that half of that is left.
+    // The sixth passes the 1,000,000 that may be unread; as many are reset that half of that is left.
     const resets = await messages(3);
     assert.deepEqual(
       resets.slice(0, 3).map(({ flag }) => flag),
@@ -303,6 +303,6 @@ describe('a hostile or careless mplex peer', SUITE, () => {
     );
     const stream = await muxer.acceptStream();
     assert(stream !== null);
-    assert.equal((await readExactly(stream, 99_000)).length, 99_000);
+    assert.equal((await readExactly(stream, 198_000)).length, 198_000);
   });
 });

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { describe, type TestContext, test } from 'node:test';
 import { isLeanError } from '../../src/errors.ts';
-import type { MuxLimits } from '../../src/mux/muxer.ts';
+import type { MuxLimits } from '../../src/mux/mux-limits.ts';
 import { readExactly, writeAll } from '../../src/stream/bytes.ts';
 import { StreamResetError } from '../../src/stream.ts';
 import { muxerAndSocket, muxerOver, wirePair } from '../support/mux-pair.ts';

@@ -1,6 +1,8 @@
 /** AutoNAT, every part ours, over each stack; with go-libp2p in autonat-peers.test.ts. */
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { describe, it, type TestContext } from 'node:test';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
@@ -129,9 +131,9 @@ for (const stack of await stacksHere()) {
         encodeDialRequest({ addresses: [], nonce: 1n }),
       ];
       const errors = [
-        code('ERR_PROTOCOL_VIOLATION', /not asked for/),
-        code('ERR_PROTOCOL_VIOLATION', /bytes of data/),
-        code('ERR_PROTOCOL_VIOLATION', /something else/),
+        code('ERR_PROTOCOL_VIOLATION', /not in the request/),
+        code('ERR_PROTOCOL_VIOLATION', /bytes of dial data/),
+        code('ERR_PROTOCOL_VIOLATION', /other than a response/),
       ];
       const wanted = [withoutPeer(here.address)];
       for (const [i, answer] of answers.entries()) {
@@ -198,6 +200,42 @@ describe('AutoNAT', SUITE, () => {
   const TCP = { transports: [tcp({ secureChannels: ['noise'], muxers: ['yamux'] })] };
   const LOOPBACK = '/ip4/127.0.0.1/tcp/0';
   const nat = { reachability: { confirmations: 1 }, allowPrivate: true };
+
+  it('does not say why a dial failed, in version 1: it is no port scanner', async (t) => {
+    const server = await makeNode(t, { ...TCP, nat: { autonat: true, allowPrivate: true } });
+    const client = await makeNode(t, TCP);
+    const connection = await client.dial((await server.listen(LOOPBACK)).address);
+    const other = createServer((socket) => socket.end('220 mail.example.org\r\n'));
+    t.after(() => other.close());
+    other.listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const { port } = other.address() as AddressInfo;
+    const answers = await Promise.all(
+      [`/ip4/127.0.0.1/tcp/${port}`, '/ip4/127.0.0.1/tcp/1'].map((address) =>
+        askVersion1(connection, client, parseMultiaddr(address).bytes),
+      ),
+    );
+    assert.equal(answers[0]?.status, 100);
+    assert.deepEqual(answers[0], answers[1]);
+  });
+
+  it('keeps to the limits of its node on the connections that it dials', async (t) => {
+    const nat = { autonat: true, allowPrivate: true };
+    const server = await makeNode(t, { ...TCP, limits: { maxStreams: 2 }, nat });
+    const client = await makeNode(t, TCP);
+    const { address } = await server.listen('/ip4/127.0.0.1/tcp/0');
+    const { address: own } = await client.listen('/ip4/127.0.0.1/tcp/0');
+    const pings = inbox<string[]>();
+    client.handle(AUTONAT_DIAL_BACK, async (_stream, back) => {
+      const all = Array.from({ length: 6 }, () => ping(back));
+      pings.push((await Promise.allSettled(all)).map(({ status }) => status));
+    });
+    const stream = await (await client.dial(address)).newStream(AUTONAT_DIAL_REQUEST);
+    const request = { addresses: [withoutPeer(own)], nonce: 1n };
+    await writeMessage(stream, encodeDialRequest(request));
+    const ends = await pings.next();
+    assert.ok(ends.includes('rejected'), `${ends}`);
+  });
 
   it('asks a server that refuses no more often because somebody comes and goes', async (t) => {
     const [client, server, other] = [
@@ -295,6 +333,7 @@ const askVersion1 = async (connection: Connection, client: LeanNode, address: Ui
   const stream = await connection.newStream(AUTONAT_V1);
   await writeMessage(stream, writer.finish());
   let status = -1;
+  let text = '';
   let found = new Uint8Array(0);
   readFields('test', await readMessage(stream, MAX_AUTONAT_MESSAGE), {
     bytes: {
@@ -306,6 +345,9 @@ const askVersion1 = async (connection: Connection, client: LeanNode, address: Ui
             },
           },
           bytes: {
+            2: (value) => {
+              text = Buffer.from(value).toString();
+            },
             3: (value) => {
               found = Uint8Array.from(value);
             },
@@ -313,5 +355,5 @@ const askVersion1 = async (connection: Connection, client: LeanNode, address: Ui
         }),
     },
   });
-  return { status, address: found };
+  return { status, text, address: found };
 };

@@ -1,7 +1,8 @@
 /** Identify push: peers hear of what has changed. */
 
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
+import type { Connection } from '../../src/connection.ts';
 import { createIdentifyPush } from '../../src/node/identify-push.ts';
 import { encodeIdentify, IDENTIFY_PUSH, identify } from '../../src/protocols/identify.ts';
 import { PING, ping } from '../../src/protocols/ping.ts';
@@ -114,4 +115,49 @@ it('identify push looks at nothing while nobody is connected', (t) => {
   push.changed();
   t.mock.timers.tick(1_000);
   assert.equal(said.mock.callCount(), 0);
+});
+
+describe('identify push, when much changes', () => {
+  const turn = () => new Promise((go) => setImmediate(go));
+
+  /** As many changes as are asked for, to peers that `push` serves. */
+  const changing = (t: TestContext, push: () => Promise<void>) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    let changes = 0;
+    const connections = Array.from({ length: 40 }, () => ({}) as Connection);
+    const { signal } = new AbortController();
+    const pushes = createIdentifyPush(
+      () => connections,
+      () => `${changes}`,
+      push,
+      signal,
+    );
+    return async (ms: number): Promise<void> => {
+      changes++;
+      pushes.changed();
+      t.mock.timers.tick(ms);
+      for (let i = 0; i < 50; i++) await turn();
+    };
+  };
+
+  it('waits for peers that do not take it before it is sent again', async (t) => {
+    let waiting = 0;
+    const change = changing(t, () => {
+      waiting++;
+      return new Promise(() => {});
+    });
+    for (let i = 0; i < 5; i++) await change(10_000);
+    assert.equal(waiting, 16);
+  });
+
+  it('is sent less often', async (t) => {
+    let sent = 0;
+    const change = changing(t, async () => {
+      sent++;
+    });
+    for (let i = 0; i < 30; i++) await change(100);
+    assert.equal(sent, 12 * 40);
+    await change(5_000);
+    assert.equal(sent, 13 * 40);
+  });
 });

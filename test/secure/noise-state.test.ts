@@ -5,13 +5,14 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { isLeanError } from '../../src/errors.ts';
-import { concat, nativeChaCha, portableChaCha, TAG_LENGTH } from '../../src/secure/chacha.ts';
+import { nativeChaCha, portableChaCha, TAG_LENGTH } from '../../src/secure/chacha.ts';
 import {
   type CipherState,
   generateNoiseKeyPair,
   noiseKeyPairFrom,
   startHandshake,
 } from '../../src/secure/noise-state.ts';
+import { concat } from '../../src/stream/bytes.ts';
 
 interface Vector {
   readonly source: string;

@@ -1,13 +1,13 @@
 /** The Noise channel over real sockets: its messages, and peers that do not keep to them. */
 
 import assert from 'node:assert/strict';
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, createPublicKey, randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { describe, type TestContext, test } from 'node:test';
+import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { isLeanError, LeanError } from '../../src/errors.ts';
-import { generateHostKey } from '../../src/identity/keys.ts';
+import { generateHostKey, type PublicKey } from '../../src/identity/keys.ts';
 import { type PeerId, peerIdOf } from '../../src/identity/peer-id.ts';
-import { concat } from '../../src/secure/chacha.ts';
 import { createNoiseIdentity, secureWithNoise } from '../../src/secure/noise.ts';
 import { encodePayload } from '../../src/secure/noise-payload.ts';
 import {
@@ -15,7 +15,7 @@ import {
   generateNoiseKeyPair,
   startHandshake,
 } from '../../src/secure/noise-state.ts';
-import { readExactly, writeAll } from '../../src/stream/bytes.ts';
+import { concat, readExactly, writeAll } from '../../src/stream/bytes.ts';
 import type { Stream } from '../../src/stream.ts';
 import { socketWire } from '../../src/wire/socket-wire.ts';
 import type { Wire } from '../../src/wire/wire.ts';
@@ -205,11 +205,25 @@ describe('a hostile Noise dialer', SUITE, () => {
     assert(isLeanError(await rejection(acceptNoise(right)), 'ERR_EOF'));
   });
 
+  /** RSA of 3,072 bits, with an exponent of almost as many. */
+  const slowRsa = (): PublicKey => {
+    const number = (bytes: number, fill: number) => Buffer.alloc(bytes, fill).toString('base64url');
+    const key = { kty: 'RSA', n: number(384, 0xff), e: number(384, 0x7f) };
+    const data = createPublicKey({ key, format: 'jwk' }).export({ format: 'der', type: 'spki' });
+    const writer = new BinaryWriter().tag(1, 0).uint32(0).tag(2, 2).bytes(data);
+    return { type: 'RSA', data, protobuf: writer.finish() };
+  };
+  const SLOW_RSA = slowRsa();
   const stranger = generateHostKey();
   const payloads: readonly [string, (staticKey: Uint8Array) => Uint8Array, RegExp][] = [
     ['an empty payload', () => EMPTY, /public key/],
     ['garbage as payload', () => randomBytes(60), /payload|public key/],
     ['a payload for another static key', () => honest(randomBytes(32)), /did not sign/],
+    [
+      'a host key that takes long to verify',
+      (key) => encodePayload({ ...ours, publicKey: SLOW_RSA }, key, MUXERS),
+      /public exponent/,
+    ],
     [
       'a payload signed by another host key',
       (key) => encodePayload({ ...ours, sign: (message) => stranger.sign(message) }, key, MUXERS),

@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { describe, type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { CloseReason } from '../../src/close-reason.ts';
 import { type ErrorCode, isLeanError } from '../../src/errors.ts';
 import { readExactly, writeAll } from '../../src/stream/bytes.ts';
@@ -35,6 +36,8 @@ export interface StreamContract {
 }
 
 const HANG = { timeout: 30_000 };
+/** Milliseconds. */
+const FIN_PATIENCE = 5;
 const CHUNK = new Uint8Array(32_768);
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);
 const shown = (chunk: Uint8Array | null): string | null =>
@@ -120,11 +123,17 @@ export const streamContract = (name: string, contract: StreamContract): void => 
         };
         const [ours, theirs] = await open();
         const [near, far] = await open();
-        const settle = async (): Promise<void> => {
+        const exchange = async (): Promise<void> => {
           near.write(text('n'));
           await readExactly(far, 1);
           far.write(text('f'));
           await readExactly(near, 1);
+        };
+        const settle = async (): Promise<void> => {
+          await exchange();
+          // A FIN may wait while others send (src/quic/node/fin-gate.ts), but after PATIENCE they wait for it.
+          await delay(2 * FIN_PATIENCE);
+          await exchange();
           // A chunk may be on its way through microtasks and one turn still.
           await new Promise((go) => setImmediate(go));
         };

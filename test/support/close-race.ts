@@ -24,7 +24,7 @@ export interface CloseRace {
   readonly parallel?: number;
 }
 
-/** `rounds` of them from seed 1, unless CLOSE_RACE_ROUNDS and CLOSE_RACE_SEED say otherwise. */
+/** `rounds` rounds, from seed 1 on, unless CLOSE_RACE_ROUNDS and CLOSE_RACE_SEED are set. */
 export const raceFromEnvironment = (rounds: number): Omit<CloseRace, 'connect'> => {
   const { CLOSE_RACE_ROUNDS = rounds, CLOSE_RACE_SEED = 1 } = process.env;
   const count = Number(CLOSE_RACE_ROUNDS);
@@ -59,8 +59,9 @@ export const closeRace = async (race: CloseRace): Promise<void> => {
     return ends;
   };
   let next = 0;
+  let isOver = false;
   const work = async (): Promise<void> => {
-    while (next < race.rounds) {
+    while (next < race.rounds && !isOver) {
       const seed = race.seed + next++;
       const round = createRound(seed);
       active.set(seed, round);
@@ -69,7 +70,11 @@ export const closeRace = async (race: CloseRace): Promise<void> => {
     }
   };
   const workers = Array.from({ length: race.parallel ?? 4 }, work);
-  await Promise.race([Promise.all(workers), aborted]);
+  try {
+    await Promise.race([Promise.all(workers), aborted]);
+  } finally {
+    isOver = true;
+  }
 };
 
 const createRound = (seed: number): Round => {

@@ -1,8 +1,7 @@
-/** Limits that a test wants short, so that they pass soon, on machines that may be busy. */
+/** Retries with longer time limits: for tests that want a limit to pass soon, on machines that may be busy. */
 
 /**
- * What `act` gives with the first of `limits`, milliseconds, that leaves it enough time: when it fails it is called again
- * with the next one. @throws what it throws with the last.
+ * Calls `act` with each of `limits`, milliseconds, until it succeeds. @throws what it throws with the last one.
  */
 export const longEnough = async <T>(
   limits: readonly [number, ...number[]],

@@ -26,7 +26,7 @@ export const lossyRelay = (
   return pickyRelay(target, () => random.below(10_000) >= loss * 10_000);
 };
 
-/** The same, which silently drops what `keeps` returns false for. */
+/** A relay that silently drops the packets for which `keeps` returns false. */
 export const pickyRelay = async (
   target: SocketAddress,
   keeps: (packet: Buffer, toTarget: boolean) => boolean,

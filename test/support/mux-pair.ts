@@ -2,7 +2,8 @@
 
 import { connect, createServer, type Socket } from 'node:net';
 import { createMplex } from '../../src/mux/mplex.ts';
-import type { Muxer, MuxerName, MuxLimits } from '../../src/mux/muxer.ts';
+import type { MuxLimits } from '../../src/mux/mux-limits.ts';
+import type { Muxer, MuxerName } from '../../src/mux/muxer.ts';
 import { createYamux } from '../../src/mux/yamux.ts';
 import { socketWire } from '../../src/wire/socket-wire.ts';
 import type { Wire } from '../../src/wire/wire.ts';

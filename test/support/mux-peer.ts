@@ -1,5 +1,5 @@
 /**
- * A peer to be killed: dials the address given, prints its own, opens a stream and writes without end.
+ * A peer that a test kills: dials the given address, prints its own, opens a stream and writes endlessly.
  */
 
 import { multiaddr } from '@multiformats/multiaddr';

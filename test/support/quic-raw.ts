@@ -6,6 +6,7 @@
 import './plain-exit.ts';
 import type { KeyObject } from 'node:crypto';
 import { loadPrivateKey } from '../../src/quic/node/engine.ts';
+import { NO_STATELESS_RESET } from '../../src/quic/node/stateless-reset.ts';
 import type { NodeQuicError, NodeQuicSession, NodeQuicStream } from '../../src/quic/node/types.ts';
 import type { SocketAddress } from '../../src/socket-address.ts';
 
@@ -47,7 +48,10 @@ export const rawDial = async (remote: SocketAddress, options: RawOptions): Promi
     servername: 'example.org',
     verifyPeer: 'manual',
     rejectUnauthorized: false,
-    endpoint: { address: { address: '127.0.0.1', port: 0, family: 'ipv4' } },
+    endpoint: {
+      address: { address: '127.0.0.1', port: 0, family: 'ipv4' },
+      ...NO_STATELESS_RESET,
+    },
     // Seconds. None ends by its own clock while a busy machine keeps the test waiting.
     transportParams: { maxIdleTimeout: 30 },
     handshakeTimeout: 30_000,

@@ -1,6 +1,6 @@
 /**
- * A hostile QUIC client in a process of its own: from one address it begins handshakes
- * with a listener without end, answers a Retry, and never goes on.
+ * A hostile QUIC client in a process of its own: from one address it endlessly begins handshakes
+ * with a listener, answers a Retry, and never continues.
  *
  *     node silent-handshakes.ts <port> <source address> <handshakes> [only]
  *

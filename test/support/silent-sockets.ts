@@ -1,6 +1,6 @@
 /**
- * A hostile client in a process of its own: holds many sockets to one listener, says the same few
- * bytes on each and then nothing; where one is closed it connects anew a second later.
+ * A hostile client in a process of its own: holds many sockets to one listener, sends the same few
+ * bytes on each and then nothing; when one is closed, it connects anew a second later.
  *
  *     node silent-sockets.ts <port> <source address> <sockets> <tls|plain> [<bytes to say, base64url>]
  *

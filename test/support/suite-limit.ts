@@ -1,5 +1,6 @@
 /**
- * The options of every `describe()`: node:test's `timeout` of a suite is for all its tests together, so what is plenty for
- * each may be passed by many on a busy machine. Only a hang gets this far; tests that give no limit inherit it.
+ * The options of every `describe()`. node:test's `timeout` of a suite applies to all its tests together, so a limit that is
+ * plenty for each test may be too short for many on a busy machine. Only a hang reaches this one. Tests without a limit
+ * inherit it.
  */
 export const SUITE = { timeout: 900_000 };

@@ -266,6 +266,10 @@ describe('refused', () => {
         key: generateKeyPairSync('rsa', { modulusLength: 1024 }),
         algorithm: ALGORITHMS.rsaSha256,
       }),
+      'an RSA key with an exponent that makes it slow': () => ({
+        key: generateKeyPairSync('rsa', { modulusLength: 2048, publicExponent: 2 ** 31 + 1 }),
+        algorithm: ALGORITHMS.rsaSha256,
+      }),
       'a key on secp256k1': () => ({ key: generateKeyPairSync('ec', { namedCurve: 'secp256k1' }) }),
       'a key on P-224': () => ({ key: generateKeyPairSync('ec', { namedCurve: 'P-224' }) }),
       'a curve by parameters': () => ({

@@ -4,10 +4,16 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { generateHostKey } from '../../src/identity/keys.ts';
 import { quic as jsQuic } from '../../src/js-libp2p/transport.ts';
+import { createMplex } from '../../src/mux/mplex.ts';
+import { createYamux } from '../../src/mux/yamux.ts';
+import { createPendingPool } from '../../src/pending-pool.ts';
+import { ping } from '../../src/protocols/ping.ts';
 import { selectEngine } from '../../src/quic/select.ts';
 import { issueCertificate } from '../../src/tls/issue.ts';
 import { quic, tcp, websocket } from '../../src/transports/factories.ts';
 import { enginesHere } from '../support/engines.ts';
+import { wirePair } from '../support/mux-pair.ts';
+import { makeNode } from '../support/nodes.ts';
 import { SUITE } from '../support/suite-limit.ts';
 
 /** As JavaScript calls it, which no compiler has checked. */
@@ -44,6 +50,42 @@ describe('options of transports', SUITE, () => {
     });
   }
 
+  for (const [name, create] of Object.entries({ createYamux, createMplex })) {
+    test(`${name}: limits out of range, and unknown ones`, async (t) => {
+      const wrong = WRONG_LIMITS.filter(
+        ([limits]) => !/maxPending|Timeout/.test(Object.keys(limits)[0] ?? ''),
+      );
+      const [dialed, accepted] = await wirePair();
+      t.after(() => Promise.all([dialed.close(), accepted.close()]));
+      const carrier = { stream: dialed, close: () => dialed.close() };
+      const make: Untyped = (limits) => create(carrier, 'dialer', limits);
+      for (const [limits, message] of wrong) refuses(make, limits, message);
+      refuses(make, { handshakeTimeout: 1 }, /a muxer has no limit handshakeTimeout$/);
+      create(carrier, 'dialer', { maxStreams: 64 });
+    });
+  }
+
+  test('createPendingPool: a limit out of range', () => {
+    for (const max of [0, -1, Number.NaN, 1.5]) {
+      assert.throws(() => createPendingPool(max), { code: 'ERR_OPTIONS', message: /maxPending/ });
+    }
+  });
+
+  test('an idle timeout longer than timers are is no warning for each connection', async (t) => {
+    const warnings: string[] = [];
+    const onWarning = ({ name }: Error): void => void warnings.push(name);
+    process.on('warning', onWarning);
+    t.after(() => process.off('warning', onWarning));
+    const transports = [tcp({ limits: { idleTimeout: 2 ** 40 } })];
+    const [dialer, listener] = [
+      await makeNode(t, { transports }),
+      await makeNode(t, { transports }),
+    ];
+    const { address } = await listener.listen('/ip4/127.0.0.1/tcp/0');
+    assert.ok((await ping(await dialer.dial(address))) > 0);
+    assert.deepEqual(warnings, []);
+  });
+
   test('TCP may do without an idle timeout', () => {
     tcp({ limits: { idleTimeout: Number.POSITIVE_INFINITY } });
   });
@@ -53,7 +95,7 @@ describe('options of transports', SUITE, () => {
       refuses(
         make,
         { engine: 'quin' },
-        /no QUIC engine "quin"; these are: auto, quinn, node, quiche$/,
+        /no QUIC engine "quin"; choose from: auto, quinn, node, quiche$/,
       );
     });
   }
@@ -63,9 +105,9 @@ describe('options of transports', SUITE, () => {
       refuses(
         make,
         { secureChannels: ['noice'] },
-        /no secure channel "noice"; these are: noise, tls$/,
+        /no secure channel "noice"; choose from: noise, tls$/,
       );
-      refuses(make, { muxers: ['yamux', 'spdy'] }, /no muxer "spdy"; these are: yamux, mplex$/);
+      refuses(make, { muxers: ['yamux', 'spdy'] }, /no muxer "spdy"; choose from: yamux, mplex$/);
       refuses(make, { secureChannels: [] }, /no secure channel is given/);
       refuses(make, { muxers: [] }, /no muxer is given/);
     });

@@ -15,6 +15,7 @@ import { type FinGate, finGate, openGate } from './fin-gate.ts';
 import { type FinishClose, finishCloseOf } from './finish-close.ts';
 import { withFirstOwner } from './first-owner.ts';
 import { MemoryPoll, STREAM_BYTES } from './memory-poll.ts';
+import { neverOpened } from './never-opened.ts';
 import { NodeQuicEngineStream, type StreamOwner } from './stream.ts';
 import { StreamSlots } from './stream-slots.ts';
 import type { NodeQuicAddress, NodeQuicError, NodeQuicSession, NodeQuicStream } from './types.ts';
@@ -177,9 +178,9 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
 
   /** The peer knows that a stream has ended, but its MAX_STREAMS has not arrived yet. */
   async #untilOpen(raw: NodeQuicStream, signal: AbortSignal | undefined): Promise<void> {
-    if (this.#ended !== undefined) throw this.endedError;
     let onAbort: (() => void) | undefined;
     try {
+      if (this.#ended !== undefined) throw this.endedError;
       await new Promise<void>((resolve, reject) => {
         const waiting: WaitingStream = {
           check() {
@@ -198,7 +199,7 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
         this.#poll();
       });
     } catch (error) {
-      raw.destroy();
+      giveUp(raw);
       throw error;
     } finally {
       if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
@@ -294,6 +295,16 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
 }
 
 const ignore = (): void => {};
+
+/** Before anything was sent. It may be open by now: the peer gives no credit for a stream that it never heard of. */
+const giveUp = (raw: NodeQuicStream): void => {
+  if (!raw.destroyed && raw.id !== null) {
+    raw.resetStream(0n);
+    raw.stopSending(0n);
+  }
+  raw.destroy();
+  neverOpened();
+};
 
 /** The peer's initial stream limit; unlimited where the runtime does not expose it. */
 const streamLimitOf = ({ remoteTransportParams }: NodeQuicSession): number =>

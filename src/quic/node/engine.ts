@@ -30,7 +30,9 @@ import {
 import { handshakeLimitOf, type QuicLimits, quicLimitsOf } from '../limits.ts';
 import { checkTrace } from '../trace.ts';
 import { addressOf, NodeQuicEngineConnection } from './connection.ts';
+import { guardWrites } from './late-write.ts';
 import { STREAM_BYTES } from './memory-poll.ts';
+import { NO_STATELESS_RESET } from './stateless-reset.ts';
 import { traceOptions } from './trace.ts';
 import type {
   Identity,
@@ -234,6 +236,7 @@ const socketTo = (
     address: { ...remote, address: localHost(remote.address), port: 0 },
     udpReceiveBufferSize: SOCKET_BUFFER,
     idleTimeout: SOCKET_IDLE,
+    ...NO_STATELESS_RESET,
   });
   sockets.set(key, socket);
   const forget = (): void => {
@@ -261,6 +264,7 @@ const dial = async (
   const limit = handshakeLimitOf(options, limits);
   const early: NodeQuicStream[] = [];
   let session: NodeQuicSession;
+  guardWrites();
   try {
     session = await quic.connect(address, {
       ...sessionOptions(limits, limit, (stream) => void early.push(stream)),
@@ -380,6 +384,7 @@ const listen = async (
   };
 
   const onSession = (session: NodeQuicSession): void => {
+    guardWrites();
     session.closed.catch(ignore);
     try {
       serve(session);
@@ -457,6 +462,7 @@ const listen = async (
         sessionCreationRate: NO_RATE_LIMIT,
         sessionCreationBurst: NO_RATE_LIMIT,
         blockList: unanswerableHosts(),
+        ...NO_STATELESS_RESET,
       },
       alpn: [ALPN],
       sni: { '*': identityOf(options) },

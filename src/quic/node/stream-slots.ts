@@ -5,11 +5,10 @@
  */
 
 import { abortedBy } from '../../deadline.ts';
-import { type Deferred, defer } from '../../deferred.ts';
 
 export class StreamSlots {
   #free: number;
-  readonly #waiting: Deferred<void>[] = [];
+  readonly #waiting: PromiseWithResolvers<void>[] = [];
 
   /** @param limit as in the peer's transport parameters. One stream is always tried. */
   constructor(limit: number) {
@@ -26,7 +25,7 @@ export class StreamSlots {
       this.#free--;
       return undefined;
     }
-    const slot = defer<void>();
+    const slot = Promise.withResolvers<void>();
     this.#waiting.push(slot);
     if (signal === undefined) return slot.promise;
     const onAbort = (): void => {

@@ -28,6 +28,8 @@ export interface DialSocketOptions {
   readonly udpReceiveBufferSize: number;
   /** Seconds without a session until it closes; 0: never. */
   readonly idleTimeout: number;
+  /** Neither sends stateless resets nor takes them. */
+  readonly disableStatelessReset?: boolean;
 }
 
 export interface NodeQuicEndpoint {
@@ -197,6 +199,8 @@ export interface ListenOptions extends SessionOptions {
     readonly sessionCreationBurst: number;
     /** Sources whose packets are dropped. */
     readonly blockList: BlockList;
+    /** As in {@link DialSocketOptions}. */
+    readonly disableStatelessReset?: boolean;
   };
   readonly alpn: readonly string[];
   readonly sni: { readonly '*': Identity };

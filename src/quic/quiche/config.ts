@@ -3,7 +3,8 @@
 import type { TlsCredentials } from '../../tls/credentials.ts';
 import { ALPN, type EngineOptions } from '../engine.ts';
 import { type QuicLimits, windowsOf } from '../limits.ts';
-import type { Quiche, QuicheConfig } from './binding.ts';
+import type { Quiche, QuicheConfig, QuicheHandle } from './binding.ts';
+import { MAX_DATAGRAM, MAX_LOOPBACK_DATAGRAM } from './datagram-size.ts';
 
 /** Everything BoringSSL can verify that a libp2p certificate may be signed with. */
 const SIGNATURE_ALGORITHMS = [
@@ -31,7 +32,7 @@ export interface ConfigContext {
   readonly keyLog: string | undefined;
 }
 
-/** Reading the key and the certificate takes longer than all else before the first packet. */
+/** As `configure()`, but makes a configuration only once: parsing key and certificate takes longer than anything else before the first packet. */
 export const configureOnce = (
   context: ConfigContext,
   options: EngineOptions,
@@ -45,6 +46,7 @@ export const configureOnce = (
   return config;
 };
 
+/** Makes a configuration. */
 export const configure = (
   { quiche, keyLog }: ConfigContext,
   options: EngineOptions,
@@ -75,4 +77,18 @@ export const configure = (
   config.enablePacing(false);
   if (keyLog !== undefined) config.logKeys();
   return config;
+};
+
+/** The largest datagram to try for a host, bytes. Sets it in `config`, too, for the next connection made with that. */
+export const maxDatagramTo = (host: string, config: QuicheConfig): number => {
+  const loopback = host.startsWith('127.') || host === '::1' || host.startsWith('::ffff:127.');
+  const bytes = loopback ? MAX_LOOPBACK_DATAGRAM : MAX_DATAGRAM;
+  config.setMaxSendUdpPayloadSize(bytes);
+  return bytes;
+};
+
+/** Has the secrets of a connection logged, if a file is named. Must be called before its first packet. */
+export const logKeys = ({ keyLog }: ConfigContext, handle: QuicheHandle): QuicheHandle => {
+  if (keyLog !== undefined) handle.setKeylog(keyLog);
+  return handle;
 };

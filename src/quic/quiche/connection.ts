@@ -30,9 +30,9 @@ const PACKET_SLAB = 64 * 1024;
 const READ_SLAB = 64 * 1024;
 /** With more readers than this, quiche is asked which streams are readable. */
 const FEW_READERS = 4;
-/** What a stream costs beside its bytes, with the handler that serves it. */
+/** Estimated memory of an open stream beside its data, including the handler that serves it; bytes. */
 const STREAM_BYTES = 4096;
-/** After so many new streams, those that may be over are looked at. */
+/** With every so many new streams, the open ones are checked for an end that nobody has read. */
 const LOOK_EVERY = 32;
 /** How long a close waits for room in the congestion window; milliseconds. */
 const CLOSE_PATIENCE = 20;
@@ -44,7 +44,7 @@ const MAX_EMPTY_PACKETS = 4;
 /** Reasons are truncated to this length; bytes. */
 const MAX_REASON = 512;
 
-/** The connection's event loop side, and who is notified. */
+/** What a connection needs from the code that drives it. */
 export interface Driver {
   /** Asks for `flush()` at the end of this turn of the event loop. */
   readonly wantsFlush: () => void;
@@ -90,7 +90,7 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
   ended: CloseReason | undefined;
   readonly memory: ConnectionMemory;
   readonly stalls: StallWatch;
-  /** How often `flush()` ran: tells whether bytes written earlier may have left. */
+  /** How often `flush()` ran: it tells whether bytes written earlier may have been sent. */
   flushes = 0;
   readonly #handle: QuicheHandle;
   readonly #driver: Driver;
@@ -136,7 +136,7 @@ export class QuicheConnection implements QuicConnection, StreamOwner {
   /** Streams all of whose bytes are with quiche, but not their FIN. */
   readonly #finWaiting = new Set<QuicheStream>();
   #nextLocal: number;
-  /** Streams that there were. */
+  /** The number of streams so far. */
   #remembered = 0;
   #nextRemote: number;
   /** Streams that the peer must have opened, as it used a later one, but whose packets have not arrived. */

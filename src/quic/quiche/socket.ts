@@ -4,7 +4,7 @@
  */
 
 import { createSocket, type Socket } from 'node:dgram';
-import type { Guest } from '../../admission.ts';
+import type { AdmittedConnection } from '../../admission.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import { RUNTIME } from '../../runtime.ts';
 import type { PacketSender, QuicheConnection } from './connection.ts';
@@ -25,7 +25,7 @@ export interface Entry {
   /** Its keys in the listener's routing table. */
   readonly routes: string[];
   /** The listener's count of it. */
-  readonly guest?: Guest;
+  readonly admitted?: AdmittedConnection;
 }
 
 /**
@@ -160,7 +160,7 @@ export const bindSocket = (host: string): Socket => {
     ipv6Only: family === 6,
     recvBufferSize: SOCKET_BUFFER,
     sendBufferSize: SOCKET_BUFFER,
-    // Hosts are IP literals here; this spares each packet a trip through the resolver.
+    // Hosts are IP literals here: no packet has to go through the resolver.
     lookup: (address, _options, callback) => callback(null, address, family),
   });
 };

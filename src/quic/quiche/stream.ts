@@ -10,16 +10,16 @@ import type { StallWatch, WaitingWriter } from '../../stream/stall-watch.ts';
 import { type Stream, StreamResetError } from '../../stream.ts';
 import { codeIn } from './binding.ts';
 
-/** What may wait here for the congestion and flow windows before `write()` says stop. */
+/** `write()` returns false when this much waits for quiche's congestion and flow control windows; bytes. */
 const HIGH_WATER = 256 * 1024;
 
 const NOTHING = new Uint8Array();
 
-/** What a stream asks of its connection. */
+/** What a stream needs from its connection. */
 export interface StreamOwner {
   readonly memory: ConnectionMemory;
   readonly stalls: StallWatch;
-  /** How often packets were made: tells whether bytes written earlier may have left. */
+  /** How often packets were made: it tells whether bytes written earlier may have been sent. */
   readonly flushes: number;
   /** Reads what is there, into `into` if given. `null`: nothing now. Throws quiche's errors. */
   readStream(id: number, into?: Uint8Array): { chunk: Uint8Array; fin: boolean } | null;

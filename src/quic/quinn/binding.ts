@@ -12,6 +12,7 @@ import type { ConnectionStats } from '../../connection-stats.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
 import type { QuicLimits } from '../limits.ts';
+import type { Qlog } from '../trace.ts';
 
 /** Kinds of events; `Event` of native/src/events.rs. */
 export const READABLE = 1;
@@ -24,6 +25,7 @@ export const CLOSED = 7;
 export const CLOSE_SENT = 8;
 export const LISTENER_CLOSED = 9;
 export const PENDING_ROSE = 10;
+export const TRACES_FULL = 11;
 
 /** In place of a byte count or a stream number: nothing now; an event follows. */
 export const BLOCKED = -1;
@@ -35,7 +37,7 @@ export const ENDED = -3;
 export const EOF = 0;
 
 /** The `INTERFACE` of native/src/lib.rs that this file describes. */
-const INTERFACE = 4;
+const INTERFACE = 5;
 
 /** A certificate and its key, parsed for quinn. */
 export interface NativeCredentials {
@@ -73,14 +75,14 @@ export interface QuinnBinding {
     keyLog?: string,
     forge?: boolean,
   ) => NativeCredentials;
-  /** `qlog`: a directory for traces, one file per connection. */
+  /** `qlog`: where traces go, one file per connection. */
   listen(
     engine: number,
     host: string,
     port: number,
     credentials: NativeCredentials,
     limits: NativeLimits,
-    qlog: string | undefined,
+    qlog: Qlog | undefined,
   ): number;
   listenerAddress(engine: number, listener: number): SocketAddress | null;
   /** Sends a datagram that is not a QUIC packet from a listener's socket. */
@@ -108,7 +110,7 @@ export interface QuinnBinding {
     credentials: NativeCredentials,
     limits: NativeLimits,
     from: number,
-    qlog: string | undefined,
+    qlog: Qlog | undefined,
   ): number;
   abort(engine: number, connection: number): void;
   takeFailure(engine: number, connection: number): HandshakeFailure | null;

@@ -15,12 +15,12 @@ import { BLOCKED, type NativeLimits } from './binding.ts';
 import type { ConnectionEvents, Driver } from './driver.ts';
 import { QuinnStream, type StreamOwner } from './stream.ts';
 
-/** quinn reports within 300 ms and three round trips that a close was sent; milliseconds. */
+/** How long to wait until quinn reports that a close was sent, which takes it up to 300 ms and three round trips; milliseconds. */
 const CLOSE_WAIT = 2_000;
 
-/** What a stream costs beside its bytes, with the handler that serves it. */
+/** Estimated memory of an open stream beside its data, including the handler that serves it; bytes. */
 const STREAM_BYTES = 4096;
-/** After so many new streams, those that may be over are looked at. */
+/** With every so many new streams, the open ones are checked for an end that nobody has read. */
 const LOOK_EVERY = 32;
 
 /** The windows that keep a connection's memory in quinn within `limits`. */
@@ -52,12 +52,13 @@ export interface QuinnConnectionOptions {
 }
 
 /**
- * Accepts connection number `handle`, so that there will be an event for its end: it must be handed up in this turn.
+ * Tells quinn that connection number `handle` is accepted: from now on it cannot be evicted, and there will be an event
+ * for its end. It must be handed up in this turn of the event loop.
  *
- * @returns the peer's address; `undefined` if it was evicted meanwhile, which another event reports. To ask before would
- * tell nothing: the network thread may evict it until then.
+ * @returns the peer's address; `undefined` if the network thread had evicted the connection before, which another event
+ * reports.
  */
-export const admitted = ({ native, engine }: Driver, handle: number): SocketAddress | undefined => {
+export const admit = ({ native, engine }: Driver, handle: number): SocketAddress | undefined => {
   native.admit(engine, handle);
   return native.remoteAddress(engine, handle) ?? undefined;
 };
@@ -91,7 +92,7 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
   #openers: Set<Opener> | undefined;
   /** QUIC stream ids (RFC 9000 section 2.1) of the next streams; quinn assigns them in order. */
   #nextOpened: number;
-  /** Streams that there were. */
+  /** The number of streams so far. */
   #tracked = 0;
   #nextAccepted: number;
 
@@ -108,7 +109,7 @@ export class QuinnConnection implements QuicConnection, ConnectionEvents, Stream
   readonly #unfreed: number[] = [];
   #resolveClosed: (reason: CloseReason) => void = nothing;
 
-  /** For connection number `handle`, which {@link admitted}() was called for in this turn of the event loop. */
+  /** For connection number `handle`, for which {@link admit} was called in this turn of the event loop. */
   constructor(driver: Driver, handle: number, options: QuinnConnectionOptions) {
     this.#driver = driver;
     this.#handle = handle;

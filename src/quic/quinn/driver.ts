@@ -3,6 +3,7 @@
  * its events, and keeps the process alive while something is open.
  */
 
+import { warnOfFullTraces } from '../trace.ts';
 import {
   CLOSE_SENT,
   CLOSED,
@@ -15,6 +16,7 @@ import {
   READABLE,
   STREAMS_ALLOWED,
   STREAMS_OPENED,
+  TRACES_FULL,
   WRITABLE,
 } from './binding.ts';
 
@@ -60,7 +62,7 @@ export interface Driver {
   readonly streams: (StreamEvents | undefined)[];
   /** Calls `stream.flush()` when this turn's code has run: what it writes leaves together. */
   flushLater(stream: StreamEvents): void;
-  /** Keeps the process alive until as many calls of `letGo()`. */
+  /** Keeps the process alive until `letGo()` was called as often. */
   hold(): void;
   letGo(): void;
 }
@@ -111,6 +113,8 @@ const start = (native: QuinnBinding): Driver => {
       listeners.get(id)?.closed();
     } else if (kind === PENDING_ROSE) {
       listeners.get(id)?.pendingRose();
+    } else if (kind === TRACES_FULL) {
+      warnOfFullTraces();
     } else {
       const connection = connections.get(id);
       if (connection === undefined) return;

@@ -20,9 +20,9 @@ import {
   type QuicTrace,
 } from '../engine.ts';
 import { handshakeLimitOf, type QuicLimits, quicLimitsOf } from '../limits.ts';
-import { checkTrace } from '../trace.ts';
+import { checkTrace, qlogOf } from '../trace.ts';
 import type { NativeCredentials, NativeLimits } from './binding.ts';
-import { admitted, described, nativeWindowsOf, QuinnConnection } from './connection.ts';
+import { admit, described, nativeWindowsOf, QuinnConnection } from './connection.ts';
 import { type Driver, quinnDriver } from './driver.ts';
 
 /** Added to quinn's own handshake timeout, as a safeguard; milliseconds. */
@@ -116,7 +116,7 @@ const dial = async (
   try {
     const from = socket?.handle ?? 0;
     const { host, port } = remote;
-    const { qlog } = context.options;
+    const qlog = qlogOf(context.options);
     const bounds = { ...nativeLimits(limits), handshakeTimeout: limit };
     handle = native.dial(engine, host, port, credentials, bounds, from, qlog);
   } catch (error) {
@@ -136,7 +136,7 @@ const dial = async (
     const made = new QuinnConnection(driver, handle, {
       role: 'dialer',
       limits,
-      remoteAddress: admitted(driver, handle) ?? remote,
+      remoteAddress: admit(driver, handle) ?? remote,
       peerCertificate: chain[0] ?? NO_CERTIFICATE,
       onReleased: () => {
         driver.letGo();
@@ -239,7 +239,7 @@ const listen = async (context: Context, options: ListenOptions): Promise<QuicLis
   const { host, port } = options.address;
   let handle: number;
   try {
-    const { qlog } = context.options;
+    const qlog = qlogOf(context.options);
     handle = native.listen(engine, host, port, credentials, nativeLimits(limits), qlog);
   } catch (error) {
     throw new LeanError('ERR_LISTEN', `cannot listen on ${host} port ${port}: ${messageOf(error)}`);
@@ -271,7 +271,7 @@ const listen = async (context: Context, options: ListenOptions): Promise<QuicLis
       refused(error instanceof Error ? error : new Error(String(error)), remote);
       return;
     }
-    const remoteAddress = admitted(driver, number);
+    const remoteAddress = admit(driver, number);
     if (remoteAddress === undefined) return;
     const connection = new QuinnConnection(driver, number, {
       role: 'listener',

@@ -11,19 +11,19 @@ import { type Stream, StreamResetError } from '../../stream.ts';
 import { BLOCKED, EOF, type QuinnBinding, RESET } from './binding.ts';
 import type { Driver, StreamEvents } from './driver.ts';
 
-/** `write()` returns false when so many bytes wait for room in quinn. */
+/** `write()` returns false when this much waits for room in quinn; bytes. */
 const HIGH_WATER = 64 << 10;
-/** A writer that never has to wait must still yield to the event loop once per so many bytes. */
+/** A writer that never has to wait must still yield to the event loop after this much; bytes. */
 const BURST = 1 << 20;
-/** So many bytes are handed to quinn at once, not at the end of the turn. */
+/** This much is handed to quinn at once, less at the end of the turn of the event loop; bytes. */
 const FLUSH_AT = 16 << 10;
-/** Reads without memory of the caller's use slabs of this size. */
+/** Reads without a buffer of the caller's use slabs of this size; bytes. */
 const SLAB = 256 << 10;
-/** With less than this left, a new slab is allocated. */
+/** With less than this left in the slab, a new one is allocated; bytes. */
 const SLAB_MIN = 64 << 10;
-/** A shorter chunk is copied out of the slab, so that it does not keep that in memory. */
+/** A shorter chunk is copied, so that it does not keep the slab in memory; bytes. */
 const COPY_BELOW = 16 << 10;
-/** Waiting chunks are joined up to this size, to save calls. */
+/** Waiting chunks are joined up to this size, to save calls; bytes. */
 const JOIN = 64 << 10;
 
 /** What a stream needs from its connection. */
@@ -36,7 +36,7 @@ export interface StreamOwner {
   forget(stream: QuinnStream): void;
   /** A call of the binding panicked. */
   broken(error: unknown): void;
-  /** The error of streams after the connection ended; records that end if it is news. */
+  /** The error of streams after the connection has ended. Records that end if the connection does not know it yet. */
   lost(): LeanError;
 }
 

@@ -1,11 +1,13 @@
-/** Checks names that a user gives in options: of engines, secure channels, muxers. */
+/** Checks names that a user gives in options: of engines, secure channels and muxers. */
 
 import { LeanError } from './errors.ts';
 import { quote } from './printable.ts';
 
 /**
- * @param what they are names of: `muxer`.
- * @throws ERR_OPTIONS when there is none, or one that is not `known`.
+ * Checks that `names` is not empty and contains only names that are in `known`.
+ *
+ * @param what the kind of thing that has these names, for error messages: `muxer`.
+ * @throws ERR_OPTIONS
  */
 export const checkNames = (
   what: string,
@@ -18,6 +20,6 @@ export const checkNames = (
   const may = known.join(', ');
   throw new LeanError(
     'ERR_OPTIONS',
-    `there is no ${what} ${quote(String(unknown), 64)}; these are: ${may}`,
+    `there is no ${what} ${quote(String(unknown), 64)}; choose from: ${may}`,
   );
 };

@@ -1,4 +1,4 @@
-/** `libp2p-lean perf --to`: measures throughput, for people; and the other side of it. */
+/** `libp2p-lean perf --to`, which measures throughput and prints it for people, and the server's side, `--perf`. */
 
 import type { Connection } from '../connection.ts';
 import { isLeanError, LeanError, messageOf } from '../errors.ts';
@@ -22,7 +22,7 @@ export interface PerfFlags extends TransportFlags {
 
 type Direction = 'upload' | 'download';
 const GIB = 2 ** 30;
-/** How often a bar moves, ms. */
+/** How often the progress bar is updated; milliseconds. */
 const PROGRESS_INTERVAL = 100;
 
 /**
@@ -63,7 +63,7 @@ export const perfTo = async (to: string, flags: PerfFlags): Promise<number> => {
   }
 };
 
-/** Moves `bytes` on each of `streams` streams at once. @returns milliseconds until all were answered. */
+/** Moves `bytes` on each of `streams` concurrent streams. @returns the time until all were answered, milliseconds. */
 const transfer = async (
   connection: Connection,
   direction: Direction,
@@ -102,7 +102,7 @@ const transfer = async (
   }
 };
 
-/** Answers perf and says on stderr what was moved. */
+/** Serves perf, and prints on stderr what each transfer moved. */
 export const serve = (node: LeanNode): void =>
   node.handle(PERF, async (stream, { remotePeer }) => {
     const start = performance.now();
