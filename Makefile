@@ -4,7 +4,7 @@
 NODE := node_modules/node/bin/node
 COMMA := ,
 # Test files at once: one more than there are cores, as most of the time a test waits. The default is one less.
-TEST := --test --test-concurrency=$(shell node -p 'os.availableParallelism() + 1') --test-reporter=spec
+TEST := --import ./test/support/file-limit.ts --test --test-concurrency=$(shell node -p 'os.availableParallelism() + 1') --test-reporter=spec
 QUIC_FLAGS := --experimental-quic --disable-warning=ExperimentalWarning
 
 .PHONY: help run test check lint unit unit-node-quic build docs fuzz soak bench bench-perf interop interop-all interop-gossipsub interop-js-libp2p conditions hostile round-trips nat nat-peers upstream-check docker docker-test release-check clean install
