@@ -38,9 +38,43 @@ const lostOf = ({ pings, pingsLost, dials, dialsFailed }: Sight): string =>
     ? '0'
     : `**${pingsLost} of ${pings} pings, ${dialsFailed} of ${dials} dials**`;
 
-/** One table for each attack. */
+/** `1 of 9 pings, 2 of 8 dials lost`, or an empty text. */
+const lossesIn = ({ pings, pingsLost, dials, dialsFailed }: Sight): string => {
+  const losses = [];
+  if (pingsLost > 0) losses.push(`${pingsLost} of ${pings} pings`);
+  if (dialsFailed > 0) losses.push(`${dialsFailed} of ${dials} dials`);
+  return losses.length === 0 ? '' : `${losses.join(', ')} lost`;
+};
+
+const cellOf = (outcome: Outcome): string => {
+  const { alive, before, peak, after, during, afterwards } = outcome;
+  const cell = [`${mib(before)}, ${mib(peak)}, ${mib(after)}`, during.worstPing.toFixed(0)];
+  const [lost, lostAfterwards] = [lossesIn(during), lossesIn(afterwards)];
+  if (lost !== '') cell.push(`**${lost}**`);
+  if (lostAfterwards !== '') cell.push(`**afterwards ${lostAfterwards}**`);
+  if (!alive) cell.push('**it ended**');
+  return cell.join('; ');
+};
+
+/** All in one table: memory before, at the peak and after, MiB; the slowest ping, ms; what was lost. */
+const renderSummary = (outcomes: readonly Outcome[]): string => {
+  const listeners = [...new Set(outcomes.map(({ implementation }) => implementation))];
+  const lines = [`| | ${listeners.join(' | ')} |`, `|---|${'---|'.repeat(listeners.length)}`];
+  for (const { name } of ATTACKS) {
+    const row = outcomes.filter(({ attack }) => attack === name);
+    if (row.length === 0) continue;
+    const cells = listeners.map((listener) => {
+      const outcome = row.find(({ implementation }) => implementation === listener);
+      return outcome === undefined ? '' : cellOf(outcome);
+    });
+    lines.push(`| \`${name}\` | ${cells.join(' | ')} |`);
+  }
+  return lines.join('\n');
+};
+
+/** A table of all, then one table for each attack. */
 export const renderOutcomes = (outcomes: readonly Outcome[]): string => {
-  const lines: string[] = [];
+  const lines: string[] = [renderSummary(outcomes), ''];
   for (const { name, summary } of ATTACKS) {
     const rows = outcomes.filter(({ attack }) => attack === name);
     if (rows.length === 0) continue;

@@ -24,7 +24,7 @@ use limits::{Limits, varint};
 use listener::ListenerOptions;
 use stream::{Read, Write};
 use tls::Tls;
-use trace::Qlog;
+use trace::{KeyLog, Qlog};
 
 mod admission;
 mod certificate;
@@ -47,7 +47,7 @@ mod trace;
 
 /// Version of the functions below: JavaScript refuses a binary with another one.
 #[napi]
-pub const INTERFACE: u32 = 5;
+pub const INTERFACE: u32 = 6;
 
 /// Returned in place of a byte count or a stream number: nothing now; an event follows.
 const BLOCKED: i32 = -1;
@@ -139,17 +139,17 @@ pub struct Credentials {
 
 #[napi]
 impl Credentials {
-    /// PEM, one certificate and its PKCS#8 key. `key_log`: a file to append TLS secrets to.
+    /// PEM, one certificate and its PKCS#8 key. `key_log`: where TLS secrets go.
     /// `forge`: allows a key that does not belong to the certificate, to test that peers reject it.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         certificate: String,
         key: String,
-        key_log: Option<String>,
+        key_log: Option<KeyLog>,
         forge: Option<bool>,
     ) -> Result<Self> {
         let forge = forge.unwrap_or(false);
-        let tls = Tls::new(&certificate, &key, key_log.as_deref(), forge);
+        let tls = Tls::new(&certificate, &key, key_log, forge);
         Ok(Self {
             tls: tls.map_err(|error| failure(error.0))?,
         })

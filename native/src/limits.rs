@@ -1,4 +1,4 @@
-//! `QuicLimits` of src/quic/engine.ts as quinn's configuration.
+//! `QuicLimits` of src/quic/limits.ts as quinn's configuration.
 
 use std::sync::Arc;
 use std::time::Duration;

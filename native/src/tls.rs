@@ -23,6 +23,7 @@ use rustls::{
 
 use crate::certificate::subject_public_key_info;
 use crate::session::{CloseTrackingClient, CloseTrackingServer};
+use crate::trace;
 
 /// rustls requires a server name; this one is neither sent nor compared.
 pub const SERVER_NAME: &str = "libp2p";
@@ -36,12 +37,12 @@ pub struct Tls {
 
 impl Tls {
     /// Takes a certificate chain, leaf first, and the leaf's PKCS#8 key, both PEM; libp2p requires exactly
-    /// one certificate. TLS secrets are appended to the file `key_log`, in NSS format. `forge`: allows a
+    /// one certificate. `key_log`: where TLS secrets go. `forge`: allows a
     /// key that does not belong to the certificate.
     pub fn new(
         certificates: &str,
         key: &str,
-        key_log: Option<&str>,
+        key_log: Option<trace::KeyLog>,
         forge: bool,
     ) -> Result<Self, TlsError> {
         let chain = CertificateDer::pem_slice_iter(certificates.as_bytes())
@@ -79,8 +80,8 @@ impl Tls {
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
 
-        if let Some(path) = key_log {
-            let log: Arc<dyn KeyLog> = Arc::new(KeyLogFile::open(path)?);
+        if let Some(key_log) = key_log {
+            let log: Arc<dyn KeyLog> = Arc::new(KeyLogFile::open(&key_log)?);
             client.key_log = Arc::clone(&log);
             server.key_log = log;
         }
@@ -234,23 +235,35 @@ impl ClientCertVerifier for AnyCertificate {
     }
 }
 
-/// NSS key log format: what Wireshark reads.
+/// Where the secrets of all connections go.
 #[derive(Debug)]
-struct KeyLogFile(Mutex<File>);
+struct KeyLogFile {
+    file: Mutex<File>,
+    max_bytes: u64,
+}
 
 impl KeyLogFile {
-    fn open(path: &str) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
-        Ok(Self(Mutex::new(file)))
+    fn open(key_log: &trace::KeyLog) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&key_log.file)?;
+        Ok(Self {
+            file: Mutex::new(file),
+            max_bytes: key_log.max_bytes as u64,
+        })
     }
 }
 
 impl KeyLog for KeyLogFile {
     fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
         let line = format!("{label} {} {}\n", hex(client_random), hex(secret));
-        if let Ok(mut file) = self.0.lock() {
-            // A full disk must not break connections.
-            let _ = file.write_all(line.as_bytes());
+        if let Ok(mut file) = self.file.lock() {
+            let full = file.metadata().is_ok_and(|it| it.len() >= self.max_bytes);
+            if !full {
+                // A full disk must not break connections.
+                let _ = file.write_all(line.as_bytes());
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
 //! qlog traces: one file for each connection, so many and so large at most. A peer causes a file by its first packet, and
-//! events by every other one.
+//! events by every other one. TLS secrets go to one file, which a peer makes grow by its handshakes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,15 @@ pub struct Qlog {
     /// Files of this engine.
     pub max_files: f64,
     /// Bytes of all files together.
+    pub max_bytes: f64,
+}
+
+/// Where TLS secrets go, in NSS key log format: what Wireshark reads.
+#[napi(object)]
+pub struct KeyLog {
+    /// They are appended to it.
+    pub file: String,
+    /// Once the file has so many, whoever wrote them, nothing is appended.
     pub max_bytes: f64,
 }
 

@@ -13,6 +13,7 @@ export interface TransportFlags {
 
 export const transportsOf = ({ engine, insecure = false }: TransportFlags): TransportFactory[] => {
   const trace = quicTraceOf(process.env);
-  const { keyLog } = trace;
-  return [quic({ engine, trace }), tcp({ keyLog }), websocket({ insecureWss: insecure, keyLog })];
+  const { keyLog, maxKeyLogBytes } = trace;
+  const secrets = { keyLog, maxKeyLogBytes };
+  return [quic({ engine, trace }), tcp(secrets), websocket({ insecureWss: insecure, ...secrets })];
 };

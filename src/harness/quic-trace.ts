@@ -7,17 +7,19 @@ import { HarnessError } from './errors.ts';
 type Variables = Readonly<Record<string, string | undefined>>;
 
 /**
- * Reads `SSLKEYLOGFILE`, which names a file, and `QLOGDIR`, which names a directory for at most `QLOG_MAX_FILES` files
- * and `QLOG_MAX_BYTES` bytes. Other QUIC programs read the first two, too.
+ * Reads `SSLKEYLOGFILE`, which names a file of at most `SSLKEYLOG_MAX_BYTES` bytes, and `QLOGDIR`, which names a directory for
+ * at most `QLOG_MAX_FILES` files and `QLOG_MAX_BYTES` bytes. Other QUIC programs read the two that name something, too.
  *
  * @throws ERR_CONFIG for a limit that is not a whole number.
  */
 export const quicTraceOf = (environment: Variables): QuicTrace => {
   const { SSLKEYLOGFILE: keyLog, QLOGDIR: qlog } = environment;
+  const maxKeyLogBytes = limitOf(environment, 'SSLKEYLOG_MAX_BYTES');
   const maxQlogFiles = limitOf(environment, 'QLOG_MAX_FILES');
   const maxQlogBytes = limitOf(environment, 'QLOG_MAX_BYTES');
   return {
     ...(keyLog && { keyLog }),
+    ...(maxKeyLogBytes !== undefined && { maxKeyLogBytes }),
     ...(qlog && { qlog }),
     ...(maxQlogFiles !== undefined && { maxQlogFiles }),
     ...(maxQlogBytes !== undefined && { maxQlogBytes }),

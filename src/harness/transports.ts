@@ -18,8 +18,8 @@ export const transportUnderTest = ({
   if (transport === 'quic-v1' || secureChannel === undefined || muxer === undefined) {
     return quic({ engine: quicEngine, trace: quicTrace });
   }
-  const { keyLog } = quicTrace;
-  const stack = { secureChannels: [secureChannel], muxers: [muxer], keyLog };
+  const { keyLog, maxKeyLogBytes } = quicTrace;
+  const stack = { secureChannels: [secureChannel], muxers: [muxer], keyLog, maxKeyLogBytes };
   // The certificates of wss listeners in a test network are self-signed; the peer is authenticated by
   // the secure channel within.
   return transport === 'tcp' ? tcp(stack) : websocket({ ...stack, insecureWss: true });

@@ -1,52 +1,34 @@
 /**
  * Upgrades relayed connections to direct ones (libp2p/specs relay/DCUtR.md). The peer that accepted a relayed
- * connection first dials the other one, then initiates a hole punch: both dial at the same moment, so that each NAT
- * takes the packets from the other side for replies. A relayed connection that was replaced is closed when its streams
- * have ended.
+ * connection first dials the other one, then initiates a hole punch.
  */
 
 import type { Multiaddr } from '@multiformats/multiaddr';
-import type { Connection, Role } from '../connection.ts';
-import { pause, startDeadline } from '../deadline.ts';
+import type { Connection } from '../connection.ts';
+import { pause } from '../deadline.ts';
 import { errorOf, isLeanError, LeanError } from '../errors.ts';
-import type { PeerId } from '../identity/peer-id.ts';
 import { type IpScope, scopeOf } from '../ip-scope.ts';
-import { ipOf, kindOf } from '../multiaddr.ts';
+import { ipOf } from '../multiaddr.ts';
 import { handleDcutr, initiateDcutr } from '../protocols/dcutr.ts';
 import { identify } from '../protocols/identify.ts';
 import type { Connections } from './connections.ts';
 import type { Dialing } from './dialing.ts';
-import {
-  directAddresses,
-  type PunchTarget,
-  punchedHostOf,
-  punchTargets,
-} from './direct-addresses.ts';
+import { directAddresses, punchedHostOf, punchTargets } from './direct-addresses.ts';
+import { createDirectConnections } from './direct-connections.ts';
 import type { Events } from './events.ts';
+import { createHolePunch } from './hole-punch.ts';
 import type { HolePunchLimits } from './hole-punch-limits.ts';
 import { createMinuteCount } from './minute-count.ts';
 import type { StreamHandler } from './protocols.ts';
+import { createReplacedConnections } from './replaced-connections.ts';
 import type { Transports } from './transports.ts';
 
 /** Attempts for one relayed connection (libp2p/specs relay/DCUtR.md), both as the initiator and as the other side. */
 const MAX_ATTEMPTS = 3;
 /** The attempt in which the initiator is the dialer, for go-libp2p before v0.41, which has the roles reversed. */
 const SWAPPED_ATTEMPT = 2;
-/** How long one attempt may take; milliseconds, go-libp2p's value, and rust-libp2p's for QUIC. */
-const ATTEMPT_TIMEOUT = 5_000;
 /** How long dialling the peer's addresses may take before the hole punch begins; milliseconds. */
 const HEAD_START = 500;
-/**
- * When an address is dialled again in an attempt, as the first packets may arrive before the hole is open: after
- * `first` milliseconds, which grow by `factor` with each dial. Over QUIC the dials overlap, and each retransmits its
- * packets; over TCP one begins when the previous one has failed.
- */
-const QUIC_REDIAL = { first: 200, factor: 2 };
-const TCP_REDIAL = { first: 25, factor: 3 };
-/** A replaced connection is closed when it has had no stream for this time; milliseconds. */
-const RETIRE_AFTER = 2_000;
-/** How often that is checked; milliseconds. */
-const RETIRE_CHECK = 500;
 
 export interface HolePunching {
   /** Answers DCUtR. */
@@ -81,110 +63,14 @@ export const createHolePunching = ({
   /** Those that were begun, by peer id, and how often each host was dialled. */
   const [begun, dialledHosts] = [createMinuteCount(), createMinuteCount()];
   const agreements = new WeakMap<Connection, number>();
-  /** Those that wait for a direct connection, by peer id. */
-  const waiting = new Map<string, Set<(direct: Connection) => void>>();
-
-  const directTo = (peer: PeerId): Connection | undefined =>
-    connections.list(peer).find(({ circuit }) => circuit === undefined);
+  const direct = createDirectConnections(connections);
+  const punch = createHolePunch({ dialing, transports, direct, limits });
+  const replaced = createReplacedConnections(direct, events);
 
   /** The scope of the addresses that can be dialled between us and a peer at that relay. */
   const scopeOfRelay = ({ circuit }: Connection): IpScope => {
-    const relay = circuit === undefined ? undefined : directTo(circuit.relay);
+    const relay = circuit === undefined ? undefined : direct.to(circuit.relay);
     return scopeOf((relay && ipOf(relay.remoteAddress)) ?? '') ?? 'public';
-  };
-
-  /** Resolves when there is a direct connection to `peer`; ends with `signal`. */
-  const untilDirect = (peer: PeerId, signal: AbortSignal): Promise<Connection> =>
-    new Promise((resolve, reject) => {
-      const there = directTo(peer);
-      if (there !== undefined) return resolve(there);
-      const id = peer.toString();
-      const group = waiting.get(id) ?? new Set();
-      const settle = (): void => {
-        signal.removeEventListener('abort', onAbort);
-        group.delete(found);
-        if (group.size === 0 && waiting.get(id) === group) waiting.delete(id);
-      };
-      const found = (direct: Connection): void => {
-        settle();
-        resolve(direct);
-      };
-      const onAbort = (): void => {
-        settle();
-        reject(signal.reason);
-      };
-      signal.addEventListener('abort', onAbort, { once: true });
-      if (signal.aborted) return onAbort();
-      waiting.set(id, group.add(found));
-    });
-
-  /** Dials over QUIC until `signal` aborts, without waiting for dials that were too early. Never rejects. */
-  const dialQuic = async (
-    { address, dials }: PunchTarget,
-    peer: PeerId,
-    signal: AbortSignal,
-    after = 0,
-  ): Promise<void> => {
-    if (after > 0) await pause(after, signal);
-    let wait = QUIC_REDIAL.first;
-    for (let left = dials; left > 0 && !signal.aborted; left--) {
-      dialing.punch(address, peer, { signal, holePunch: 'dialer' }).catch(() => {});
-      await pause(wait, signal);
-      wait *= QUIC_REDIAL.factor;
-    }
-  };
-
-  /** The same over TCP, one dial at a time: there can be only one connection between two ports. */
-  const dialTcp = async (
-    { address, dials }: PunchTarget,
-    peer: PeerId,
-    holePunch: Role,
-    signal: AbortSignal,
-  ): Promise<void> => {
-    let wait = TCP_REDIAL.first;
-    for (let left = dials; left > 0 && !signal.aborted; left--) {
-      await dialing.punch(address, peer, { signal, holePunch }).catch(() => {});
-      await pause(wait, signal);
-      wait *= TCP_REDIAL.factor;
-    }
-  };
-
-  /**
-   * One attempt.
-   *
-   * @param rtt of the relayed connection, milliseconds.
-   * @throws the reason of `parent`; ERR_TIMEOUT.
-   */
-  const punch = async (
-    list: readonly Multiaddr[],
-    peer: PeerId,
-    role: Role,
-    rtt: number,
-    parent: AbortSignal,
-  ): Promise<Connection> => {
-    const deadline = startDeadline(ATTEMPT_TIMEOUT, 'punching a hole', parent);
-    const { signal } = deadline;
-    try {
-      const direct = untilDirect(peer, signal);
-      const targets = punchTargets(list, limits);
-      const overQuic = targets.filter(({ address }) => kindOf(address) === 'quic-v1');
-      for (const target of targets) {
-        if (!overQuic.includes(target)) dialTcp(target, peer, role, signal);
-        else if (role === 'dialer') dialQuic(target, peer, signal);
-        else {
-          const host = punchedHostOf(target.address);
-          const sharing = overQuic.filter(({ address }) => punchedHostOf(address) === host).length;
-          transports.punch(target.address, sharing, signal);
-          // If our NAT is symmetric, only we can reach the peer. Delayed, as the peer's own dial mostly gets
-          // through before.
-          dialQuic(target, peer, signal, rtt);
-        }
-      }
-      return await direct;
-    } finally {
-      deadline.abort(new LeanError('ERR_ABORTED', 'the hole punch is over'));
-      deadline.clear();
-    }
   };
 
   /** Those of the peer's addresses that are dialled now: their hosts are counted. */
@@ -226,17 +112,17 @@ export const createHolePunching = ({
     const onClose = (): void => stop.abort(closing.reason);
     closing.addEventListener('abort', onClose, { once: true });
     const { signal } = stop;
-    const found = untilDirect(peer, signal);
+    const found = direct.until(peer, signal);
     found.catch(() => {});
     try {
       const dialled = dialDirectly(relayed, signal).catch(() => {});
       const headStart = pause(HEAD_START, signal);
       const ready = async (): Promise<boolean> => {
         await Promise.race([found, dialled, headStart]);
-        return directTo(peer) === undefined;
+        return direct.to(peer) === undefined;
       };
       for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
-        if (directTo(peer) !== undefined || signal.aborted) return;
+        if (direct.to(peer) !== undefined || signal.aborted) return;
         const own = directAddresses(addresses(), scopeOfRelay(relayed));
         if (own.length === 0) throw new LeanError('ERR_DIAL', 'no address of ours is known');
         const agreement = await initiateDcutr(relayed, own, { signal, ready });
@@ -251,7 +137,7 @@ export const createHolePunching = ({
         await Promise.race([found, pause(agreement.rtt / 2, signal)]);
         const role = attempt === SWAPPED_ATTEMPT ? 'dialer' : 'listener';
         try {
-          await punch(list, peer, role, agreement.rtt, signal);
+          await punch({ peer, addresses: list, role, rtt: agreement.rtt }, signal);
           return;
         } catch (error) {
           if (signal.aborted || !isLeanError(error, 'ERR_TIMEOUT')) throw error;
@@ -266,7 +152,7 @@ export const createHolePunching = ({
     }
   };
 
-  /** Dials `list`; `rtt` as of `punch`. */
+  /** Dials `list`; `rtt` of the relayed connection, milliseconds. */
   const answer = async (
     relayed: Connection,
     list: readonly Multiaddr[],
@@ -277,32 +163,10 @@ export const createHolePunching = ({
     events.emit('punch:start', { peer, attempt, role: 'dialer', addresses: list });
     if (list.length === 0) return;
     try {
-      await punch(list, peer, 'dialer', rtt, closing);
+      await punch({ peer, addresses: list, role: 'dialer', rtt }, closing);
     } catch (error) {
       events.emit('punch:error', { peer, attempt, error: errorOf(error) });
     }
-  };
-
-  /** Closes `relayed` once it has been without streams for a while. */
-  const retire = (relayed: Connection): void => {
-    let idleSince = performance.now();
-    const timer = setInterval(() => {
-      const now = performance.now();
-      if (directTo(relayed.remotePeer) === undefined || relayed.memory.streams > 0) idleSince = now;
-      else if (now - idleSince >= RETIRE_AFTER) relayed.close();
-    }, RETIRE_CHECK);
-    timer.unref();
-    relayed.closed.then(() => clearInterval(timer));
-  };
-
-  const replaced = new WeakSet<Connection>();
-  const openedAt = new WeakMap<Connection, number>();
-  const replace = (relayed: Connection, direct: Connection): void => {
-    if (replaced.has(relayed)) return;
-    replaced.add(relayed);
-    const afterMs = performance.now() - (openedAt.get(relayed) ?? performance.now());
-    events.emit('connection:direct', { connection: direct, relayed, afterMs });
-    retire(relayed);
   };
 
   return {
@@ -328,7 +192,7 @@ export const createHolePunching = ({
       const { rtt } = await handleDcutr(stream, own, (said) => {
         list = dialable(said, connection);
       });
-      if (directTo(connection.remotePeer) === undefined) {
+      if (direct.to(connection.remotePeer) === undefined) {
         answer(connection, list, rtt).catch(() => {});
       }
     },
@@ -337,14 +201,14 @@ export const createHolePunching = ({
       const { remotePeer: peer, circuit, role } = connection;
       const id = peer.toString();
       if (circuit === undefined) {
-        for (const found of [...(waiting.get(id) ?? [])]) found(connection);
+        direct.opened(connection);
         const relayed = connections.list(peer).filter((it) => it.circuit !== undefined);
-        for (const old of relayed) replace(old, connection);
+        for (const old of relayed) replaced.replace(old, connection);
         return;
       }
-      openedAt.set(connection, performance.now());
-      const direct = directTo(peer);
-      if (direct !== undefined) replace(connection, direct);
+      replaced.opened(connection);
+      const there = direct.to(peer);
+      if (there !== undefined) replaced.replace(connection, there);
       else if (role === 'listener' && mayBegin(id)) {
         running.add(id);
         initiate(connection).finally(() => running.delete(id));

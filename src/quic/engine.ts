@@ -116,6 +116,8 @@ export const CONNECTION_REFUSED = 0x2;
 export interface QuicTrace {
   /** A file that TLS secrets are appended to, in NSS format: they decrypt everything that was sent. */
   readonly keyLog?: string;
+  /** Bytes of that file, whoever wrote them; once it has as many, nothing is appended. Default 1 GiB. */
+  readonly maxKeyLogBytes?: number;
   /** A directory for qlog traces, one file per connection. The engine quiche writes none. */
   readonly qlog?: string;
   /**

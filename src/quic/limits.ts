@@ -32,7 +32,7 @@ export interface QuicLimits extends AdmissionLimits, MemoryLimits {
   readonly streamWindow: number;
   /**
    * Receive window of the connection; never larger than the share of `connectionMemory` that may be
-   * unread. `node:quic` has none: node/engine.ts says why.
+   * unread. `node:quic` has none: node/session-options.ts says why.
    */
   readonly connectionWindow: number;
   /** Bidirectional streams that the peer may have open at once; unidirectional ones: none. */

@@ -1,6 +1,6 @@
 /** Traces of connections, for debugging: where they are written, and whether that is possible. */
 
-import { accessSync, appendFileSync, constants, readdirSync } from 'node:fs';
+import { accessSync, appendFileSync, constants, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { cautionOnce } from '../caution.ts';
 import { LeanError, messageOf } from '../errors.ts';
@@ -15,24 +15,61 @@ export interface Qlog {
   readonly maxBytes: number;
 }
 
-type TraceLimits = Required<Pick<QuicTrace, 'maxQlogFiles' | 'maxQlogBytes'>>;
+/** A file for TLS secrets, in NSS format, and its limit: Wireshark decrypts with them. */
+export interface KeyLog {
+  readonly file: string;
+  readonly maxBytes: number;
+}
 
-const DEFAULT_TRACE_LIMITS: TraceLimits = { maxQlogFiles: 1_000, maxQlogBytes: 2 ** 30 };
+/** As in {@link QuicTrace}. */
+interface KeyLogOptions {
+  readonly keyLog?: string | undefined;
+  readonly maxKeyLogBytes?: number | undefined;
+}
+
+type TraceLimits = Required<Pick<QuicTrace, 'maxKeyLogBytes' | 'maxQlogFiles' | 'maxQlogBytes'>>;
+
+const DEFAULT_TRACE_LIMITS: TraceLimits = {
+  maxKeyLogBytes: 2 ** 30,
+  maxQlogFiles: 1_000,
+  maxQlogBytes: 2 ** 30,
+};
 
 const TRACE_RANGES: LimitRanges<TraceLimits> = {
+  maxKeyLogBytes: [1, MAX_BYTES],
   maxQlogFiles: [1, MAX_COUNT],
   maxQlogBytes: [1, MAX_BYTES],
 };
 
-/** `undefined` where there are to be none. @throws ERR_OPTIONS for a limit that is out of range. */
-export const qlogOf = ({ qlog, maxQlogFiles, maxQlogBytes }: QuicTrace): Qlog | undefined => {
+const limitsOf = ({ maxKeyLogBytes, maxQlogFiles, maxQlogBytes }: QuicTrace): TraceLimits => {
   const given = {
+    ...(maxKeyLogBytes !== undefined && { maxKeyLogBytes }),
     ...(maxQlogFiles !== undefined && { maxQlogFiles }),
     ...(maxQlogBytes !== undefined && { maxQlogBytes }),
   };
-  const limits = { ...DEFAULT_TRACE_LIMITS, ...checkRanges(given, TRACE_RANGES, 'a trace') };
-  if (qlog === undefined) return undefined;
-  return { folder: qlog, maxFiles: limits.maxQlogFiles, maxBytes: limits.maxQlogBytes };
+  return { ...DEFAULT_TRACE_LIMITS, ...checkRanges(given, TRACE_RANGES, 'a trace') };
+};
+
+/** `undefined` where there are to be none. @throws ERR_OPTIONS for a limit that is out of range. */
+export const qlogOf = (trace: QuicTrace): Qlog | undefined => {
+  const { maxQlogFiles, maxQlogBytes } = limitsOf(trace);
+  if (trace.qlog === undefined) return undefined;
+  return { folder: trace.qlog, maxFiles: maxQlogFiles, maxBytes: maxQlogBytes };
+};
+
+/** `undefined` where there is to be none. @throws ERR_OPTIONS for a limit that is out of range. */
+export const keyLogOf = ({ keyLog, maxKeyLogBytes }: KeyLogOptions): KeyLog | undefined => {
+  const limits = limitsOf(maxKeyLogBytes === undefined ? {} : { maxKeyLogBytes });
+  return keyLog === undefined ? undefined : { file: keyLog, maxBytes: limits.maxKeyLogBytes };
+};
+
+/** Whether secrets may be appended to the file. */
+export const hasRoom = ({ file, maxBytes }: KeyLog): boolean =>
+  (statSync(file, { throwIfNoEntry: false })?.size ?? 0) < maxBytes;
+
+/** Appends a line to the file if there is room. As {@link appendTrace}. */
+export const appendSecret = (keyLog: KeyLog, line: string | Uint8Array): void => {
+  if (hasRoom(keyLog)) appendTrace(keyLog.file, line);
 };
 
 /** Warns, once, that a limit of {@link Qlog} is reached. */

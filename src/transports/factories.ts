@@ -13,6 +13,7 @@ import type { QuicTrace } from '../quic/engine.ts';
 import { checkEngineChoice, type EngineChoice } from '../quic/engine-name.ts';
 import { type QuicLimits, quicLimitsOf } from '../quic/limits.ts';
 import { selectEngine } from '../quic/select.ts';
+import { keyLogOf } from '../quic/trace.ts';
 import type { SecureChannelName } from '../secure/secure-channel.ts';
 import type { TlsCredentials } from '../tls/credentials.ts';
 import type { Relays } from './circuit.ts';
@@ -38,6 +39,7 @@ export const quic = ({
 }: QuicOptions = {}): TransportFactory => {
   checkEngineChoice(wanted);
   quicLimitsOf(own);
+  const keyLog = trace && keyLogOf(trace);
   return (context) => {
     const limits: Partial<QuicLimits> = { ...context.limits, ...own };
     /** The transport that listens, once there is one: dials leave from its sockets. */
@@ -49,7 +51,7 @@ export const quic = ({
           selectEngine(wanted, role, trace),
           context.tls(),
         ]);
-        if (trace?.keyLog !== undefined) warnOfKeyLog(trace.keyLog);
+        if (keyLog !== undefined) warnOfKeyLog(keyLog);
         if (trace?.qlog !== undefined && engine.name === 'quiche') warnOfNoQlog(engine.name);
         context.emit('engine:select', { engine: engine.name, role, why });
         const ignored = engine.lacks.filter((name) => limits[name] !== undefined);
@@ -92,6 +94,8 @@ export interface StreamTransportOptions {
   readonly limits?: Partial<UpgradeLimits & MuxLimits>;
   /** A file that secrets of the secure channel `tls` are appended to, in NSS format: they decrypt everything that was sent. */
   readonly keyLog?: string | undefined;
+  /** Bytes of that file, whoever wrote them; once it has as many, nothing is appended. Default 1 GiB. */
+  readonly maxKeyLogBytes?: number | undefined;
 }
 
 /** `/ip4|ip6|dns…/<host>/tcp/<port>`. @throws ERR_OPTIONS for an empty list, an unknown name in one, or a limit out of range. */
@@ -152,29 +156,28 @@ export const circuit = (context: TransportContext, relays: Relays): Transport =>
 const SECURE_CHANNELS: readonly SecureChannelName[] = ['noise', 'tls'];
 const MUXERS: readonly MuxerName[] = ['yamux', 'mplex'];
 
-const checkOptions = ({ secureChannels, muxers, limits }: StreamTransportOptions): void => {
+const checkOptions = (options: StreamTransportOptions): void => {
+  const { secureChannels, muxers, limits } = options;
   if (secureChannels) checkNames('secure channel', secureChannels, SECURE_CHANNELS);
   if (muxers) checkNames('muxer', muxers, MUXERS);
   checkUpgradeLimits(limits);
+  keyLogOf(options);
 };
 
 const upgradeOptionsOf = async (
   { hostKey, tls, limits }: TransportContext,
-  {
-    secureChannels = SECURE_CHANNELS,
-    muxers = MUXERS,
-    limits: own,
-    keyLog,
-  }: StreamTransportOptions,
-): Promise<UpgradeOptions> => ({
-  hostKey,
-  secureChannels,
-  muxers,
-  limits: { ...limits, ...own },
-  ...(secureChannels.includes('tls') && { tls: await tls() }),
-  ...(keyLog !== undefined &&
-    secureChannels.includes('tls') && { onTlsSecret: openKeyLog(keyLog) }),
-});
+  options: StreamTransportOptions,
+): Promise<UpgradeOptions> => {
+  const { secureChannels = SECURE_CHANNELS, muxers = MUXERS, limits: own } = options;
+  const upgrade = { hostKey, secureChannels, muxers, limits: { ...limits, ...own } };
+  if (!secureChannels.includes('tls')) return upgrade;
+  const keyLog = keyLogOf(options);
+  return {
+    ...upgrade,
+    tls: await tls(),
+    ...(keyLog !== undefined && { onTlsSecret: openKeyLog(keyLog) }),
+  };
+};
 
 /** A transport that is loaded by `load` when it first dials or listens. */
 const lazy = (

@@ -52,6 +52,24 @@ for (const [name, transportOf, address] of [
   });
 }
 
+test('tcp: the file does not grow beyond its limit', HANG, async (t) => {
+  const keyLog = path.join(folderOf(t), 'keys');
+  const nodeWith = async (options: { keyLog?: string; maxKeyLogBytes?: number }) => {
+    const node = await createNode({ transports: [tcp({ secureChannels: ['tls'], ...options })] });
+    t.after(() => node.close());
+    return node;
+  };
+  const [dialer, listener] = [
+    await nodeWith({}),
+    await nodeWith({ keyLog, maxKeyLogBytes: 1_000 }),
+  ];
+  const { address } = await listener.listen('/ip4/127.0.0.1/tcp/0');
+  for (let i = 0; i < 5; i++) await ping(await dialer.dial(address, { force: true }));
+  const { size } = statSync(keyLog);
+  assert.ok(size >= 1_000 && size < 1_500, `${size}`);
+  assert.throws(() => tcp({ maxKeyLogBytes: 0 }), { code: 'ERR_OPTIONS' });
+});
+
 test('the command line says so on stderr, or why it cannot', HANG, async (t) => {
   const file = path.join(folderOf(t), 'keys');
   const nobody = ['ping', '-c', '1', '--engine', 'quiche', '/ip4/127.0.0.1/tcp/1'];

@@ -1,7 +1,7 @@
 /** SSLKEYLOGFILE, QLOGDIR and `--debug`: what the QUIC engines tell of their connections. */
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -112,15 +112,59 @@ for (const engine of await enginesHere(['listener', 'dialer'])) {
   }
 }
 
+for (const engine of await enginesHere(['listener', 'dialer'])) {
+  test(`${engine}: the secrets of each connection are appended`, HANG, async (t) => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const keyLog = path.join(folder, 'keys');
+    writeFileSync(keyLog, 'of another program\n');
+    const transports = () => [quic({ engine, trace: { keyLog } })];
+    const listener = await makeNode(t, { transports: transports() });
+    const { address } = await listener.listen('/ip4/127.0.0.1/udp/0/quic-v1');
+    const dialer = await makeNode(t, { transports: transports() });
+    for (let i = 0; i < 4; i++) {
+      assert.ok((await ping(await dialer.dial(address, { force: true }))) > 0);
+    }
+    const lines = readFileSync(keyLog, 'utf8').trimEnd().split('\n');
+    assert.equal(lines[0], 'of another program');
+    const secrets = lines.filter((line) => /^CLIENT_TRAFFIC_SECRET_0 /.test(line));
+    // Each from both sides.
+    assert.equal(secrets.length, 8);
+    assert.equal(new Set(secrets).size, 4);
+    assert.deepEqual(readdirSync(folder), ['keys']);
+  });
+
+  test(`${engine}: the secrets' file does not grow beyond its limit`, HANG, async (t) => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'libp2p-lean-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const keyLog = path.join(folder, 'keys');
+    const listener = await makeNode(t, {
+      transports: [quic({ engine, trace: { keyLog, maxKeyLogBytes: 1_000 } })],
+    });
+    const { address } = await listener.listen('/ip4/127.0.0.1/udp/0/quic-v1');
+    const client = await makeNode(t, { transports: [quic()] });
+    for (let i = 0; i < 8; i++) {
+      assert.ok((await ping(await client.dial(address, { force: true }))) > 0);
+    }
+    const { size } = statSync(keyLog);
+    // What one handshake has to log may be more.
+    assert.ok(size >= 1_000 && size < 3_000, `${size}`);
+  });
+}
+
 test('a limit of traces that is none: one line, exit code 2', OPTIONS, async () => {
   const args = ['ping', '-c', '1', '--engine', 'quinn', '/ip4/127.0.0.1/udp/9/quic-v1'];
   for (const variables of [
     { QLOG_MAX_FILES: 'many' },
     { QLOG_MAX_BYTES: '0' },
     { QLOG_MAX_FILES: '99999999999' },
+    { SSLKEYLOG_MAX_BYTES: '1 MB' },
   ]) {
     const { code, stderr } = await run(args, { QLOGDIR: tmpdir(), ...variables });
-    assert.match(stderr, /^libp2p-lean: [^\n]*(QLOG_MAX|maxQlog)[^\n]* a whole number [^\n]*\n$/);
+    assert.match(
+      stderr,
+      /^libp2p-lean: [^\n]*(QLOG_MAX|maxQlog|SSLKEYLOG_MAX)[^\n]* a whole number [^\n]*\n$/,
+    );
     assert.equal(code, 2);
   }
 });

@@ -5,7 +5,7 @@
 
 import './plain-exit.ts';
 import type { KeyObject } from 'node:crypto';
-import { loadPrivateKey } from '../../src/quic/node/engine.ts';
+import { loadPrivateKey } from '../../src/quic/node/session-options.ts';
 import { NO_STATELESS_RESET } from '../../src/quic/node/stateless-reset.ts';
 import type { NodeQuicError, NodeQuicSession, NodeQuicStream } from '../../src/quic/node/types.ts';
 import type { SocketAddress } from '../../src/socket-address.ts';

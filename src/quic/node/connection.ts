@@ -182,15 +182,20 @@ export class NodeQuicEngineConnection implements QuicConnection, StreamOwner {
     try {
       if (this.#ended !== undefined) throw this.endedError;
       await new Promise<void>((resolve, reject) => {
+        const fail = (): void => {
+          const error = new LeanError('ERR_CONNECTION_CLOSED', 'it ended before the stream opened');
+          reject(this.endedError ?? error);
+        };
         const waiting: WaitingStream = {
           check() {
-            // A destroyed stream has an id, too.
-            if (raw.destroyed || signal?.aborted === true) return true;
-            if (raw.id === null) return false;
-            resolve();
+            if (signal?.aborted === true) return true;
+            // A destroyed stream has an id, too; Bun tells of the connection's end after that of its streams.
+            if (raw.destroyed) fail();
+            else if (raw.id === null) return false;
+            else resolve();
             return true;
           },
-          fail: () => reject(this.endedError),
+          fail,
         };
         onAbort = () => reject(abortedBy(signal as AbortSignal, 'opening a stream'));
         if (signal?.aborted === true) onAbort();

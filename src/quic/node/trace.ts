@@ -2,7 +2,15 @@
 
 import type { Role } from '../../connection.ts';
 import type { QuicTrace } from '../engine.ts';
-import { appendTrace, type Qlog, qlogFile, qlogOf, warnOfFullTraces } from '../trace.ts';
+import {
+  appendSecret,
+  appendTrace,
+  keyLogOf,
+  type Qlog,
+  qlogFile,
+  qlogOf,
+  warnOfFullTraces,
+} from '../trace.ts';
 import type { NodeQuicSession, SessionOptions } from './types.ts';
 
 type TraceOptions = Pick<SessionOptions, 'keylog' | 'onkeylog' | 'qlog' | 'onqlog'>;
@@ -12,8 +20,7 @@ const written = { files: 0, bytes: 0 };
 
 /** For `connect()` and `listen()`; each session gets a file of its own. */
 export const traceOptions = (trace: QuicTrace, role: Role): TraceOptions => {
-  const { keyLog } = trace;
-  const qlog = qlogOf(trace);
+  const [keyLog, qlog] = [keyLogOf(trace), qlogOf(trace)];
   if (keyLog === undefined && qlog === undefined) return {};
   /** `undefined`: there were as many as there may be. */
   const files = new WeakMap<NodeQuicSession, string | undefined>();
@@ -44,7 +51,7 @@ export const traceOptions = (trace: QuicTrace, role: Role): TraceOptions => {
     ...(keyLog !== undefined && {
       keylog: true,
       // Node 24.21 gives a line without its end.
-      onkeylog: (line) => appendTrace(keyLog, `${line.trimEnd()}\n`),
+      onkeylog: (line) => appendSecret(keyLog, `${line.trimEnd()}\n`),
     }),
     ...(qlog !== undefined && {
       qlog: true,

@@ -3,7 +3,8 @@
 import type { TlsCredentials } from '../../tls/credentials.ts';
 import { ALPN, type EngineOptions } from '../engine.ts';
 import { type QuicLimits, windowsOf } from '../limits.ts';
-import type { Quiche, QuicheConfig, QuicheHandle } from './binding.ts';
+import type { KeyLog } from '../trace.ts';
+import type { Quiche, QuicheConfig } from './binding.ts';
 import { MAX_DATAGRAM, MAX_LOOPBACK_DATAGRAM } from './datagram-size.ts';
 
 /** Everything BoringSSL can verify that a libp2p certificate may be signed with. */
@@ -28,8 +29,8 @@ export interface ConfigContext {
     TlsCredentials,
     { readonly limits: string; readonly config: QuicheConfig }
   >;
-  /** A file that gets the secrets of connections. */
-  readonly keyLog: string | undefined;
+  /** Where the secrets of connections go. */
+  readonly keyLog: KeyLog | undefined;
 }
 
 /** As `configure()`, but makes a configuration only once: parsing key and certificate takes longer than anything else before the first packet. */
@@ -85,10 +86,4 @@ export const maxDatagramTo = (host: string, config: QuicheConfig): number => {
   const bytes = loopback ? MAX_LOOPBACK_DATAGRAM : MAX_DATAGRAM;
   config.setMaxSendUdpPayloadSize(bytes);
   return bytes;
-};
-
-/** Has the secrets of a connection logged, if a file is named. Must be called before its first packet. */
-export const logKeys = ({ keyLog }: ConfigContext, handle: QuicheHandle): QuicheHandle => {
-  if (keyLog !== undefined) handle.setKeylog(keyLog);
-  return handle;
 };

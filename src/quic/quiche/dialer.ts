@@ -5,9 +5,10 @@ import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
 import type { DialOptions, QuicConnection } from '../engine.ts';
 import { handshakeLimitOf, quicLimitsOf } from '../limits.ts';
-import { type ConfigContext, configureOnce, logKeys, maxDatagramTo } from './config.ts';
+import { type ConfigContext, configureOnce, maxDatagramTo } from './config.ts';
 import { QuicheConnection } from './connection.ts';
 import { CID_LENGTH } from './first-packet.ts';
+import { logKeys } from './key-log.ts';
 import { bindSocket, type Entry, freeDatagram, pump, sent, withoutZone } from './socket.ts';
 
 /** `QuicEngine.dial()`, from a socket of its own. */
@@ -56,11 +57,11 @@ export const dial = async (
       socket.close();
     };
     const { schedule, flush, flushAll } = pump(socket, true, closeSocket);
+    const scid = randomBytes(CID_LENGTH);
+    const handle = context.quiche.Connection.connect(null, scid, local, target, config);
+    const appendKeys = logKeys(context.keyLog, handle);
     const connection = new QuicheConnection(
-      logKeys(
-        context,
-        context.quiche.Connection.connect(null, randomBytes(CID_LENGTH), local, target, config),
-      ),
+      handle,
       'dialer',
       { local, remote: target },
       {
@@ -72,10 +73,12 @@ export const dial = async (
         wantsFlush: () => open && schedule(entry),
         flushNow: () => open && flushAll(entry),
         onReady: () => {
+          appendKeys();
           signal?.removeEventListener('abort', onAbort);
           resolve(connection);
         },
         onEnd: (error) => {
+          appendKeys();
           signal?.removeEventListener('abort', onAbort);
           reject(error);
           finish().catch(() => {});

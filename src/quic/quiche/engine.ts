@@ -2,7 +2,7 @@
 
 import { LeanError } from '../../errors.ts';
 import type { QuicEngine, QuicListener, QuicTrace } from '../engine.ts';
-import { checkTrace } from '../trace.ts';
+import { checkTrace, keyLogOf } from '../trace.ts';
 import { loadQuiche } from './binding.ts';
 import type { ConfigContext } from './config.ts';
 import { dial } from './dialer.ts';
@@ -17,8 +17,7 @@ import { listen } from './listener.ts';
 export const quicheEngine = async (trace: QuicTrace = {}): Promise<QuicEngine> => {
   const quiche = loadQuiche();
   checkTrace(trace);
-  const { keyLog } = trace;
-  const context: ConfigContext = { quiche, keyLog, configs: new WeakMap() };
+  const context: ConfigContext = { quiche, keyLog: keyLogOf(trace), configs: new WeakMap() };
   /** How to dial from the socket of each listener. */
   const dialsFrom = new WeakMap<QuicListener, QuicEngine['dial']>();
   return {

@@ -15,9 +15,10 @@ import {
 } from '../engine.ts';
 import { handshakeLimitOf, quicLimitsOf } from '../limits.ts';
 import type { QuicheHandle } from './binding.ts';
-import { type ConfigContext, configure, configureOnce, logKeys, maxDatagramTo } from './config.ts';
+import { type ConfigContext, configure, configureOnce, maxDatagramTo } from './config.ts';
 import { QuicheConnection } from './connection.ts';
 import { CID_LENGTH, examineFirstPacket } from './first-packet.ts';
+import { logKeys } from './key-log.ts';
 import { isLongHeader } from './packet-header.ts';
 import { retryTokens } from './retry-token.ts';
 import { bindSocket, type Entry, freeDatagram, pump, sent, withoutZone } from './socket.ts';
@@ -104,14 +105,12 @@ export const listen = async (
     const maxDatagram = maxDatagramTo(remote.host, config);
     let handle: QuicheHandle;
     try {
-      handle = logKeys(
-        context,
-        quiche.Connection.accept(scid, original ?? null, local, remote, config),
-      );
+      handle = quiche.Connection.accept(scid, original ?? null, local, remote, config);
     } catch (error) {
       admitted.leave();
       throw error;
     }
+    const appendKeys = logKeys(context.keyLog, handle);
     const connection = new QuicheConnection(
       handle,
       'listener',
@@ -125,10 +124,12 @@ export const listen = async (
         wantsFlush: () => open && schedule(entry),
         flushNow: () => open && flushAll(entry),
         onReady: () => {
+          appendKeys();
           admitted.authenticated();
           options.onConnection(connection);
         },
         onEnd: (error) => {
+          appendKeys();
           if (!connection.ready) refused(error, remote);
         },
         flushed: async () => {
@@ -164,8 +165,10 @@ export const listen = async (
       const onAbort = (): void =>
         connection.fail(new LeanError('ERR_ABORTED', 'the dial was aborted'));
       const settle = (): void => signal?.removeEventListener('abort', onAbort);
+      const handle = quiche.Connection.connect(null, scid, local, target, dialConfig);
+      const appendKeys = logKeys(context.keyLog, handle);
       const connection = new QuicheConnection(
-        logKeys(context, quiche.Connection.connect(null, scid, local, target, dialConfig)),
+        handle,
         'dialer',
         { local, remote: target },
         {
@@ -177,10 +180,12 @@ export const listen = async (
           wantsFlush: () => open && schedule(entry),
           flushNow: () => open && flushAll(entry),
           onReady: () => {
+            appendKeys();
             settle();
             resolve(connection);
           },
           onEnd: (error) => {
+            appendKeys();
             settle();
             reject(error);
           },

@@ -12,7 +12,7 @@ import type { ConnectionStats } from '../../connection-stats.ts';
 import { LeanError, messageOf } from '../../errors.ts';
 import type { SocketAddress } from '../../socket-address.ts';
 import type { QuicLimits } from '../limits.ts';
-import type { Qlog } from '../trace.ts';
+import type { KeyLog, Qlog } from '../trace.ts';
 
 /** Kinds of events; `Event` of native/src/events.rs. */
 export const READABLE = 1;
@@ -37,7 +37,7 @@ export const ENDED = -3;
 export const EOF = 0;
 
 /** The `INTERFACE` of native/src/lib.rs that this file describes. */
-const INTERFACE = 5;
+const INTERFACE = 6;
 
 /** A certificate and its key, parsed for quinn. */
 export interface NativeCredentials {
@@ -66,13 +66,13 @@ export interface QuinnBinding {
   /** Reads events of 3 words of 32 bits (kind, id, listener). Must be called until it returns 0. */
   drain(engine: number, into: Uint8Array): number;
   /**
-   * PEM. `keyLog`: a file that TLS secrets are appended to. `forge`: allows a key that does not belong to
+   * PEM. `keyLog`: where TLS secrets go. `forge`: allows a key that does not belong to
    * the certificate, to test that peers reject it.
    */
   Credentials: new (
     certificate: string,
     key: string,
-    keyLog?: string,
+    keyLog?: KeyLog,
     forge?: boolean,
   ) => NativeCredentials;
   /** `qlog`: where traces go, one file per connection. */

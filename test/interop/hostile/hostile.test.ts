@@ -60,6 +60,8 @@ const GOOD: Outcome = {
   ...{ logBytes: 1, logLines: 1, lastLog: null },
 };
 
+const BAD: Outcome = { ...GOOD, implementation: 'b', afterwards: { ...SIGHT, pingsLost: 1 } };
+
 test('it is judged by life, pings, dials and memory', () => {
   assert.equal(keeps(GOOD), true);
   assert.equal(keeps({ ...GOOD, alive: false }), false);
@@ -75,5 +77,9 @@ test('it is judged by life, pings, dials and memory', () => {
   assert.match(
     table,
     /\*\*0 of 10 pings, 2 of 10 dials\*\* \| 3, 9 \| 0, 0, 0 \| 1 \| 7 messages \|/,
+  );
+  assert.match(
+    renderOutcomes([{ ...GOOD, alive: false, during: { ...SIGHT, dialsFailed: 2 } }, BAD]),
+    /^\| \| a \| b \|\n\|---\|---\|---\|\n\| `tcp-noise` \| 0, 0, 0; 3; \*\*2 of 10 dials lost\*\*; \*\*it ended\*\* \| 0, 0, 0; 3; \*\*afterwards 1 of 10 pings lost\*\* \|\n\n/,
   );
 });
