@@ -75,9 +75,9 @@ Examples:
 export const RELAY_HELP = `
 Prints its multiaddrs and relays until it is ended. Anyone may use it, within its limits:
   maxReservations (128), maxReservationsPerHost (8), reservationTime (3600000 ms),
-  maxCircuits (1024), maxCircuitsPerPeer (16), maxCircuitsPerHost (64), circuitTime (120000 ms),
-  circuitData (131072 bytes in each direction); 0 ms and 0 bytes: no limit. Those of \`listen\`
-  hold, too.
+  maxCircuits (1024), maxCircuitsPerPeer (16), maxCircuitsPerHost (64),
+  maxCircuitsPerHostToPeer (8), circuitTime (120000 ms), circuitData (131072 bytes in each
+  direction); 0 ms and 0 bytes: no limit. Those of \`listen\` hold, too.
 
 Examples:
   $ libp2p-lean relay

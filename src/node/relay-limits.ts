@@ -19,6 +19,8 @@ export interface RelayLimits {
   readonly maxCircuitsPerPeer: number;
   /** Circuits at once that peers of one host ask for, default 64. */
   readonly maxCircuitsPerHost: number;
+  /** Those of them to one peer, default 8: no host alone takes all that may lead there. */
+  readonly maxCircuitsPerHostToPeer: number;
   /** A circuit is reset after this time; milliseconds, default 120,000; 0: no limit. */
   readonly circuitTime: number;
   /** A circuit is reset when it has carried more bytes in one direction; default 131,072; 0: no limit. */
@@ -32,6 +34,7 @@ export const DEFAULT_RELAY_LIMITS: RelayLimits = {
   maxCircuits: 1_024,
   maxCircuitsPerPeer: 16,
   maxCircuitsPerHost: 64,
+  maxCircuitsPerHostToPeer: 8,
   circuitTime: 120_000,
   circuitData: 128 << 10,
 };
@@ -45,6 +48,7 @@ const RANGES: LimitRanges<RelayLimits> = {
   maxCircuits: [0, MAX_COUNT],
   maxCircuitsPerPeer: [0, MAX_COUNT],
   maxCircuitsPerHost: [0, MAX_COUNT],
+  maxCircuitsPerHostToPeer: [0, MAX_COUNT],
   circuitTime: [0, MAX_TIMEOUT],
   circuitData: [0, 2 ** 48],
 };

@@ -47,10 +47,11 @@ export const serveRelay = (protocols: Protocols, options: RelayServerOptions): v
   const limit = limitOf(limits);
   /** The reservations by peer id, the oldest first. */
   const reservations = new Map<string, Granted>();
-  /** The number of circuits from and to each peer, and from each host. */
+  /** The number of circuits from and to each peer, from each host, and from each host to each peer. */
   const from = createCounts();
   const to = createCounts();
   const fromHosts = createCounts();
+  const fromHostsTo = createCounts();
   let circuits = 0;
 
   /** Removes reservations that have expired. */
@@ -124,17 +125,23 @@ export const serveRelay = (protocols: Protocols, options: RelayServerOptions): v
     }
     const [sourceId, targetId] = [source.toString(), target.toString()];
     const host = countedHostOf(connection.remoteAddress);
-    const most = limits.maxCircuitsPerPeer;
+    const hostToTarget = `${host} ${targetId}`;
+    const hostIsFull =
+      host !== undefined &&
+      (fromHosts.of(host) >= limits.maxCircuitsPerHost ||
+        fromHostsTo.of(hostToTarget) >= limits.maxCircuitsPerHostToPeer);
     const full =
-      from.of(sourceId) >= most ||
-      to.of(targetId) >= most ||
-      (host !== undefined && fromHosts.of(host) >= limits.maxCircuitsPerHost);
-    if (circuits >= limits.maxCircuits || full) return { status: 'RESOURCE_LIMIT_EXCEEDED' };
+      circuits >= limits.maxCircuits ||
+      from.of(sourceId) >= limits.maxCircuitsPerPeer ||
+      to.of(targetId) >= limits.maxCircuitsPerPeer;
+    if (full || hostIsFull) return { status: 'RESOURCE_LIMIT_EXCEEDED' };
     const count = (step: 1 | -1): void => {
       circuits += step;
       from.add(sourceId, step);
       to.add(targetId, step);
-      if (host !== undefined) fromHosts.add(host, step);
+      if (host === undefined) return;
+      fromHosts.add(host, step);
+      fromHostsTo.add(hostToTarget, step);
     };
     count(1);
     let stream: Stream;

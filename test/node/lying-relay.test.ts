@@ -423,6 +423,26 @@ describe('a relay under pressure', SUITE, () => {
     await open(third);
   });
 
+  it('leaves circuits to a peer for other hosts, whatever the peers of one host are called', {
+    skip,
+  }, async (t) => {
+    const relay = await make(t, { relay: { maxCircuitsPerHostToPeer: 2 } });
+    const [target, other] = [await make(t), await make(t)];
+    const { address } = await relay.listen(`/ip4/${host}/tcp/0`);
+    for (const node of [target, other]) await node.listen(`${address}/p2p-circuit`);
+    const [first, second, third] = await dialled(t, relay, 3);
+    const open = (connection: Connection | undefined, to: LeanNode) =>
+      connectThrough(connection as Connection, to.peerId);
+    await open(first, target);
+    const { stream } = await open(second, target);
+    await assert.rejects(open(third, target), code('ERR_RELAY', /RESOURCE_LIMIT_EXCEEDED/));
+    await open(third, other);
+    const failed = eventsOf(relay, 'stream:error');
+    stream.reset();
+    await failed.next();
+    await open(third, target);
+  });
+
   it('signs once for a peer that asks again and again', async (t) => {
     const relay = await make(t, { relay: true });
     await relay.listen(LOOPBACK);
