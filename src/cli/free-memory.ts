@@ -23,6 +23,8 @@ const WORTH = 1.1;
 
 /** A heap that has grown by this factor since the start may be mostly garbage. */
 const HEAP_GROWTH = 2;
+/** So may what buffers hold outside of the heap, if it has grown by so much; bytes. V8 collects it late when idle. */
+const EXTERNAL_GROWTH = 8 << 20;
 /** With less than this in use, the heap is collected repeatedly until nothing is left, which takes tens of ms; bytes. */
 const SMALL_HEAP = 64 << 20;
 /**
@@ -32,7 +34,7 @@ const SHARE = 100;
 
 /** Frees memory from time to time while connections of `node` end. */
 export const freeMemoryAfterBursts = (node: LeanNode): void => {
-  const { rss: first, heapTotal } = process.memoryUsage();
+  const { rss: first, heapTotal, external } = process.memoryUsage();
   let timer: NodeJS.Timeout | undefined;
   let delay = DELAY;
   /** A connection was refused for lack of memory, which may all be garbage. */
@@ -50,7 +52,10 @@ export const freeMemoryAfterBursts = (node: LeanNode): void => {
       timer = undefined;
       return;
     }
-    const collects = short || process.memoryUsage().heapTotal > HEAP_GROWTH * heapTotal;
+    const now = process.memoryUsage();
+    const hasGrown =
+      now.heapTotal > HEAP_GROWTH * heapTotal || now.external > external + EXTERNAL_GROWTH;
+    const collects = short || hasGrown;
     const took = collects ? collectGarbage() : 0;
     short = false;
     await trim();
