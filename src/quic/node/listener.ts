@@ -21,6 +21,8 @@ const MAX_COUNT = 0xffff;
 /** Effectively off: libp2p needs no limits per second and host; `maxPending` bounds what is costly. */
 const NO_RATE_LIMIT = 1_000_000;
 
+/** A client whose packets are lost sends them again after 1, 3, 7, 15 and 31 s; the default, 10 s, is too short. */
+const RETRY_TOKEN_SECONDS = 60;
 /** How long a closing listener waits for its last packets to be sent; milliseconds. */
 const CLOSE_GRACE = 250;
 
@@ -137,6 +139,11 @@ export const listen = async (
         maxConnectionsPerHost: isLoopback(address.address) ? 0 : Math.ceil(ceiling / 2),
         sessionCreationRate: NO_RATE_LIMIT,
         sessionCreationBurst: NO_RATE_LIMIT,
+        // 100 unless told otherwise: who sent so many first packets from made-up addresses kept all others out. A Retry
+        // is shorter than what it answers, and costs no memory.
+        retryRate: NO_RATE_LIMIT,
+        retryBurst: NO_RATE_LIMIT,
+        retryTokenExpiration: RETRY_TOKEN_SECONDS,
         blockList: unanswerableHosts(),
         ...NO_STATELESS_RESET,
       },

@@ -197,6 +197,11 @@ export interface ListenOptions extends SessionOptions {
     readonly maxConnectionsPerHost: number;
     readonly sessionCreationRate: number;
     readonly sessionCreationBurst: number;
+    /** Retries in a second, to all hosts together. */
+    readonly retryRate?: number;
+    readonly retryBurst?: number;
+    /** Seconds that the token of a Retry is taken. */
+    readonly retryTokenExpiration?: number;
     /** Sources whose packets are dropped. */
     readonly blockList: BlockList;
     /** As in {@link DialSocketOptions}. */
