@@ -71,8 +71,9 @@ describe('perf --to', SUITE, () => {
   });
 
   test('shows a bar on a terminal, and leaves none behind', { skip: noScript() }, async (t) => {
+    // Enough of it that the bar is drawn before the end, on a fast machine, too.
     const { address } = await listen(t);
-    const words = [process.execPath, LAUNCHER, 'perf', '--to', address, '--download', '64MiB'];
+    const words = [process.execPath, LAUNCHER, 'perf', '--to', address, '--download', '512MiB'];
     // `script` gives a terminal; a pipe of ours keeps what it showed.
     const command = ['script', '-qec', `stty rows 24 cols 120; ${words.join(' ')}`, '/dev/null'];
     const participant = start([], { TERM: 'xterm' }, command);
@@ -81,9 +82,9 @@ describe('perf --to', SUITE, () => {
     assert.equal(code, 0, stdout);
     assert.match(
       stdout,
-      /download [█░]{30} \d+% {2}[\d.]+ [KM]?i?B of 64 MiB {2}[\d.]+ [MG]bit\/s/,
+      /download [█░]{30} \d+% {2}[\d.]+ [KM]?i?B of 512 MiB {2}[\d.]+ [MG]bit\/s/,
     );
-    assert.match(stdout, /download 64 MiB in [^\r\n]*\r?\n[^█░]*$/);
+    assert.match(stdout, /download 512 MiB in [^\r\n]*\r?\n[^█░]*$/);
   });
 
   test('a listener that does not serve perf: 1', async (t) => {
